@@ -1,0 +1,22 @@
+//! AlexNet (2012), whole: from a folder of images to a trained network on one machine.
+//!
+//! The modules stand in the order in which the data flows:
+//! [`pack`] turns images into [`shard`]s, [`input`] turns shards into host batches, a [`backend`] computes what
+//! [`model`] describes, [`train`] drives it by a [`recipe`] and [`evaluate`] asks a trained network.
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod backend;
+pub mod cli;
+pub mod error;
+pub mod evaluate;
+pub mod input;
+pub mod model;
+pub mod pack;
+pub mod philox;
+pub mod publish;
+pub mod recipe;
+pub mod shard;
+pub mod train;
+
+pub use error::{Error, Result};

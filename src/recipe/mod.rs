@@ -1,0 +1,3 @@
+//! Recipes: TOML that names every choice of a run.
+pub mod settings;
+pub use settings::Settings;

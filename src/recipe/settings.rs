@@ -1,0 +1,230 @@
+//! Every hyperparameter, once: the keys of a recipe, their types, and the paper's values as the defaults.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A whole recipe. A recipe's file and `--set` change the keys that they name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The network.
+    pub model: ModelSettings,
+    /// What happens to an image on its way to the network.
+    pub augment: AugmentSettings,
+    /// How the network learns.
+    pub train: TrainSettings,
+}
+
+/// The network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelSettings {
+    /// 2: conv2, conv4 and conv5 see only the half of the channels that their own GPU had (section 3.2). 1: all.
+    pub towers: u32,
+    /// Every layer's channels times this, rounded to multiples of 8 (16 with two towers).
+    pub width: f64,
+    /// The probability with which a unit of fc6 and fc7 is dropped (section 4.2).
+    pub dropout: f64,
+    /// Which pass scales for the dropped units.
+    pub dropout_scaling: DropoutScaling,
+    /// Local response normalisation (section 3.3).
+    pub lrn: LrnSettings,
+    /// The scheme of the initial values (section 5).
+    pub init: InitScheme,
+    /// Departures from the scheme, by layer: `model.layer.conv2.bias = 0.1`.
+    pub layer: BTreeMap<String, LayerSettings>,
+}
+
+/// Which pass scales for the dropped units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DropoutScaling {
+    /// Evaluation multiplies by 1 - p (section 4.2).
+    Evaluation,
+    /// Training multiplies the kept units by 1 / (1 - p), as Caffe and PyTorch do.
+    Training,
+}
+
+/// b = a / (k + alpha * sum over n neighbouring channels of a^2)^beta (section 3.3).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LrnSettings {
+    /// 2 in the paper.
+    pub k: f64,
+    /// 5 in the paper: the channel itself and two on each side.
+    pub n: usize,
+    /// 1e-4 in the paper, not divided by n.
+    pub alpha: f64,
+    /// 0.75 in the paper.
+    pub beta: f64,
+    /// Where in conv1 and conv2 it stands.
+    pub place: LrnPlace,
+}
+
+/// Where in conv1 and conv2 the normalisation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LrnPlace {
+    /// conv, ReLU, LRN, pool: the paper (section 3.5).
+    BeforePool,
+    /// conv, ReLU, pool, LRN: CaffeNet.
+    AfterPool,
+    /// conv, LRN, pool, ReLU: the code of 2012.
+    BeforeRelu,
+    /// None.
+    Off,
+}
+
+/// The scheme of the initial values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitScheme {
+    /// Weights N(0, 0.01); biases 1 in conv2, conv4, conv5, fc6, fc7 and 0 elsewhere (section 5).
+    Paper,
+    /// As the paper, but 0.03 in conv3, conv4 and conv5: the code of 2012.
+    #[serde(rename = "code-2012")]
+    Code2012,
+    /// As the paper, but 0.005 in fc6 and fc7, and biases 0.1 instead of 1: Caffe's bvlc_alexnet.
+    Caffe,
+    /// Weights N(0, sqrt(2 / inputs)), biases 0: He, Zhang, Ren and Sun (2015); 0.01 in fc8.
+    He,
+}
+
+/// A layer's departures from the scheme.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LayerSettings {
+    /// The standard deviation of the initial weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deviation: Option<f64>,
+    /// The initial bias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias: Option<f64>,
+}
+
+/// What happens to an image on its way to the network (sections 2 and 4.1).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AugmentSettings {
+    /// The side of the square cut out of the 256 x 256 sample: 224.
+    pub crop: usize,
+    /// The side of the network's input; the crop lies in its top left corner and zeros (the mean) fill the rest.
+    pub canvas: usize,
+    /// Where the crop is cut in training.
+    pub position: CropPosition,
+    /// Whether half of the crops are mirrored in training.
+    pub mirror: bool,
+    /// The deviation of the PCA lighting's draws: 0.1; 0 turns it off.
+    pub lighting: f64,
+    /// Every input value is multiplied by this.
+    pub scale: f64,
+}
+
+/// Where the crop is cut in training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CropPosition {
+    /// Anywhere, every position equally likely.
+    Random,
+    /// In the middle.
+    Centre,
+}
+
+/// How the network learns (section 5).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainSettings {
+    /// Samples of a step.
+    pub batch_size: usize,
+    /// The first learning rate, of all layers.
+    pub learning_rate: f64,
+    /// v = momentum v - weight_decay lr w - lr g; w = w + v.
+    pub momentum: f64,
+    /// Of weights and biases alike.
+    pub weight_decay: f64,
+    /// What lowers the learning rate.
+    pub schedule: ScheduleKind,
+    /// The learning rate is divided by this.
+    pub drop_factor: f64,
+    /// `plateau`: so many epochs without a lower top-1 error divide the learning rate.
+    pub patience: u32,
+    /// `plateau`: a top-1 error counts as lower when it falls by this much.
+    pub min_improvement: f64,
+    /// `plateau`: how many times at most.
+    pub max_drops: u32,
+    /// `steps`: before these epochs, counted from 0.
+    pub drop_epochs: Vec<u32>,
+    /// Passes over the training split.
+    pub epochs: u32,
+    /// The order of the samples in an epoch.
+    pub order: OrderKind,
+    /// Of everything random.
+    pub seed: u64,
+}
+
+/// What lowers the learning rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleKind {
+    /// A validation error that has stopped improving (section 5).
+    Plateau,
+    /// The epochs of `train.drop_epochs`.
+    Steps,
+}
+
+/// The order of the samples in an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OrderKind {
+    /// Another order each epoch.
+    Shuffled,
+    /// As they lie in the shards, which were shuffled when packed: the code of 2012.
+    Sequential,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            towers: 1,
+            width: 1.0,
+            dropout: 0.5,
+            dropout_scaling: DropoutScaling::Evaluation,
+            lrn: LrnSettings::default(),
+            init: InitScheme::Paper,
+            layer: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for LrnSettings {
+    fn default() -> Self {
+        Self { k: 2.0, n: 5, alpha: 1e-4, beta: 0.75, place: LrnPlace::BeforePool }
+    }
+}
+
+impl Default for AugmentSettings {
+    fn default() -> Self {
+        Self { crop: 224, canvas: 227, position: CropPosition::Random, mirror: true, lighting: 0.1, scale: 1.0 }
+    }
+}
+
+impl Default for TrainSettings {
+    fn default() -> Self {
+        Self {
+            batch_size: 128,
+            learning_rate: 0.01,
+            momentum: 0.9,
+            weight_decay: 0.0005,
+            schedule: ScheduleKind::Plateau,
+            drop_factor: 10.0,
+            patience: 5,
+            min_improvement: 0.001,
+            max_drops: 3,
+            drop_epochs: vec![25, 51, 79],
+            epochs: 90,
+            order: OrderKind::Shuffled,
+            seed: 0,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! `dataset.json`: what the shards of a folder are, written last; and the whole dataset, opened.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::format::{CHANNELS, Split};
+use super::reader::{ShardReader, SplitReader};
+use crate::error::{Error, IoContext, Result};
+use crate::publish::publish_bytes;
+
+/// The file's name in the dataset's folder.
+pub const DATASET_FILE: &str = "dataset.json";
+/// The version of `dataset.json` that this build writes and reads.
+pub const DATASET_VERSION: u32 = 1;
+
+/// `dataset.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DatasetInfo {
+    /// [`DATASET_VERSION`].
+    pub version: u32,
+    /// Sixteen hexadecimal digits, the same in each shard's header.
+    pub id: String,
+    /// A short name for people: the source folder's.
+    pub name: String,
+    /// In the order of their labels.
+    pub classes: Vec<Class>,
+    /// Of the training split's pixels.
+    pub statistics: PixelStatistics,
+    /// What the network learns from.
+    pub train: SplitInfo,
+    /// What its error is measured on.
+    pub val: SplitInfo,
+    /// Images that could not be read: the rows of `skipped.csv`.
+    pub num_skipped: u64,
+    /// Where the images came from.
+    pub source: SourceInfo,
+    /// How they were packed.
+    pub settings: PackSettings,
+    /// The program and version that wrote this.
+    pub written_by: String,
+}
+
+/// A class and its images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Class {
+    /// As people read it.
+    pub name: String,
+    /// Samples in the training split.
+    pub num_train: u64,
+    /// Samples in the validation split.
+    pub num_val: u64,
+}
+
+/// Statistics over every pixel of the training split's samples, on the 0-255 scale.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PixelStatistics {
+    /// Red, green, blue.
+    pub channel_mean: [f64; CHANNELS],
+    /// Standard deviations along the principal components of RGB, falling: the square roots of the covariance
+    /// matrix's eigenvalues (the paper's section 4.1; `docs/fidelity.md` says why not the eigenvalues).
+    pub pca_deviation: [f64; CHANNELS],
+    /// `pca_vectors[i]` is the unit (red, green, blue) direction of `pca_deviation[i]`.
+    pub pca_vectors: [[f64; CHANNELS]; CHANNELS],
+}
+
+/// The shards of a split.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SplitInfo {
+    /// Samples in all shards.
+    pub num_samples: u64,
+    /// In their order.
+    pub shards: Vec<ShardInfo>,
+}
+
+/// A shard's name and proof.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardInfo {
+    /// Its name in the dataset's folder.
+    pub file: String,
+    /// Samples it holds.
+    pub num_samples: u64,
+    /// Its size.
+    pub num_bytes: u64,
+    /// The checksum of its header, eight hexadecimal digits, which proves the rest.
+    pub checksum: String,
+}
+
+/// Where the images came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceInfo {
+    /// The folder as it was named.
+    pub path: String,
+    /// `split-folders`, `class-folders`, `imagenet`, `imagenet-tar` or `idx`.
+    pub layout: String,
+    /// Images found, good or bad.
+    pub num_images: u64,
+    /// A hash of every image's place and size, sixteen hexadecimal digits.
+    pub fingerprint: String,
+}
+
+/// What `pack-shards` was asked to do: packing again with other settings is another dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PackSettings {
+    /// Of the order of the samples.
+    pub seed: u64,
+    /// Samples of a full shard.
+    pub shard_samples: u64,
+    /// The part of each class that goes to the validation split, where the source has no split of its own.
+    pub val_fraction: f64,
+    /// At most so many images of the training split were packed.
+    pub max_train: Option<u64>,
+    /// At most so many images of the validation split were packed.
+    pub max_val: Option<u64>,
+}
+
+impl DatasetInfo {
+    /// Reads `dataset.json` of the folder `out`.
+    pub fn read(out: &Path) -> Result<Self> {
+        let path = out.join(DATASET_FILE);
+        if !out.is_dir() {
+            return Err(Error::data(out, "no such folder; pack-shards DATA --out writes one"));
+        }
+        if !path.exists() {
+            return Err(Error::data(
+                out,
+                format!("it has no {DATASET_FILE}, so packing has not finished; run pack-shards again to go on"),
+            ));
+        }
+        let text = std::fs::read_to_string(&path).at("read", &path)?;
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let unreadable = |error: serde_json::Error| {
+            Error::data(&path, format!("not a dataset's description: {error}; pack the dataset again"))
+        };
+        let Version { version } = serde_json::from_str(&text).map_err(unreadable)?;
+        if version != DATASET_VERSION {
+            return Err(Error::data(
+                &path,
+                format!("version {version}, this build reads {DATASET_VERSION}; pack the dataset again"),
+            ));
+        }
+        serde_json::from_str(&text).map_err(unreadable)
+    }
+
+    /// Writes `dataset.json` into the folder `out`.
+    pub fn write(&self, out: &Path) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self).expect("a description is plain data");
+        text.push('\n');
+        publish_bytes(text.as_bytes(), &out.join(DATASET_FILE))
+    }
+
+    /// The shards of a split.
+    pub fn split(&self, split: Split) -> &SplitInfo {
+        match split {
+            Split::Train => &self.train,
+            Split::Val => &self.val,
+        }
+    }
+
+    /// The names of the classes in the order of their labels.
+    pub fn class_names(&self) -> Vec<String> {
+        self.classes.iter().map(|class| class.name.clone()).collect()
+    }
+}
+
+/// A packed dataset, mapped.
+#[derive(Debug)]
+pub struct Dataset {
+    path: PathBuf,
+    info: DatasetInfo,
+    mean: Vec<u8>,
+    train: SplitReader,
+    val: SplitReader,
+}
+
+impl Dataset {
+    /// Opens the folder `out`: reads `dataset.json`, maps every shard, and holds their headers against it.
+    pub fn open(out: &Path) -> Result<Self> {
+        let info = DatasetInfo::read(out)?;
+        let [train, val] = Split::ALL.map(|split| open_split(out, &info, split));
+        let (train, val) = (train?, val?);
+        let Some(first) = train.shards().first() else {
+            return Err(Error::data(out, "its training split is empty; pack the dataset again"));
+        };
+        let mean = first.mean().to_vec();
+        Ok(Self { path: out.to_path_buf(), mean, info, train, val })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its `dataset.json`.
+    pub fn info(&self) -> &DatasetInfo {
+        &self.info
+    }
+
+    /// The mean image, (3, 256, 256), whole numbers on the 0-255 scale.
+    pub fn mean(&self) -> &[u8] {
+        &self.mean
+    }
+
+    /// The samples of a split.
+    pub fn split(&self, split: Split) -> &SplitReader {
+        match split {
+            Split::Train => &self.train,
+            Split::Val => &self.val,
+        }
+    }
+}
+
+fn open_split(out: &Path, info: &DatasetInfo, split: Split) -> Result<SplitReader> {
+    let mut shards = Vec::new();
+    for (index, expected) in info.split(split).shards.iter().enumerate() {
+        let path = out.join(&expected.file);
+        let shard = ShardReader::open(&path)?;
+        let header = shard.header();
+        let id = format!("{:016x}", header.dataset_id);
+        if id != info.id {
+            return Err(Error::data(
+                &path,
+                format!(
+                    "a shard of another dataset: expected {} as {DATASET_FILE} says, found {id}; \
+                     put the right shard back or pack the dataset again",
+                    info.id
+                ),
+            ));
+        }
+        let checksum = format!("{:08x}", header.header_checksum);
+        let same = header.split == split as u32
+            && header.shard_index as usize == index
+            && header.num_samples == expected.num_samples
+            && header.num_classes as usize == info.classes.len()
+            && checksum == expected.checksum;
+        if !same {
+            return Err(Error::data(
+                &path,
+                format!(
+                    "not the shard that {DATASET_FILE} lists: expected {} {index} of {} samples with checksum {}, \
+                     found checksum {checksum}; put the right shard back or pack the dataset again",
+                    split.name(),
+                    expected.num_samples,
+                    expected.checksum
+                ),
+            ));
+        }
+        shards.push(shard);
+    }
+    let (reader, expected) = (SplitReader::new(shards), info.split(split).num_samples);
+    if reader.num_samples() as u64 != expected {
+        let problem = format!("{} samples: expected {expected}, found {}", split.name(), reader.num_samples());
+        return Err(Error::data(out.join(DATASET_FILE), problem));
+    }
+    Ok(reader)
+}

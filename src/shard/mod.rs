@@ -1,0 +1,13 @@
+//! Shards: the packed dataset on disk, one byte a value, memory-mapped.
+//!
+//! In: 256 x 256 planar pixels and labels from [`crate::pack`]. Out: borrowed bytes of the map, for [`crate::input`].
+//! The map owns the memory; the page cache decides what of it is resident. `docs/shard-format.md` has every byte.
+
+pub mod dataset;
+pub mod format;
+pub mod reader;
+pub mod writer;
+
+pub use dataset::{Dataset, DatasetInfo};
+pub use format::{CHANNELS, SAMPLE_BYTES, SIDE, Split};
+pub use reader::{Sample, ShardReader, SplitReader};
