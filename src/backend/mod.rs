@@ -57,6 +57,13 @@ pub struct BackendOptions {
     pub weight_decay: f32,
 }
 
+impl BackendOptions {
+    /// For a backend that only evaluates.
+    pub fn looking(batch_size: usize) -> Self {
+        Self { batch_size, seed: 0, momentum: 0.0, weight_decay: 0.0 }
+    }
+}
+
 /// What a step says of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Statistics {
@@ -68,6 +75,16 @@ pub struct Statistics {
     pub num_top5: u64,
     /// Samples that counted.
     pub num_samples: u64,
+}
+
+impl Statistics {
+    /// Takes in the statistics of another step.
+    pub fn add(&mut self, other: &Self) {
+        self.loss_sum += other.loss_sum;
+        self.num_top1 += other.num_top1;
+        self.num_top5 += other.num_top5;
+        self.num_samples += other.num_samples;
+    }
 }
 
 /// Who computes, for the first lines of a run.
@@ -98,8 +115,8 @@ pub trait Backend {
 
     /// Begins to bring a batch to the device; the batch stays with the backend until [`Backend::reclaim`].
     fn upload(&mut self, slot: Slot, batch: Batch) -> Result<()>;
-    /// Gives a slot's batch back once the device no longer reads it.
-    fn reclaim(&mut self, slot: Slot) -> Result<Batch>;
+    /// Gives a slot's batch back once the device no longer reads it; nothing where none lies.
+    fn reclaim(&mut self, slot: Slot) -> Result<Option<Batch>>;
 
     /// Runs the calls that `body` makes on the batch in `slot`. A backend may record them at the first time of a
     /// (slot, pass) and replay the recording from then on, so `body` must make the same calls each time.

@@ -1,1 +1,160 @@
-fn main() {}
+//! `train`: from packed shards to a trained network.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use alexnet::recipe::Recipe;
+use alexnet::train::metrics::server::Address;
+use alexnet::train::options::{Data, DeviceChoice, Options, PrecisionChoice, Start};
+use alexnet::train::stop::Stop;
+use alexnet::train::trainer::{Ended, Outcome};
+use clap::Parser;
+
+/// Train AlexNet on a packed dataset.
+///
+/// The next batch is cropped, mirrored and relit while the network trains on the last one. Ctrl-C or SIGTERM finishes the
+/// step, writes a checkpoint and exits 0; --resume goes on from there, bit for bit. A second signal stops at once.
+#[derive(Debug, Parser)]
+#[command(name = "train", version, max_term_width = 110, after_help = EXAMPLES)]
+struct Arguments {
+    /// The dataset: a folder that pack-shards wrote.
+    #[arg(long, value_name = "OUT", required_unless_present_any = ["synthetic", "recipe"])]
+    shards: Option<PathBuf>,
+    /// Train on made-up batches: no shards are read, and nothing is learned. Shows what the device can do alone.
+    #[arg(long, conflicts_with = "shards")]
+    synthetic: bool,
+    /// The run's folder: config.toml, log.jsonl, checkpoints. [default: runs/<dataset>-<recipe>-<n>]
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// A recipe, or a TOML file with the same keys; `list` explains the recipes and all keys. [default: alexnet]
+    #[arg(long, value_name = "NAME|FILE.toml")]
+    recipe: Option<String>,
+    /// Change one key of the recipe; may be repeated, the last one counts.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Passes over the training images (train.epochs).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: Option<u32>,
+    /// Stop when the run has done so many steps, counted from its beginning.
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Images of a step (train.batch_size).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch_size: Option<u32>,
+    /// Of everything random (train.seed).
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    seed: Option<u64>,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// auto, bf16, tf32 or f32.
+    #[arg(long, default_value = "auto")]
+    precision: PrecisionChoice,
+    /// Scale every layer's channels, rounded to multiples of 8, or 16 with two towers (model.width).
+    #[arg(long, value_name = "F")]
+    width: Option<f64>,
+    /// Threads that crop, mirror and relight. The result does not depend on their number.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// Threads that compute, where the CPU trains. The result does not depend on their number. [default: all cores]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Go on from the run's newest checkpoint (without --run: of the newest run of this dataset and recipe).
+    #[arg(long, conflicts_with_all = ["init", "synthetic"])]
+    resume: bool,
+    /// Begin with a checkpoint's weights, at step 0.
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// Write a checkpoint after so many steps, beside those at the ends of epochs.
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    checkpoint_every: Option<u64>,
+    /// How many of the newest checkpoints stay; step 0 and the best always do.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    keep: u32,
+    /// Write a line of steps to log.jsonl after so many steps.
+    #[arg(long, value_name = "STEPS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    log_every: u64,
+    /// Where Prometheus scrapes, or off. [default: 127.0.0.1:9464, or a free port when that one is taken]
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<Address>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  train --shards out                                   the paper's network, the paper's training
+  train --shards out --recipe small                    a narrow network for a CPU or a small dataset
+  train --shards out --set train.learning_rate=0.02    one choice changed
+  train --shards out --recipe small --resume           go on with the newest run
+  train --recipe list                                  explain recipes and keys";
+
+fn main() -> ExitCode {
+    alexnet::cli::main(|arguments: Arguments| {
+        if arguments.recipe.as_deref() == Some("list") {
+            print!("{}", Recipe::list());
+            return Ok(());
+        }
+        let options = options(arguments)?;
+        let stop = Stop::default();
+        stop.listen()?;
+        report(&alexnet::train::run(&options, &stop)?);
+        Ok(())
+    })
+}
+
+fn options(arguments: Arguments) -> alexnet::Result<Options> {
+    let data = match arguments.shards {
+        Some(path) => Data::Shards(path),
+        None if arguments.synthetic => Data::Synthetic,
+        None => return Err(alexnet::Error::usage("--shards OUT is missing: a folder that pack-shards wrote")),
+    };
+    let short_forms = [
+        ("train.epochs", arguments.epochs.map(|epochs| epochs.to_string())),
+        ("train.batch_size", arguments.batch_size.map(|size| size.to_string())),
+        ("train.seed", arguments.seed.map(|seed| seed.to_string())),
+        ("model.width", arguments.width.map(|width| format!("{width:?}"))),
+    ];
+    let mut sets = arguments.sets;
+    sets.extend(short_forms.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
+    let start = match arguments.init {
+        Some(path) => Start::Init(path),
+        None if arguments.resume => Start::Resume,
+        None => Start::Fresh,
+    };
+    Ok(Options {
+        run: arguments.run,
+        recipe: arguments.recipe,
+        sets,
+        start,
+        steps: arguments.steps,
+        device: arguments.device,
+        precision: arguments.precision,
+        workers: arguments.workers.map(usize::from),
+        threads: arguments.threads.and_then(|threads| NonZeroUsize::new(threads.into())),
+        checkpoint_every: arguments.checkpoint_every,
+        keep: arguments.keep as usize,
+        log_every: arguments.log_every,
+        metrics: arguments.metrics.unwrap_or(Address::Default),
+        ..Options::new(data)
+    })
+}
+
+fn report(outcome: &Outcome) {
+    let verb = match outcome.ended {
+        Ended::Done => "done",
+        Ended::Stopped => "stopped; --resume goes on",
+    };
+    println!("{verb}: {} steps, {:.1} images/s", outcome.step, outcome.images_per_second);
+    if let Some(rates) = &outcome.validation {
+        println!(
+            "validation top-1 error {:.2}%, top-5 error {:.2}% of {} images",
+            100.0 * rates.top1_error,
+            100.0 * rates.top5_error,
+            rates.num_samples
+        );
+    }
+    match &outcome.checkpoint {
+        Some(path) => println!("checkpoint {}", path.display()),
+        None => println!("run {}", outcome.run.display()),
+    }
+}

@@ -1,1 +1,148 @@
-//! train.
+//! Training: from batches to checkpoints, the log and the metrics.
+//!
+//! In: [`Options`], a dataset's [`crate::input`] and a [`crate::backend`]. Out: a run's folder. The [`trainer::Trainer`]
+//! owns one host copy of the weights beside the backend's.
+
+pub mod checkpoint;
+pub mod feeder;
+pub mod health;
+pub mod log;
+pub mod metrics;
+pub mod options;
+pub mod record;
+pub mod run_folder;
+pub mod schedule;
+pub mod setup;
+pub mod stop;
+pub mod trainer;
+
+use std::sync::Arc;
+
+use indicatif::{HumanBytes, HumanCount};
+
+use self::feeder::Feeder;
+use self::log::RunLog;
+use self::metrics::server::Server;
+use self::metrics::{BuildInfo, Metrics};
+pub use self::options::Options;
+use self::record::Record;
+use self::setup::Setup;
+use self::stop::Stop;
+use self::trainer::{Keeping, Outcome, Trainer};
+use crate::backend::cpu::CpuBackend;
+use crate::backend::{Backend, BackendOptions};
+use crate::error::Result;
+use crate::input::synthetic::{SyntheticOptions, SyntheticSource};
+use crate::input::{BatchSource, Pipeline, PipelineOptions, Plan};
+use crate::progress::Progress;
+use crate::shard::Split;
+
+/// Threads that augment beside a CPU that computes: one fills batches many times faster than all cores train.
+pub const WORKERS_BESIDE_CPU: usize = 1;
+
+/// Trains as `options` say, until the end or until `stop` is asked for.
+pub fn run(options: &Options, stop: &Stop) -> Result<Outcome> {
+    options::check_device(options.device, options.precision)?;
+    let setup = Setup::new(options)?;
+    let train = &setup.state.recipe.settings.train;
+    let backend_options = BackendOptions {
+        batch_size: train.batch_size,
+        seed: train.seed,
+        momentum: train.momentum as f32,
+        weight_decay: train.weight_decay as f32,
+    };
+    let backend = CpuBackend::new(&setup.network, backend_options, options.threads);
+    run_on(backend, setup, options, stop)
+}
+
+fn run_on<B: Backend>(backend: B, setup: Setup, options: &Options, stop: &Stop) -> Result<Outcome> {
+    let workers = options.workers.unwrap_or(WORKERS_BESIDE_CPU);
+    let last_step = setup.last_step(options.steps);
+    let source = source(&backend, &setup, workers, last_step)?;
+    let device = backend.device();
+    setup.write_config(&device.name, device.precision, workers)?;
+    let build = BuildInfo {
+        device: device.name.clone(),
+        precision: device.precision.into(),
+        recipe: setup.state.recipe.name.clone(),
+    };
+    let num_skipped = setup.dataset.as_ref().map_or(0, |dataset| dataset.info().num_skipped);
+    let metrics = Arc::new(Metrics::new(&build, num_skipped, workers));
+    let server = Server::start(options.metrics, Arc::clone(&metrics))?;
+    announce(&backend, &setup, source.as_ref(), workers, last_step);
+    println!("metrics    {}", server.as_ref().map_or_else(|| "off".into(), Server::describe));
+    let state = &setup.state;
+    let mut log = RunLog::open(setup.folder.path(), state.step)?;
+    log.event(state.step, state.epoch, beginning(&setup, device))?;
+    let batch_size = state.recipe.settings.train.batch_size as u64;
+    let progress = Progress::new("training", "images", last_step * batch_size, state.step * batch_size);
+    let record = Record::new(log, metrics, progress, setup.network.num_classes, options.log_every);
+    let keeping = Keeping { every: options.checkpoint_every, newest: options.keep };
+    let trainer = Trainer::new(setup, backend, Feeder::new(source), workers, (last_step, keeping), record)?;
+    trainer.run(stop)
+}
+
+fn source<B: Backend>(backend: &B, setup: &Setup, workers: usize, last_step: u64) -> Result<Box<dyn BatchSource>> {
+    let steps = setup.state.step..last_step;
+    let (dtype, buffers) = (backend.input_dtype(), PipelineOptions::DEFAULT_BUFFERS);
+    let Some(dataset) = &setup.dataset else {
+        return Ok(Box::new(SyntheticSource::new(&SyntheticOptions {
+            seed: setup.state.recipe.settings.train.seed,
+            dtype,
+            batch_size: setup.state.recipe.settings.train.batch_size,
+            frame: setup.augmentation.frame(),
+            num_classes: setup.network.num_classes,
+            buffers,
+            steps_per_epoch: setup.plan.steps_per_epoch(),
+            steps,
+        })?));
+    };
+    let plan = Plan::Train(setup.plan.clone());
+    let prefetch_steps = PipelineOptions::DEFAULT_PREFETCH_STEPS;
+    let options = PipelineOptions { dtype, workers, buffers, prefetch_steps, steps };
+    Ok(Box::new(Pipeline::start(Arc::clone(dataset), Split::Train, plan, setup.augmentation.clone(), options)?))
+}
+
+/// The first lines: device, precision, recipe, sizes, memory.
+fn announce<B: Backend>(backend: &B, setup: &Setup, source: &dyn BatchSource, workers: usize, last_step: u64) {
+    let (device, state) = (backend.device(), &setup.state);
+    let train = &state.recipe.settings.train;
+    println!("device     {}, precision {}", device.name, device.precision);
+    println!(
+        "network    recipe {}, {} parameters, {} classes, width {}",
+        state.recipe.name,
+        HumanCount(setup.parameters.layout.num_parameters() as u64),
+        state.classes.len(),
+        state.recipe.settings.model.width
+    );
+    println!(
+        "data       {} training and {} validation images, batch {}, {} steps an epoch",
+        HumanCount(setup.num_train() as u64),
+        HumanCount(setup.num_val() as u64),
+        train.batch_size,
+        HumanCount(setup.plan.steps_per_epoch())
+    );
+    println!(
+        "memory     {} for the network, {} for input batches ({workers} {})",
+        HumanBytes(device.memory_bytes),
+        HumanBytes(source.memory_bytes()),
+        if workers == 1 { "worker" } else { "workers" }
+    );
+    println!(
+        "run        {}, steps {} to {} of {} epochs, seed {}",
+        setup.folder.path().display(),
+        HumanCount(state.step),
+        HumanCount(last_step),
+        train.epochs,
+        train.seed
+    );
+}
+
+fn beginning(setup: &Setup, device: &crate::backend::Device) -> String {
+    let on = format!("on {}, {}", device.name, device.precision);
+    match &setup.from {
+        Some(path) if setup.state.step > 0 => format!("resumed from {} {on}", path.display()),
+        Some(path) => format!("began with the weights of {} {on}", path.display()),
+        None => format!("began {on}"),
+    }
+}

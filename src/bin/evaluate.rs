@@ -1,0 +1,91 @@
+//! `evaluate`: the error of a checkpoint on a dataset's validation split.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use alexnet::evaluate::{Options, Report};
+use alexnet::input::NumViews;
+use alexnet::train::options::{DeviceChoice, PrecisionChoice};
+use alexnet::train::stop::Stop;
+use clap::Parser;
+
+/// Measure a checkpoint's top-1 and top-5 error on a dataset's validation split.
+///
+/// With ten views, an image's class is the likeliest by the mean of the softmax outputs for its four corners and its
+/// centre, each with its mirror image, as in the paper.
+#[derive(Debug, Parser)]
+#[command(name = "evaluate", version, max_term_width = 110, after_help = EXAMPLES)]
+struct Arguments {
+    /// The dataset: a folder that pack-shards wrote.
+    #[arg(long, value_name = "OUT")]
+    shards: PathBuf,
+    /// The checkpoint: runs/.../checkpoints/step-....safetensors.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// Views of each image: 1 (the centre) or 10.
+    #[arg(long, default_value = "1", value_parser = views)]
+    views: NumViews,
+    /// Evaluate only the first so many images.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Views of a batch.
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch_size: u32,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// Threads that crop. [default: 1 beside a CPU that computes]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// Print JSON: top1_error, top5_error, views, num_samples.
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  evaluate --shards out --checkpoint runs/pets-alexnet-1/checkpoints/step-00004500.safetensors
+  evaluate --shards out --checkpoint FILE --views 10 --json";
+
+fn views(text: &str) -> Result<NumViews, String> {
+    match text {
+        "1" => Ok(NumViews::One),
+        "10" => Ok(NumViews::Ten),
+        _ => Err("expected 1 or 10".into()),
+    }
+}
+
+fn main() -> ExitCode {
+    alexnet::cli::main(|arguments: Arguments| {
+        let stop = Stop::default();
+        stop.listen()?;
+        let options = Options {
+            shards: arguments.shards,
+            checkpoint: arguments.checkpoint,
+            views: arguments.views,
+            limit: arguments.limit.map(|limit| limit as usize),
+            batch_size: arguments.batch_size as usize,
+            device: arguments.device,
+            precision: PrecisionChoice::Auto,
+            workers: arguments.workers.map(usize::from),
+        };
+        let report = alexnet::evaluate::run(&options, &stop)?;
+        if arguments.json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            print(&report);
+        }
+        Ok(())
+    })
+}
+
+fn print(report: &Report) {
+    println!(
+        "top-1 error {:.2}%, top-5 error {:.2}% of {} images, {} {} each",
+        100.0 * report.top1_error,
+        100.0 * report.top5_error,
+        report.num_samples,
+        report.views,
+        if report.views == 1 { "view" } else { "views" }
+    );
+}

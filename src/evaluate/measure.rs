@@ -1,0 +1,135 @@
+//! Top-1 and top-5 error over a split: one centre view, or the mean of ten views' softmax outputs (the paper's section 4.1).
+
+use crate::backend::step::step as body;
+use crate::backend::{Backend, Pass, Slot, Statistics, StepScalars};
+use crate::error::Result;
+use crate::input::NumViews;
+use crate::progress::Progress;
+use crate::train::feeder::{Fed, Feeder};
+use crate::train::stop::Stop;
+
+/// How often a network is wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ErrorRates {
+    /// The share of samples whose class is not the likeliest, 0 to 1.
+    pub top1_error: f64,
+    /// The share of samples whose class is not among the five likeliest, 0 to 1.
+    pub top5_error: f64,
+    /// The mean cross-entropy in nats, of one view.
+    pub loss: Option<f64>,
+    /// Samples that counted.
+    pub num_samples: u64,
+}
+
+impl ErrorRates {
+    /// The rates of counted steps.
+    pub fn of(statistics: &Statistics) -> Self {
+        let num_samples = statistics.num_samples as f64;
+        Self {
+            top1_error: 1.0 - statistics.num_top1 as f64 / num_samples,
+            top5_error: 1.0 - statistics.num_top5 as f64 / num_samples,
+            loss: Some(statistics.loss_sum / num_samples),
+            num_samples: statistics.num_samples,
+        }
+    }
+}
+
+/// Sums softmax outputs over the views of each sample, which follow one another.
+struct ViewSums {
+    num_views: usize,
+    /// (num_classes), of the sample at hand.
+    sums: Vec<f64>,
+    num_summed: usize,
+    statistics: Statistics,
+}
+
+impl ViewSums {
+    fn add(&mut self, probabilities: &[f32], label_of: &dyn Fn(usize) -> u32) {
+        for view in probabilities.chunks_exact(self.sums.len()) {
+            for (sum, &probability) in self.sums.iter_mut().zip(view) {
+                *sum += f64::from(probability);
+            }
+            self.num_summed += 1;
+            if self.num_summed == self.num_views {
+                let label = label_of(self.statistics.num_samples as usize) as usize;
+                let rank = rank(&self.sums, label);
+                self.statistics.num_top1 += u64::from(rank < 1);
+                self.statistics.num_top5 += u64::from(rank < 5);
+                self.statistics.num_samples += 1;
+                self.sums.fill(0.0);
+                self.num_summed = 0;
+            }
+        }
+    }
+}
+
+/// How many classes come before `label`: the likelier ones, and of equals those of lower numbers.
+fn rank(scores: &[f64], label: usize) -> usize {
+    let score = scores[label];
+    let before = |(class, &other): (usize, &f64)| other > score || (other == score && class < label);
+    scores.iter().enumerate().filter(|&each| before(each)).count()
+}
+
+/// Runs every batch of `feeder` through the network; `None` when `stop` was asked for before the end.
+///
+/// `label_of` gives the class of the split's sample at an index.
+pub fn measure<B: Backend>(
+    backend: &mut B,
+    feeder: &mut Feeder,
+    views: NumViews,
+    num_classes: usize,
+    label_of: &dyn Fn(usize) -> u32,
+    progress: &mut Progress,
+    stop: &Stop,
+) -> Result<Option<ErrorRates>> {
+    let mut one_view = Statistics::default();
+    let mut ten_views =
+        ViewSums { num_views: views.count(), sums: vec![0.0; num_classes], num_summed: 0, statistics: one_view };
+    let mut fed = feeder.feed(backend, Slot::of_step(0))?;
+    while let Some(Fed { step, num_valid, .. }) = fed {
+        if stop.requested() {
+            break;
+        }
+        let slot = Slot::of_step(step);
+        backend.replay(slot, Pass::Eval, StepScalars { step, learning_rate: 0.0 }, body::<B>)?;
+        fed = feeder.feed(backend, Slot::of_step(step + 1))?;
+        match views {
+            NumViews::One => one_view.add(&backend.statistics(slot)?),
+            NumViews::Ten => ten_views.add(backend.probabilities(slot)?, label_of),
+        }
+        progress.add(num_valid as u64);
+    }
+    for slot in [Slot::Even, Slot::Odd] {
+        feeder.take_back(backend, slot)?;
+    }
+    if fed.is_some() {
+        return Ok(None);
+    }
+    Ok(Some(match views {
+        NumViews::One => ErrorRates::of(&one_view),
+        NumViews::Ten => ErrorRates { loss: None, ..ErrorRates::of(&ten_views.statistics) },
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_count_the_likelier_and_the_earlier_of_equals() {
+        let scores = [0.1, 0.4, 0.1, 0.4];
+        assert_eq!([0, 1, 2, 3].map(|label| rank(&scores, label)), [2, 0, 3, 1]);
+    }
+
+    #[test]
+    fn views_are_averaged_before_the_classes_are_ranked() {
+        let statistics = Statistics::default();
+        let mut sums = ViewSums { num_views: 2, sums: vec![0.0; 3], num_summed: 0, statistics };
+        // Class 1 is likeliest in the first view, class 0 on the mean of both; the batch ends between a sample's views.
+        sums.add(&[0.3, 0.5, 0.2], &|_| 0);
+        sums.add(&[0.6, 0.1, 0.3, 0.1, 0.1, 0.8], &|_| 0);
+        assert_eq!((sums.statistics.num_samples, sums.statistics.num_top1), (1, 1));
+        sums.add(&[0.1, 0.1, 0.8], &|_| 0);
+        assert_eq!((sums.statistics.num_samples, sums.statistics.num_top1, sums.statistics.num_top5), (2, 1, 2));
+    }
+}

@@ -1,0 +1,97 @@
+//! Asking a trained network: its error on a split, or what a picture shows.
+//!
+//! In: a checkpoint, and a packed dataset or picture files. Out: a [`Report`] or [`predict::Prediction`]s. The backend
+//! owns the memory of the passes.
+
+pub mod measure;
+pub mod predict;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use self::measure::measure;
+use crate::backend::cpu::CpuBackend;
+use crate::backend::{Backend, BackendOptions};
+use crate::error::{Error, Result};
+use crate::input::{Augmentation, EvalPlan, NumViews, Pipeline, PipelineOptions, Plan};
+use crate::progress::Progress;
+use crate::shard::{Dataset, Split};
+use crate::train::checkpoint::{self, Checkpoint};
+use crate::train::feeder::Feeder;
+use crate::train::options::{DeviceChoice, PrecisionChoice, check_device};
+use crate::train::stop::Stop;
+
+/// What `evaluate` is asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The dataset's folder.
+    pub shards: PathBuf,
+    /// The checkpoint.
+    pub checkpoint: PathBuf,
+    /// Of each image.
+    pub views: NumViews,
+    /// Only the first so many images.
+    pub limit: Option<usize>,
+    /// Views of a batch.
+    pub batch_size: usize,
+    /// Who computes.
+    pub device: DeviceChoice,
+    /// In which numbers.
+    pub precision: PrecisionChoice,
+    /// Threads that crop.
+    pub workers: Option<usize>,
+}
+
+/// What `evaluate` found; as JSON, the contract of `--json`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// 0 to 1.
+    pub top1_error: f64,
+    /// 0 to 1.
+    pub top5_error: f64,
+    /// Of each image: 1 or 10.
+    pub views: usize,
+    /// Images that counted.
+    pub num_samples: u64,
+}
+
+/// Measures a checkpoint's error on the validation split.
+pub fn run(options: &Options, stop: &Stop) -> Result<Report> {
+    check_device(options.device, options.precision)?;
+    let dataset = Arc::new(Dataset::open(&options.shards)?);
+    let split = dataset.split(Split::Val);
+    if split.num_samples() == 0 {
+        return Err(Error::data(dataset.path(), "it has no validation split; pack it with one"));
+    }
+    let Checkpoint { state, parameters, .. } = checkpoint::read::read(&options.checkpoint)?;
+    checkpoint::check_classes(&options.checkpoint, &state, &dataset.info().class_names())?;
+    let network = state.network()?;
+    let mut backend = CpuBackend::new(&network, BackendOptions::looking(options.batch_size), None);
+    backend.load(&parameters)?;
+    let augmentation = Augmentation::new(&state.recipe.settings.augment, &state.statistics)?;
+    let plan = EvalPlan::new(split.num_samples(), options.limit, options.batch_size, options.views)?;
+    let pipeline_options = PipelineOptions {
+        dtype: backend.input_dtype(),
+        workers: options.workers.unwrap_or(crate::train::WORKERS_BESIDE_CPU),
+        buffers: PipelineOptions::DEFAULT_BUFFERS,
+        prefetch_steps: PipelineOptions::DEFAULT_PREFETCH_STEPS,
+        steps: 0..plan.num_steps(),
+    };
+    let num_images = options.limit.unwrap_or(usize::MAX).min(split.num_samples());
+    let mut progress = Progress::new("evaluating", "views", (num_images * options.views.count()) as u64, 0);
+    let plan = Plan::Eval(plan);
+    let source = Pipeline::start(Arc::clone(&dataset), Split::Val, plan, augmentation, pipeline_options)?;
+    let mut feeder = Feeder::new(Box::new(source));
+    let label_of = |index| split.sample(index).label;
+    let classes = network.num_classes;
+    let rates = measure(&mut backend, &mut feeder, options.views, classes, &label_of, &mut progress, stop)?;
+    let rates = rates.ok_or_else(|| Error::Training("stopped before every image was seen: no result".into()))?;
+    Ok(Report {
+        top1_error: rates.top1_error,
+        top5_error: rates.top5_error,
+        views: options.views.count(),
+        num_samples: rates.num_samples,
+    })
+}

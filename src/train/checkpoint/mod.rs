@@ -1,0 +1,132 @@
+//! Checkpoints: safetensors that any framework reads, complete enough to resume, evaluate and predict from.
+
+pub mod read;
+pub mod write;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, IoContext, Result};
+use crate::model::{Network, Parameters};
+use crate::recipe::Recipe;
+use crate::shard::dataset::PixelStatistics;
+use crate::train::schedule::Schedule;
+
+/// A run at a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Where the run stands.
+    pub state: RunState,
+    /// Weights, biases and velocities.
+    pub parameters: Parameters,
+    /// The mean image, (3, 256, 256), whole numbers on the 0-255 scale.
+    pub mean: Vec<u8>,
+}
+
+/// Everything of a run but its tensors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunState {
+    /// Steps done.
+    pub step: u64,
+    /// The epoch of the next step.
+    pub epoch: u32,
+    /// Every choice.
+    pub recipe: Recipe,
+    /// Class names in the order of their labels.
+    pub classes: Vec<String>,
+    /// The dataset's id.
+    pub dataset: String,
+    /// The training split's pixel statistics.
+    pub statistics: PixelStatistics,
+    /// What the learning rate depends on.
+    pub schedule: Schedule,
+}
+
+impl RunState {
+    /// The network that the checkpoint's tensors are of.
+    pub fn network(&self) -> Result<Network> {
+        Network::new(&self.recipe.settings.model, self.recipe.settings.augment.canvas, self.classes.len())
+    }
+}
+
+/// `step-00000100.safetensors`.
+pub fn file_name(step: u64) -> String {
+    format!("step-{step:08}.safetensors")
+}
+
+/// The checkpoints of a run's folder `checkpoints/`, by rising step.
+pub fn list(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).at("read", folder)? {
+        let path = entry.at("read", folder)?.path();
+        let step = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok());
+        found.extend(step.map(|step| (step, path)));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Deletes all checkpoints but the first (step 0), the best and the newest `keep`.
+pub fn prune(folder: &Path, keep: usize, best_step: u64) -> Result<()> {
+    let all = list(folder)?;
+    let num_old = all.len().saturating_sub(keep);
+    for (step, path) in &all[..num_old] {
+        if *step != 0 && *step != best_step {
+            std::fs::remove_file(path).at("delete", path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the weights of the checkpoint at `path` into a network's parameters: `--init`.
+pub fn init_from(path: &Path, classes: &[String], parameters: &mut Parameters) -> Result<()> {
+    let other = read::read(path)?;
+    let advice = format!(
+        "it was trained with model.width = {}, model.towers = {} on {} classes; give this run the same, or another --init",
+        other.state.recipe.settings.model.width,
+        other.state.recipe.settings.model.towers,
+        other.state.classes.len()
+    );
+    for (ours, theirs) in parameters.layout.layers().iter().zip(other.parameters.layout.layers()) {
+        if ours.weight_shape != theirs.weight_shape {
+            return Err(Error::data(
+                path,
+                format!(
+                    "{}.weight: expected {:?}, found {:?}; {advice}",
+                    ours.name, ours.weight_shape, theirs.weight_shape
+                ),
+            ));
+        }
+    }
+    check_classes(path, &other.state, classes)?;
+    parameters.values.copy_from_slice(&other.parameters.values);
+    Ok(())
+}
+
+/// Refuses a checkpoint of other classes than the dataset's.
+pub fn check_classes(path: &Path, state: &RunState, classes: &[String]) -> Result<()> {
+    if state.classes.len() != classes.len() {
+        return Err(Error::data(
+            path,
+            format!(
+                "trained on {} classes, but the dataset has {}; use the dataset it was trained on",
+                state.classes.len(),
+                classes.len()
+            ),
+        ));
+    }
+    match state.classes.iter().zip(classes).enumerate().find(|(_, (theirs, ours))| theirs != ours) {
+        None => Ok(()),
+        Some((label, (theirs, ours))) => Err(Error::data(
+            path,
+            format!(
+                "class {label} is {theirs:?} there, but {ours:?} in the dataset; use the dataset it was trained on"
+            ),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,276 @@
+//! The loop: the backend runs a step while the next batch goes up to it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::checkpoint::{self, RunState};
+use super::feeder::{Fed, Feeder};
+use super::health::not_finite;
+use super::metrics::StepObservation;
+use super::record::{Record, StepClock};
+use super::schedule::Change;
+use super::setup::Setup;
+use super::stop::Stop;
+use crate::backend::step::step as body;
+use crate::backend::{Backend, Pass, Slot, StepScalars};
+use crate::error::Result;
+use crate::evaluate::measure::{ErrorRates, measure};
+use crate::input::{EvalPlan, NumViews, Pipeline, PipelineOptions, Plan};
+use crate::progress::Progress;
+use crate::shard::{Dataset, Split};
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Steps done.
+    pub step: u64,
+    /// Whether the run reached its end.
+    pub ended: Ended,
+    /// The last validation of this process.
+    pub validation: Option<ErrorRates>,
+    /// The newest checkpoint; none in a synthetic run.
+    pub checkpoint: Option<PathBuf>,
+    /// The run's folder.
+    pub run: PathBuf,
+    /// Images trained a second, by this process, validations and checkpoints aside.
+    pub images_per_second: f64,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All its epochs, or `--steps`, are done.
+    Done,
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// When checkpoints are written and how many stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// Beside those at the ends of epochs.
+    pub every: Option<u64>,
+    /// Of the newest.
+    pub newest: usize,
+}
+
+/// A run on a backend.
+pub struct Trainer<B: Backend> {
+    setup: Setup,
+    backend: B,
+    feeder: Feeder,
+    workers: usize,
+    last_step: u64,
+    keeping: Keeping,
+    record: Record,
+    clock: StepClock,
+    /// The batch that lies in its slot and has not been launched.
+    fed: Option<Fed>,
+    /// The step that was launched last, until its statistics are read.
+    launched: Option<Launched>,
+    /// What the newest checkpoint holds.
+    saved: Option<RunState>,
+    validation: Option<ErrorRates>,
+}
+
+/// A step that the backend works on.
+#[derive(Clone, Copy, Debug)]
+struct Launched {
+    slot: Slot,
+    /// Steps done when it is.
+    step: u64,
+    observation: StepObservation,
+}
+
+impl<B: Backend> Trainer<B> {
+    /// A run that `setup` has decided, on a backend whose weights it loads; `workers` augment for validations.
+    pub fn new(
+        setup: Setup,
+        mut backend: B,
+        feeder: Feeder,
+        workers: usize,
+        (last_step, keeping): (u64, Keeping),
+        record: Record,
+    ) -> Result<Self> {
+        backend.load(&setup.parameters)?;
+        let saved = (setup.state.step > 0).then(|| setup.state.clone());
+        Ok(Self {
+            setup,
+            backend,
+            feeder,
+            workers,
+            last_step,
+            keeping,
+            record,
+            clock: StepClock::start(),
+            fed: None,
+            launched: None,
+            saved,
+            validation: None,
+        })
+    }
+
+    /// Trains to the last step, or until `stop` is asked for; either way a checkpoint holds the end.
+    pub fn run(mut self, stop: &Stop) -> Result<Outcome> {
+        self.checkpoint()?;
+        self.clock.lap();
+        while !stop.requested() {
+            if self.ends_unvalidated_epoch() {
+                self.finish_epoch(stop)?;
+            } else if self.setup.state.step < self.last_step {
+                self.step()?;
+                if self.keeping.every.is_some_and(|every| self.setup.state.step.is_multiple_of(every)) {
+                    self.checkpoint()?;
+                }
+            } else {
+                break;
+            }
+        }
+        let checkpoint = self.checkpoint()?;
+        let state = &self.setup.state;
+        let done = state.step >= self.last_step && !self.ends_unvalidated_epoch();
+        Ok(Outcome {
+            step: state.step,
+            ended: if done { Ended::Done } else { Ended::Stopped },
+            validation: self.validation,
+            checkpoint,
+            run: self.setup.folder.path().to_path_buf(),
+            images_per_second: self.record.images_per_second(),
+        })
+    }
+
+    /// Launches a step, brings the next batch up while it runs, and reads what the step before it found.
+    fn step(&mut self) -> Result<()> {
+        let step = self.setup.state.step;
+        let slot = Slot::of_step(step);
+        let fed = match self.fed.take() {
+            Some(fed) => fed,
+            // The first step, and the first after a validation.
+            None => self.feed(step)?,
+        };
+        assert_eq!(fed.step, step, "the step of the batch in its slot");
+        let train = &self.setup.state.recipe.settings.train;
+        let learning_rate = self.setup.state.schedule.learning_rate(train, fed.epoch);
+        let begun = Instant::now();
+        let scalars = StepScalars { step, learning_rate: learning_rate as f32 };
+        self.backend.replay(slot, Pass::Train, scalars, body::<B>)?;
+        let observation = StepObservation {
+            num_images: fed.num_valid as u64,
+            epoch: fed.epoch,
+            learning_rate,
+            input_wait_seconds: fed.input_wait_seconds,
+            upload_seconds: fed.upload_seconds,
+            upload_bytes: fed.num_bytes,
+            compute_seconds: begun.elapsed().as_secs_f64(),
+            ..StepObservation::default()
+        };
+        let before = self.launched.replace(Launched { slot, step: step + 1, observation });
+        self.setup.state.step = step + 1;
+        self.setup.state.epoch = self.setup.plan.epoch(step + 1);
+        let validates_next = (step + 1).is_multiple_of(self.setup.plan.steps_per_epoch());
+        if step + 1 < self.last_step && !validates_next {
+            self.fed = Some(self.feed(step + 1)?);
+        }
+        before.map_or(Ok(()), |before| self.settle(before))
+    }
+
+    fn feed(&mut self, step: u64) -> Result<Fed> {
+        let fed = self.feeder.feed(&mut self.backend, Slot::of_step(step))?;
+        Ok(fed.unwrap_or_else(|| panic!("the source ended before step {step} of {}", self.last_step)))
+    }
+
+    /// Reads a launched step's statistics into the record.
+    fn settle(&mut self, launched: Launched) -> Result<()> {
+        let Launched { slot, step, mut observation } = launched;
+        let statistics = self.backend.statistics(slot)?;
+        observation.loss = statistics.loss_sum / statistics.num_samples as f64;
+        observation.step_seconds = self.clock.lap();
+        self.record.step(step, &observation, &statistics, &self.feeder.snapshot())
+    }
+
+    fn settle_last(&mut self) -> Result<()> {
+        self.launched.take().map_or(Ok(()), |launched| self.settle(launched))
+    }
+
+    fn ends_unvalidated_epoch(&self) -> bool {
+        let (state, steps_per_epoch) = (&self.setup.state, self.setup.plan.steps_per_epoch());
+        state.step.is_multiple_of(steps_per_epoch)
+            && state.step / steps_per_epoch > u64::from(state.schedule.num_validated)
+    }
+
+    /// Validates the epoch that just ended, adapts the learning rate and writes a checkpoint. A run that is stopped in
+    /// the middle of it validates again when it is resumed.
+    fn finish_epoch(&mut self, stop: &Stop) -> Result<()> {
+        self.settle_last()?;
+        for slot in [Slot::Even, Slot::Odd] {
+            self.feeder.take_back(&mut self.backend, slot)?;
+        }
+        let (step, epoch) = (self.setup.state.step, self.setup.state.schedule.num_validated);
+        self.record.epoch(step, epoch)?;
+        let Some(dataset) = self.setup.dataset.clone().filter(|dataset| dataset.split(Split::Val).num_samples() > 0)
+        else {
+            // Nothing to validate on; the epoch counts as validated.
+            self.setup.state.schedule.num_validated += 1;
+            self.checkpoint()?;
+            self.clock.lap();
+            return Ok(());
+        };
+        let begun = Instant::now();
+        let Some(rates) = self.validate(&dataset, stop)? else { return Ok(()) };
+        self.record.validation(step, epoch, &rates, begun.elapsed().as_secs_f64())?;
+        self.validation = Some(rates);
+        let train = &self.setup.state.recipe.settings.train;
+        let change = self.setup.state.schedule.validated(train, step, rates.top1_error);
+        if change == Change::Dropped {
+            let rate = self.setup.state.schedule.learning_rate(train, epoch + 1);
+            let event = format!("the validation error has stopped improving: learning rate {rate:e}");
+            self.record.event(step, epoch, &event)?;
+        }
+        self.checkpoint()?;
+        self.clock.lap();
+        Ok(())
+    }
+
+    fn validate(&mut self, dataset: &Arc<Dataset>, stop: &Stop) -> Result<Option<ErrorRates>> {
+        let split = dataset.split(Split::Val);
+        let batch_size = self.setup.state.recipe.settings.train.batch_size;
+        let plan = EvalPlan::new(split.num_samples(), None, batch_size, NumViews::One)?;
+        let options = PipelineOptions {
+            dtype: self.backend.input_dtype(),
+            workers: self.workers,
+            buffers: PipelineOptions::DEFAULT_BUFFERS,
+            prefetch_steps: PipelineOptions::DEFAULT_PREFETCH_STEPS,
+            steps: 0..plan.num_steps(),
+        };
+        let augmentation = self.setup.augmentation.clone();
+        let source = Pipeline::start(Arc::clone(dataset), Split::Val, Plan::Eval(plan), augmentation, options)?;
+        let mut feeder = Feeder::new(Box::new(source));
+        let mut progress = Progress::new("validating", "images", split.num_samples() as u64, 0);
+        let (label_of, classes) = (|index| split.sample(index).label, self.setup.network.num_classes);
+        measure(&mut self.backend, &mut feeder, NumViews::One, classes, &label_of, &mut progress, stop)
+    }
+
+    /// Writes a checkpoint unless the newest is of this very state, and deletes old ones.
+    fn checkpoint(&mut self) -> Result<Option<PathBuf>> {
+        self.settle_last()?;
+        if self.setup.dataset.is_none() {
+            return Ok(None);
+        }
+        let folder = self.setup.folder.checkpoints();
+        let path = folder.join(checkpoint::file_name(self.setup.state.step));
+        if self.saved.as_ref() == Some(&self.setup.state) {
+            return Ok(Some(path));
+        }
+        self.backend.store(&mut self.setup.parameters)?;
+        let values = self.setup.parameters.values.iter().chain(&self.setup.parameters.velocities);
+        if !values.into_iter().all(|value| value.is_finite()) {
+            return Err(not_finite(self.setup.state.step, "a weight or a velocity is not finite"));
+        }
+        checkpoint::write::write(&path, &self.setup.state, &self.setup.parameters, &self.setup.mean)?;
+        self.saved = Some(self.setup.state.clone());
+        checkpoint::prune(&folder, self.keeping.newest, self.setup.state.schedule.best_step)?;
+        self.clock.lap();
+        Ok(Some(path))
+    }
+}
