@@ -34,6 +34,9 @@ pub enum Error {
     /// The training itself failed (a loss that is not finite).
     #[error("{0}")]
     Training(String),
+    /// The input pipeline stopped for a reason that lies in no file.
+    #[error("the input pipeline: {0}")]
+    Input(String),
 }
 
 impl Error {

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use memmap2::{Advice, Mmap};
 
@@ -141,6 +142,8 @@ pub struct SplitReader {
     shards: Vec<ShardReader>,
     /// The index in the split of each shard's first sample, then the number of all.
     starts: Vec<usize>,
+    /// A bit a sample: it was read before and agreed with its checksum.
+    verified: Vec<AtomicU64>,
 }
 
 impl SplitReader {
@@ -150,7 +153,8 @@ impl SplitReader {
         for shard in &shards {
             starts.push(starts[starts.len() - 1] + shard.num_samples());
         }
-        Self { shards, starts }
+        let num_words = starts[shards.len()].div_ceil(u64::BITS as usize);
+        Self { shards, starts, verified: std::iter::repeat_with(AtomicU64::default).take(num_words).collect() }
     }
 
     /// How many samples the split holds.
@@ -173,6 +177,18 @@ impl SplitReader {
     pub fn verify_sample(&self, index: usize) -> Result<()> {
         let (shard, index) = self.locate(index);
         shard.verify_sample(index)
+    }
+
+    /// The sample at `index` of the split, compared with its checksum unless that was done before. A damaged sample
+    /// is an error each time.
+    pub fn verified_sample(&self, index: usize) -> Result<Sample<'_>> {
+        let (word, bit) = (index / u64::BITS as usize, 1 << (index % u64::BITS as usize));
+        let (shard, index) = self.locate(index);
+        if self.verified[word].load(Relaxed) & bit == 0 {
+            shard.verify_sample(index)?;
+            self.verified[word].fetch_or(bit, Relaxed);
+        }
+        Ok(shard.sample(index))
     }
 
     /// Tells the kernel that the sample at `index` of the split will be read soon.

@@ -1,0 +1,130 @@
+//! The augmenter: writes one view of a sample as the network's input.
+//!
+//! out[c][y][x] = (((byte + mean) mod 256) - mean + light[c]) * scale inside the crop, 0 right of it and below it.
+//! The mean is taken at the crop's own position. Both versions round after the sum and after the product, and once
+//! more to f16, so they agree bit for bit.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_avx2.rs"]
+mod avx2;
+mod scalar;
+
+use half::f16;
+
+use super::view::{Frame, Mirror, View};
+use crate::shard::{SAMPLE_BYTES, SIDE};
+
+/// A type in which a batch holds its values.
+pub trait Value: Copy + Send + Sync + avx2::Store {
+    /// 0.
+    const ZERO: Self;
+    /// The nearest value, ties to even.
+    fn round(value: f32) -> Self;
+}
+
+impl Value for f32 {
+    const ZERO: Self = 0.0;
+    fn round(value: f32) -> Self {
+        value
+    }
+}
+
+impl Value for f16 {
+    const ZERO: Self = f16::ZERO;
+    fn round(value: f32) -> Self {
+        f16::from_f32_const(value)
+    }
+}
+
+/// Who computes: made only where the processor can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel(Instructions);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Instructions {
+    Scalar,
+    Avx2,
+}
+
+impl Kernel {
+    /// The fastest that this processor can.
+    pub fn fastest() -> Self {
+        Self::avx2().unwrap_or(Self::scalar())
+    }
+
+    /// Plain Rust, everywhere: the specification.
+    pub fn scalar() -> Self {
+        Self(Instructions::Scalar)
+    }
+
+    /// AVX2 and F16C, where the processor has both.
+    pub fn avx2() -> Option<Self> {
+        avx2::is_supported().then_some(Self(Instructions::Avx2))
+    }
+
+    /// `scalar` or `avx2`.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Instructions::Scalar => "scalar",
+            Instructions::Avx2 => "avx2",
+        }
+    }
+
+    /// Writes a view of the sample `bytes`, (3, 256, 256) around the `mean` image of the same shape, to all of
+    /// `out`, (3, canvas, canvas): each value once, in order.
+    pub fn write<V: Value>(self, bytes: &[u8], mean: &[u8], view: &View, frame: Frame, out: &mut [V]) {
+        assert_eq!(bytes.len(), SAMPLE_BYTES, "bytes of a sample");
+        assert_eq!(mean.len(), SAMPLE_BYTES, "bytes of a mean image");
+        assert_eq!(out.len(), frame.num_values(), "values of an input");
+        assert!(frame.crop <= SIDE && frame.crop <= frame.canvas, "{frame:?}");
+        let last = frame.last_position();
+        assert!(view.top <= last && view.left <= last, "{view:?} reaches out of the sample: {frame:?}");
+        match self.0 {
+            Instructions::Scalar => write_rows(bytes, mean, view, frame, out, scalar::write_row),
+            Instructions::Avx2 => avx2::write(bytes, mean, view, frame, out),
+        }
+    }
+}
+
+/// A row of the crop: what both versions are given.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    /// (crop) bytes of the sample.
+    bytes: &'a [u8],
+    /// (crop) bytes of the mean image.
+    mean: &'a [u8],
+    mirror: Mirror,
+    light: f32,
+    scale: f32,
+}
+
+/// Walks over the input's rows: `write_row` fills the crop's part, zeros the rest.
+#[inline(always)]
+fn write_rows<V: Value>(
+    bytes: &[u8],
+    mean: &[u8],
+    view: &View,
+    frame: Frame,
+    out: &mut [V],
+    write_row: impl Fn(Row<'_>, &mut [V]),
+) {
+    for (channel, plane) in out.chunks_exact_mut(frame.canvas * frame.canvas).enumerate() {
+        let (crop_rows, below) = plane.split_at_mut(frame.crop * frame.canvas);
+        for (y, out_row) in crop_rows.chunks_exact_mut(frame.canvas).enumerate() {
+            let start = (channel * SIDE + view.top + y) * SIDE + view.left;
+            let row = Row {
+                bytes: &bytes[start..][..frame.crop],
+                mean: &mean[start..][..frame.crop],
+                mirror: view.mirror,
+                light: view.light[channel],
+                scale: frame.scale,
+            };
+            let (inside, right) = out_row.split_at_mut(frame.crop);
+            write_row(row, inside);
+            right.fill(V::ZERO);
+        }
+        below.fill(V::ZERO);
+    }
+}

@@ -1,0 +1,138 @@
+//! The conveyor: tasks that carry buffers from the plan through the workers to the trainer.
+//!
+//! planner (takes an empty buffer for each step, in step order) -> fillers (several batches at a time) -> order
+//! restored -> trainer. Whoever finds its channel closed ends, so dropping either end stops everything. The tasks
+//! only wait: computing is done by the workers, and waiting for the workers by tokio's blocking threads.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_channel::{Receiver, Sender, bounded};
+use tokio::task::spawn_blocking;
+
+use super::batch::Batch;
+use super::stats::PipelineStats;
+use crate::error::{Error, Result};
+
+/// Batches that are being filled at a time: the second one's samples keep the workers busy that have none left of the
+/// first.
+const NUM_FILLERS: usize = 2;
+
+/// Does the work on a batch; called from threads that may block.
+pub(super) trait Work: Send + Sync + 'static {
+    /// Makes `batch` the batch of `step`.
+    fn fill(&self, step: u64, batch: &mut Batch) -> Result<()>;
+    /// Asks for what `step` will read to be brought to memory.
+    fn advise(&self, step: u64);
+}
+
+/// What goes over the conveyor, and how far ahead.
+#[derive(Debug)]
+pub(super) struct Belt {
+    pub(super) steps: Range<u64>,
+    pub(super) num_buffers: usize,
+    pub(super) prefetch_steps: u64,
+    pub(super) empty: Receiver<Batch>,
+    pub(super) ready: Sender<Result<Batch>>,
+    pub(super) stats: Arc<PipelineStats>,
+}
+
+/// Carries until the steps or either end of the channels is at an end.
+pub(super) async fn run(belt: Belt, work: Arc<impl Work>) {
+    let Belt { steps, num_buffers, prefetch_steps, empty, ready, stats } = belt;
+    let (jobs, jobs_out) = bounded(1);
+    let (filled, filled_out) = bounded(num_buffers);
+    let (advice, advice_out) = bounded(1);
+    let prefetched = steps.clone();
+    tokio::spawn(plan_steps(steps.clone(), empty, advice, jobs, Arc::clone(&stats)));
+    tokio::spawn(prefetch(prefetched, prefetch_steps, advice_out, Arc::clone(&work)));
+    for _ in 0..NUM_FILLERS {
+        tokio::spawn(fill_batches(jobs_out.clone(), filled.clone(), Arc::clone(&work)));
+    }
+    drop((jobs_out, filled, work));
+    restore_order(steps.start, filled_out, ready, &stats).await;
+}
+
+/// Since buffers are given out in step order, the step that the trainer waits for always has one.
+async fn plan_steps(
+    steps: Range<u64>,
+    empty: Receiver<Batch>,
+    advice: Sender<u64>,
+    jobs: Sender<(u64, Batch)>,
+    stats: Arc<PipelineStats>,
+) {
+    for step in steps {
+        let begun = Instant::now();
+        let Ok(buffer) = empty.recv().await else { return };
+        stats.buffer_taken();
+        stats.planner_waited(begun.elapsed());
+        // A prefetcher that lags is told of the next step only.
+        let _ = advice.force_send(step);
+        if jobs.send((step, buffer)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Keeps `prefetch_steps` ahead of the planner.
+async fn prefetch(steps: Range<u64>, prefetch_steps: u64, planned: Receiver<u64>, work: Arc<impl Work>) {
+    let mut next = steps.start;
+    while let Ok(step) = planned.recv().await {
+        let end = steps.end.min(step.saturating_add(1).saturating_add(prefetch_steps));
+        next = next.max(step + 1);
+        while next < end {
+            let (work, step) = (Arc::clone(&work), next);
+            // A panic here would come again where the step is filled, and is reported there.
+            let _ = spawn_blocking(move || work.advise(step)).await;
+            next += 1;
+        }
+    }
+}
+
+async fn fill_batches(jobs: Receiver<(u64, Batch)>, filled: Sender<(u64, Result<Batch>)>, work: Arc<impl Work>) {
+    while let Ok((step, mut batch)) = jobs.recv().await {
+        let work = Arc::clone(&work);
+        let outcome = spawn_blocking(move || work.fill(step, &mut batch).map(|()| batch)).await;
+        let result = outcome.unwrap_or_else(|failed| Err(panicked(step, failed)));
+        if filled.send((step, result)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Holds batches back until all earlier ones have gone. The first error ends it, in its step's turn: what comes
+/// before an error does not depend on timing either.
+async fn restore_order(
+    mut next: u64,
+    filled: Receiver<(u64, Result<Batch>)>,
+    ready: Sender<Result<Batch>>,
+    stats: &PipelineStats,
+) {
+    let mut early = BTreeMap::new();
+    while let Ok((step, result)) = filled.recv().await {
+        early.insert(step, result);
+        while let Some(result) = early.remove(&next) {
+            let failed = result.is_err();
+            if !failed {
+                stats.batch_ready();
+            }
+            if ready.send(result).await.is_err() || failed {
+                return;
+            }
+            next += 1;
+        }
+    }
+}
+
+fn panicked(step: u64, failed: tokio::task::JoinError) -> Error {
+    let message = match failed.try_into_panic() {
+        Ok(payload) => match payload.downcast::<String>() {
+            Ok(text) => *text,
+            Err(payload) => payload.downcast::<&str>().map_or("no message".to_string(), |text| text.to_string()),
+        },
+        Err(cancelled) => cancelled.to_string(),
+    };
+    Error::Input(format!("the batch of step {step}: a worker panicked: {message}; this is a fault of the program"))
+}

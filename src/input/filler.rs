@@ -1,0 +1,98 @@
+//! The filler: makes a batch from its plan, by all workers at once.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::augment::{Kernel, Value};
+use super::batch::{Batch, Values};
+use super::plan::Plan;
+use super::stats::PipelineStats;
+use super::view::{Augmentation, View};
+use super::workers::Workers;
+use crate::error::{Error, Result};
+use crate::shard::{Dataset, Split, SplitReader};
+
+/// Samples that a worker takes at a time, at most: some microseconds of hand-over for a tenth of a millisecond of work.
+const MAX_TASK_SAMPLES: usize = 4;
+
+/// Everything that is needed to fill a batch, and nothing that changes.
+#[derive(Debug)]
+pub(super) struct Filler {
+    pub(super) dataset: Arc<Dataset>,
+    pub(super) split: Split,
+    pub(super) plan: Plan,
+    pub(super) augmentation: Augmentation,
+    pub(super) kernel: Kernel,
+    pub(super) workers: Workers,
+    pub(super) stats: Arc<PipelineStats>,
+}
+
+impl Filler {
+    /// Makes `batch` the batch of `step`. Of several damaged samples the first in the batch is reported.
+    pub(super) fn fill(&self, step: u64, batch: &mut Batch) -> Result<()> {
+        let plan = self.plan.batch(step, &self.augmentation);
+        (batch.step, batch.epoch, batch.num_valid) = (plan.step, plan.epoch, plan.views.len());
+        batch.labels[plan.views.len()..].fill(0);
+        let labels = &mut batch.labels[..plan.views.len()];
+        match &mut batch.values {
+            Values::F32(values) => self.fill_views(&plan.views, values, labels),
+            Values::F16(values) => self.fill_views(&plan.views, values, labels),
+        }
+    }
+
+    /// Room without a view becomes zeros, so that a batch depends on its plan alone.
+    fn fill_views<V: Value>(&self, views: &[View], values: &mut [V], labels: &mut [u32]) -> Result<()> {
+        let sample_values = self.augmentation.frame().num_values();
+        let (values, unused) = values.split_at_mut(views.len() * sample_values);
+        unused.fill(V::ZERO);
+        // At least four tasks a worker, so that few wait for the last.
+        let task_samples = (views.len() / (4 * self.workers.count())).clamp(1, MAX_TASK_SAMPLES);
+        let failure = Mutex::new(None);
+        self.workers.scope(|scope| {
+            let outputs = values.chunks_mut(task_samples * sample_values).zip(labels.chunks_mut(task_samples));
+            for (task, (views, (values, labels))) in views.chunks(task_samples).zip(outputs).enumerate() {
+                let failure = &failure;
+                scope.spawn(move |_| {
+                    if let Err(error) = self.write_views(views, values, labels) {
+                        keep_first(failure, task, error);
+                    }
+                });
+            }
+        });
+        let failure = failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        failure.map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// One worker's task.
+    fn write_views<V: Value>(&self, views: &[View], values: &mut [V], labels: &mut [u32]) -> Result<()> {
+        let begun = Instant::now();
+        let (samples, mean, frame) = (self.samples(), self.dataset.mean(), self.augmentation.frame());
+        for ((view, out), label) in views.iter().zip(values.chunks_exact_mut(frame.num_values())).zip(labels) {
+            let sample = samples.verified_sample(view.sample)?;
+            self.kernel.write(sample.bytes, mean, view, frame, out);
+            *label = sample.label;
+        }
+        self.stats.augmented(views.len(), begun.elapsed());
+        Ok(())
+    }
+
+    /// Asks the kernel to read the samples of a step ahead.
+    pub(super) fn advise(&self, step: u64) {
+        for sample in self.plan.samples(step) {
+            if self.samples().advise(sample).is_err() {
+                self.stats.advice_failed();
+            }
+        }
+    }
+
+    fn samples(&self) -> &SplitReader {
+        self.dataset.split(self.split)
+    }
+}
+
+fn keep_first(failure: &Mutex<Option<(usize, Error)>>, task: usize, error: Error) {
+    let mut failure = failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if failure.as_ref().is_none_or(|(earlier, _)| task < *earlier) {
+        *failure = Some((task, error));
+    }
+}

@@ -1,0 +1,184 @@
+//! The pipeline: real batches from shards, made ahead of the trainer in a fixed set of buffers.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use async_channel::{Receiver, Sender, bounded};
+
+use super::augment::Kernel;
+use super::batch::{Batch, Dtype};
+use super::conveyor::{self, Belt, Work};
+use super::filler::Filler;
+use super::plan::Plan;
+use super::source::BatchSource;
+use super::stats::PipelineStats;
+use super::view::Augmentation;
+use super::workers::Workers;
+use crate::error::{Error, Result};
+use crate::shard::{Dataset, Split};
+
+/// How much the pipeline may use, and which steps it plays.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PipelineOptions {
+    /// The type that the backend asks for.
+    pub dtype: Dtype,
+    /// Threads that compute.
+    pub workers: usize,
+    /// Batches that exist, at least one: those being filled, waiting, and lent to the trainer. They are all of the
+    /// pipeline's memory, and so its look-ahead.
+    pub buffers: usize,
+    /// The kernel is asked to read the samples of so many steps beyond the one being filled. 0 asks for none.
+    pub prefetch_steps: u64,
+    /// The steps to play: a run that resumes begins at its own.
+    pub steps: Range<u64>,
+}
+
+impl PipelineOptions {
+    /// Two that are filled, two that wait, and two that the trainer holds while the device reads them.
+    pub const DEFAULT_BUFFERS: usize = 6;
+    /// At 128 samples of 192 KiB a step, 100 MB on their way from the disk.
+    pub const DEFAULT_PREFETCH_STEPS: u64 = 4;
+}
+
+/// Lends batches to one trainer. Dropping it stops and joins its threads.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// What the trainer has still to get.
+    steps: Range<u64>,
+    num_buffers: usize,
+    num_lent: usize,
+    memory_bytes: u64,
+    empty: Sender<Batch>,
+    ready: Receiver<Result<Batch>>,
+    stats: Arc<PipelineStats>,
+    /// Runs the conveyor; `None` only while it is dropped.
+    conveyor: Option<JoinHandle<()>>,
+}
+
+impl Pipeline {
+    /// Checks the split's tables, allocates the buffers and begins to fill them.
+    pub fn start(
+        dataset: Arc<Dataset>,
+        split: Split,
+        plan: Plan,
+        augmentation: Augmentation,
+        options: PipelineOptions,
+    ) -> Result<Self> {
+        let num_samples = dataset.split(split).num_samples();
+        assert!(plan.num_samples() <= num_samples, "a plan of {} of {num_samples} samples", plan.num_samples());
+        if options.workers == 0 {
+            return Err(Error::usage("0 workers: at least one fills the batches"));
+        }
+        for shard in dataset.split(split).shards() {
+            shard.verify_tables()?;
+        }
+        let stats = Arc::new(PipelineStats::default());
+        let buffer = Batch::zeros(options.dtype, plan.batch_size(), augmentation.frame().num_values());
+        let steps = options.steps.start..plan.num_steps().map_or(options.steps.end, |num| options.steps.end.min(num));
+        let workers = Workers::start(options.workers)?;
+        let kernel = Kernel::fastest();
+        let filler = Filler { dataset, split, plan, augmentation, kernel, workers, stats: Arc::clone(&stats) };
+        Self::start_with(Arc::new(filler), buffer, PipelineOptions { steps, ..options }, stats)
+    }
+
+    fn start_with(
+        work: Arc<impl Work>,
+        buffer: Batch,
+        options: PipelineOptions,
+        stats: Arc<PipelineStats>,
+    ) -> Result<Self> {
+        let PipelineOptions { buffers: num_buffers, prefetch_steps, steps, .. } = options;
+        if num_buffers == 0 {
+            return Err(Error::usage("0 buffers: a batch needs one"));
+        }
+        let memory_bytes = (num_buffers * (buffer.num_bytes() + size_of_val(buffer.labels.as_slice()))) as u64;
+        let (empty, empty_out) = bounded(num_buffers);
+        let (ready, ready_out) = bounded(num_buffers);
+        for _ in 0..num_buffers {
+            stats.buffer_emptied();
+            empty.try_send(buffer.clone()).expect("a queue with room for every buffer");
+        }
+        let belt = Belt {
+            steps: steps.clone(),
+            num_buffers,
+            prefetch_steps,
+            empty: empty_out,
+            ready,
+            stats: Arc::clone(&stats),
+        };
+        let no_thread = |error| Error::Input(format!("cannot start its thread: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(no_thread)?;
+        // Its end waits for the blocking threads, and with the last of them goes `work`, whose workers are joined.
+        let carry = move || runtime.block_on(conveyor::run(belt, work));
+        let conveyor = std::thread::Builder::new().name("input".into()).spawn(carry).map_err(no_thread)?;
+        Ok(Self {
+            steps,
+            num_buffers,
+            num_lent: 0,
+            memory_bytes,
+            empty,
+            ready: ready_out,
+            stats,
+            conveyor: Some(conveyor),
+        })
+    }
+}
+
+impl BatchSource for Pipeline {
+    fn recv(&mut self) -> Result<Option<Batch>> {
+        if self.steps.is_empty() {
+            return Ok(None);
+        }
+        // All lent: none could ever be filled, and waiting would have no end.
+        assert!(self.num_lent < self.num_buffers, "{} of {} batches are lent", self.num_lent, self.num_buffers);
+        let begun = Instant::now();
+        let received = self.ready.recv_blocking();
+        self.stats.trainer_waited(begun.elapsed());
+        let stopped = || Error::Input(format!("it stopped before step {}", self.steps.start));
+        let batch = received.map_err(|_| stopped())??;
+        assert_eq!(batch.step, self.steps.start, "the step of the next batch");
+        self.stats.batch_taken();
+        self.steps.start += 1;
+        self.num_lent += 1;
+        Ok(Some(batch))
+    }
+
+    fn recycle(&mut self, batch: Batch) {
+        assert!(self.num_lent > 0, "a batch of step {} that was not lent", batch.step);
+        self.num_lent -= 1;
+        self.stats.buffer_emptied();
+        // Closed after the last step was planned: the buffer is not needed again.
+        let _ = self.empty.try_send(batch);
+    }
+
+    fn stats(&self) -> &Arc<PipelineStats> {
+        &self.stats
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.empty.close();
+        self.ready.close();
+        if let Some(conveyor) = self.conveyor.take() {
+            // A panic there has ended the channel, and `recv` has said so.
+            let _ = conveyor.join();
+        }
+    }
+}
+
+impl Work for Filler {
+    fn fill(&self, step: u64, batch: &mut Batch) -> Result<()> {
+        self.fill(step, batch)
+    }
+
+    fn advise(&self, step: u64) {
+        self.advise(step);
+    }
+}

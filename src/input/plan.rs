@@ -1,0 +1,207 @@
+//! The plan: which samples a step sees, and how. A pure function of the seed and the step.
+
+use super::view::{Augmentation, View};
+use crate::error::{Error, Result};
+use crate::philox::{Permutation, Purpose};
+use crate::recipe::settings::OrderKind;
+
+/// What a step sees.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchPlan {
+    /// Counts from 0.
+    pub step: u64,
+    /// The epoch that the step belongs to.
+    pub epoch: u32,
+    /// In the batch's order; fewer than the batch has room for only in an evaluation's last step.
+    pub views: Vec<View>,
+}
+
+/// The plan of every step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// Epoch after epoch, without end.
+    Train(TrainPlan),
+    /// Every sample once.
+    Eval(EvalPlan),
+}
+
+impl Plan {
+    /// Samples (views, in an evaluation) of a batch.
+    pub fn batch_size(&self) -> usize {
+        match self {
+            Self::Train(plan) => plan.batch_size,
+            Self::Eval(plan) => plan.batch_size,
+        }
+    }
+
+    /// How many steps there are: `None` where there is no end.
+    pub fn num_steps(&self) -> Option<u64> {
+        match self {
+            Self::Train(_) => None,
+            Self::Eval(plan) => Some(plan.num_steps()),
+        }
+    }
+
+    /// Samples that the plan reckons with.
+    pub fn num_samples(&self) -> usize {
+        match self {
+            Self::Train(plan) => plan.num_samples,
+            Self::Eval(plan) => plan.num_samples,
+        }
+    }
+
+    /// The samples of a step, in the batch's order.
+    pub fn samples(&self, step: u64) -> Vec<usize> {
+        match self {
+            Self::Train(plan) => plan.samples(step),
+            Self::Eval(plan) => plan.rows(step).map(|row| row / plan.views.count()).collect(),
+        }
+    }
+
+    /// Everything about a step.
+    pub fn batch(&self, step: u64, augmentation: &Augmentation) -> BatchPlan {
+        match self {
+            Self::Train(plan) => plan.batch(step, augmentation),
+            Self::Eval(plan) => plan.batch(step, augmentation),
+        }
+    }
+}
+
+/// The order of training. What is left of an epoch after its last whole batch is left out; where the order is
+/// shuffled, another remainder each epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainPlan {
+    seed: u64,
+    num_samples: usize,
+    batch_size: usize,
+    order: OrderKind,
+    rank: usize,
+    world: usize,
+}
+
+impl TrainPlan {
+    /// The plan of one trainer for a split of `num_samples`.
+    pub fn new(seed: u64, num_samples: usize, batch_size: usize, order: OrderKind) -> Result<Self> {
+        Self { seed, num_samples, batch_size, order, rank: 0, world: 1 }.checked()
+    }
+
+    /// The plan of trainer `rank` (from 0) of `world`, which share each step's samples: all of the same arguments
+    /// otherwise.
+    pub fn of_rank(self, rank: usize, world: usize) -> Result<Self> {
+        assert!(rank < world, "rank {rank} of {world}");
+        Self { rank, world, ..self }.checked()
+    }
+
+    fn checked(self) -> Result<Self> {
+        let Self { num_samples, batch_size, world, .. } = self;
+        if batch_size == 0 {
+            return Err(Error::usage("train.batch_size = 0: a batch has at least one sample"));
+        }
+        if batch_size * world > num_samples {
+            let of_all = if world > 1 { format!(" of each of {world} trainers") } else { String::new() };
+            return Err(Error::usage(format!(
+                "train.batch_size = {batch_size}{of_all}, but the training split has {num_samples} samples; \
+                 set train.batch_size to {} or less, or pack more images",
+                (num_samples / world).max(1)
+            )));
+        }
+        Ok(self)
+    }
+
+    /// Steps of an epoch, at least one.
+    pub fn steps_per_epoch(&self) -> u64 {
+        (self.num_samples / (self.batch_size * self.world)) as u64
+    }
+
+    /// The epoch that a step belongs to.
+    pub fn epoch(&self, step: u64) -> u32 {
+        u32::try_from(step / self.steps_per_epoch()).expect("epochs are counted in 32 bits")
+    }
+
+    fn samples(&self, step: u64) -> Vec<usize> {
+        let step_of_epoch = (step % self.steps_per_epoch()) as usize;
+        let first = (step_of_epoch * self.world + self.rank) * self.batch_size;
+        let positions = first..first + self.batch_size;
+        match self.order {
+            OrderKind::Sequential => positions.collect(),
+            OrderKind::Shuffled => {
+                let order = Permutation::new(self.seed, Purpose::Order, self.epoch(step), self.num_samples as u64);
+                positions.map(|position| order.at(position as u64) as usize).collect()
+            }
+        }
+    }
+
+    fn batch(&self, step: u64, augmentation: &Augmentation) -> BatchPlan {
+        let epoch = self.epoch(step);
+        let view = |sample| augmentation.training_view(self.seed, epoch, sample);
+        BatchPlan { step, epoch, views: self.samples(step).into_iter().map(view).collect() }
+    }
+}
+
+/// How many views of a sample an evaluation averages over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumViews {
+    /// The centre.
+    One,
+    /// The corners, the centre, and their mirror images.
+    Ten,
+}
+
+impl NumViews {
+    /// 1 or 10.
+    pub fn count(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Ten => 10,
+        }
+    }
+}
+
+/// The order of an evaluation: the samples as they lie, all views of one before the next. A sample's views may
+/// stand in two batches where the batch's size is no multiple of their number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvalPlan {
+    num_samples: usize,
+    batch_size: usize,
+    views: NumViews,
+}
+
+impl EvalPlan {
+    /// The plan for a split of `num_samples`, or its first `limit`; a batch has room for `batch_size` views.
+    pub fn new(num_samples: usize, limit: Option<usize>, batch_size: usize, views: NumViews) -> Result<Self> {
+        let num_samples = limit.map_or(num_samples, |limit| limit.min(num_samples));
+        if num_samples == 0 || batch_size == 0 {
+            return Err(Error::usage(format!(
+                "nothing to evaluate: {num_samples} samples in batches of {batch_size}; \
+                 the split is empty or a limit is 0"
+            )));
+        }
+        Ok(Self { num_samples, batch_size, views })
+    }
+
+    /// Steps of the evaluation; the last may be short.
+    pub fn num_steps(&self) -> u64 {
+        self.num_rows().div_ceil(self.batch_size) as u64
+    }
+
+    fn num_rows(&self) -> usize {
+        self.num_samples * self.views.count()
+    }
+
+    /// Row r is view r mod `views` of sample r / `views`.
+    fn rows(&self, step: u64) -> std::ops::Range<usize> {
+        let first = step as usize * self.batch_size;
+        first..self.num_rows().min(first + self.batch_size)
+    }
+
+    fn batch(&self, step: u64, augmentation: &Augmentation) -> BatchPlan {
+        let view = |row: usize| {
+            let sample = row / self.views.count();
+            match self.views {
+                NumViews::One => augmentation.centre_view(sample),
+                NumViews::Ten => augmentation.ten_views(sample)[row % 10],
+            }
+        };
+        BatchPlan { step, epoch: 0, views: self.rows(step).map(view).collect() }
+    }
+}

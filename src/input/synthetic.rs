@@ -1,0 +1,121 @@
+//! Made-up batches: what the device alone can do is measured with them, without shards.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use half::f16;
+
+use super::batch::{Batch, Dtype, Values};
+use super::source::BatchSource;
+use super::stats::PipelineStats;
+use super::view::Frame;
+use crate::error::{Error, Result};
+use crate::philox::{Purpose, below, words};
+
+/// The shape of made-up batches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyntheticOptions {
+    /// Of the values and labels.
+    pub seed: u64,
+    /// The type that the backend asks for.
+    pub dtype: Dtype,
+    /// Samples of a batch.
+    pub batch_size: usize,
+    /// The shape and scale of an input.
+    pub frame: Frame,
+    /// Labels are drawn from 0..num_classes.
+    pub num_classes: usize,
+    /// Batches that exist; each is drawn once and comes again and again.
+    pub buffers: usize,
+    /// Steps that count as an epoch.
+    pub steps_per_epoch: u64,
+    /// The steps to play.
+    pub steps: Range<u64>,
+}
+
+/// Lends made-up batches: whole numbers of -128..=127 times the scale, labels uniform.
+#[derive(Debug)]
+pub struct SyntheticSource {
+    steps: Range<u64>,
+    steps_per_epoch: u64,
+    batches: VecDeque<Batch>,
+    memory_bytes: u64,
+    stats: Arc<PipelineStats>,
+}
+
+impl SyntheticSource {
+    /// Draws all batches.
+    pub fn new(options: &SyntheticOptions) -> Result<Self> {
+        let &SyntheticOptions { batch_size, num_classes, buffers, steps_per_epoch, .. } = options;
+        for (name, count) in [
+            ("samples of a batch", batch_size as u64),
+            ("classes", num_classes as u64),
+            ("buffers", buffers as u64),
+            ("steps of an epoch", steps_per_epoch),
+        ] {
+            if count == 0 {
+                return Err(Error::usage(format!("synthetic input: 0 {name}, at least 1 is needed")));
+            }
+        }
+        let batches: VecDeque<Batch> = (0..buffers).map(|slot| drawn(options, slot as u32)).collect();
+        let bytes = |batch: &Batch| (batch.num_bytes() + size_of_val(batch.labels.as_slice())) as u64;
+        let memory_bytes = batches.iter().map(bytes).sum();
+        let stats = Arc::new(PipelineStats::default());
+        batches.iter().for_each(|_| stats.batch_ready());
+        Ok(Self { steps: options.steps.clone(), steps_per_epoch, batches, memory_bytes, stats })
+    }
+}
+
+/// The contents of one buffer.
+fn drawn(options: &SyntheticOptions, slot: u32) -> Batch {
+    let draw = |quad: usize, stream: u32| words(options.seed, Purpose::Synthetic, [quad as u32, slot, stream]);
+    let mut batch = Batch::zeros(options.dtype, options.batch_size, options.frame.num_values());
+    let value = |byte: u8| f32::from(byte as i8) * options.frame.scale;
+    match &mut batch.values {
+        Values::F32(values) => fill_bytes(values, |quad| draw(quad, 0), value),
+        Values::F16(values) => fill_bytes(values, |quad| draw(quad, 0), |byte| f16::from_f32(value(byte))),
+    }
+    for (quad, labels) in batch.labels.chunks_mut(4).enumerate() {
+        for (label, word) in labels.iter_mut().zip(draw(quad, 1)) {
+            *label = below(word, options.num_classes as u32);
+        }
+    }
+    batch.num_valid = options.batch_size;
+    batch
+}
+
+/// Each value from one byte of the words at (index / 16).
+fn fill_bytes<V>(values: &mut [V], draw: impl Fn(usize) -> [u32; 4], value: impl Fn(u8) -> V) {
+    for (index, values) in values.chunks_mut(16).enumerate() {
+        let bytes = draw(index).into_iter().flat_map(u32::to_le_bytes);
+        for (out, byte) in values.iter_mut().zip(bytes) {
+            *out = value(byte);
+        }
+    }
+}
+
+impl BatchSource for SyntheticSource {
+    fn recv(&mut self) -> Result<Option<Batch>> {
+        let Some(step) = self.steps.next() else { return Ok(None) };
+        let mut batch = self.batches.pop_front().unwrap_or_else(|| panic!("step {step}: all batches are lent"));
+        batch.step = step;
+        batch.epoch = u32::try_from(step / self.steps_per_epoch).expect("epochs are counted in 32 bits");
+        self.stats.batch_taken();
+        self.stats.augmented(batch.num_valid, std::time::Duration::ZERO);
+        Ok(Some(batch))
+    }
+
+    fn recycle(&mut self, batch: Batch) {
+        self.stats.batch_ready();
+        self.batches.push_back(batch);
+    }
+
+    fn stats(&self) -> &Arc<PipelineStats> {
+        &self.stats
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+}
