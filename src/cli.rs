@@ -1,5 +1,7 @@
 //! What every command shares: parsing, exit codes, one clear cause chain.
 
+use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 
 use crate::error::Error;
@@ -14,9 +16,28 @@ pub fn main<A: clap::Parser>(run: impl FnOnce(A) -> anyhow::Result<()>) -> ExitC
     match run(A::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            crate::tell!("error: {error:#}");
             let usage = error.chain().any(|cause| matches!(cause.downcast_ref(), Some(Error::Usage(_))));
             ExitCode::from(if usage { WRONG_USAGE } else { FAILED })
         }
     }
+}
+
+/// Writes a line to standard output, a command's result, as `println!` does; but a reader that has gone away ends no
+/// training.
+#[macro_export]
+macro_rules! say {
+    ($($arguments:tt)*) => { $crate::cli::write_line(std::io::stdout(), std::format_args!($($arguments)*)) };
+}
+
+/// Writes a line to standard error, for whoever watches; a terminal that has gone away ends no training.
+#[macro_export]
+macro_rules! tell {
+    ($($arguments:tt)*) => { $crate::cli::write_line(std::io::stderr(), std::format_args!($($arguments)*)) };
+}
+
+/// What [`say!`] and [`tell!`] do.
+pub fn write_line(mut stream: impl Write, line: fmt::Arguments<'_>) {
+    // There is no one left to tell that no one listens.
+    let _ = stream.write_fmt(format_args!("{line}\n"));
 }

@@ -5,6 +5,7 @@
 //! [`model`] describes, [`train`] drives it by a [`recipe`] and [`evaluate`] asks a trained network.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
+#![warn(clippy::print_stdout, clippy::print_stderr)] // say! and tell! survive a closed terminal.
 
 pub mod backend;
 pub mod cli;

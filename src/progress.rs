@@ -63,7 +63,7 @@ impl Progress {
             Display::Lines { last } => {
                 if last.elapsed() >= LINE_EVERY {
                     *last = Instant::now();
-                    eprintln!("{}: {done}/{} {}, {rate}", self.what, self.total, self.unit);
+                    crate::tell!("{}: {done}/{} {}, {rate}", self.what, self.total, self.unit);
                 }
             }
         }
@@ -82,8 +82,8 @@ impl Progress {
     /// A line above the bar.
     pub fn line(&self, line: &str) {
         match &self.display {
-            Display::Bar(bar) => bar.suspend(|| eprintln!("{line}")),
-            Display::Lines { .. } => eprintln!("{line}"),
+            Display::Bar(bar) => bar.suspend(|| crate::tell!("{line}")),
+            Display::Lines { .. } => crate::tell!("{line}"),
         }
     }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use alexnet::evaluate::{Options, Report};
 use alexnet::input::NumViews;
+use alexnet::say;
 use alexnet::train::options::{DeviceChoice, PrecisionChoice};
 use alexnet::train::stop::Stop;
 use clap::Parser;
@@ -14,7 +15,7 @@ use clap::Parser;
 /// With ten views, an image's class is the likeliest by the mean of the softmax outputs for its four corners and its
 /// centre, each with its mirror image, as in the paper.
 #[derive(Debug, Parser)]
-#[command(name = "evaluate", version, max_term_width = 110, after_help = EXAMPLES)]
+#[command(name = "evaluate", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
 struct Arguments {
     /// The dataset: a folder that pack-shards wrote.
     #[arg(long, value_name = "OUT")]
@@ -71,7 +72,7 @@ fn main() -> ExitCode {
         };
         let report = alexnet::evaluate::run(&options, &stop)?;
         if arguments.json {
-            println!("{}", serde_json::to_string(&report)?);
+            say!("{}", serde_json::to_string(&report)?);
         } else {
             print(&report);
         }
@@ -80,7 +81,7 @@ fn main() -> ExitCode {
 }
 
 fn print(report: &Report) {
-    println!(
+    say!(
         "top-1 error {:.2}%, top-5 error {:.2}% of {} images, {} {} each",
         100.0 * report.top1_error,
         100.0 * report.top5_error,

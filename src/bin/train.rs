@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use alexnet::recipe::Recipe;
+use alexnet::say;
 use alexnet::train::metrics::server::Address;
 use alexnet::train::options::{Data, DeviceChoice, Options, PrecisionChoice, Start};
 use alexnet::train::stop::Stop;
@@ -16,7 +17,7 @@ use clap::Parser;
 /// The next batch is cropped, mirrored and relit while the network trains on the last one. Ctrl-C or SIGTERM finishes the
 /// step, writes a checkpoint and exits 0; --resume goes on from there, bit for bit. A second signal stops at once.
 #[derive(Debug, Parser)]
-#[command(name = "train", version, max_term_width = 110, after_help = EXAMPLES)]
+#[command(name = "train", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
 struct Arguments {
     /// The dataset: a folder that pack-shards wrote.
     #[arg(long, value_name = "OUT", required_unless_present_any = ["synthetic", "recipe"])]
@@ -91,7 +92,7 @@ Examples:
 fn main() -> ExitCode {
     alexnet::cli::main(|arguments: Arguments| {
         if arguments.recipe.as_deref() == Some("list") {
-            print!("{}", Recipe::list());
+            say!("{}", Recipe::list().trim_end());
             return Ok(());
         }
         let options = options(arguments)?;
@@ -144,9 +145,9 @@ fn report(outcome: &Outcome) {
         Ended::Done => "done",
         Ended::Stopped => "stopped; --resume goes on",
     };
-    println!("{verb}: {} steps, {:.1} images/s", outcome.step, outcome.images_per_second);
+    say!("{verb}: {} steps, {:.1} images/s", outcome.step, outcome.images_per_second);
     if let Some(rates) = &outcome.validation {
-        println!(
+        say!(
             "validation top-1 error {:.2}%, top-5 error {:.2}% of {} images",
             100.0 * rates.top1_error,
             100.0 * rates.top5_error,
@@ -154,7 +155,7 @@ fn report(outcome: &Outcome) {
         );
     }
     match &outcome.checkpoint {
-        Some(path) => println!("checkpoint {}", path.display()),
-        None => println!("run {}", outcome.run.display()),
+        Some(path) => say!("checkpoint {}", path.display()),
+        None => say!("run {}", outcome.run.display()),
     }
 }

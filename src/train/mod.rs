@@ -70,7 +70,7 @@ fn run_on<B: Backend>(backend: B, setup: Setup, options: &Options, stop: &Stop) 
     let metrics = Arc::new(Metrics::new(&build, num_skipped, workers));
     let server = Server::start(options.metrics, Arc::clone(&metrics))?;
     announce(&backend, &setup, source.as_ref(), workers, last_step);
-    println!("metrics    {}", server.as_ref().map_or_else(|| "off".into(), Server::describe));
+    crate::say!("metrics    {}", server.as_ref().map_or_else(|| "off".into(), Server::describe));
     let state = &setup.state;
     let mut log = RunLog::open(setup.folder.path(), state.step)?;
     log.event(state.step, state.epoch, beginning(&setup, device))?;
@@ -107,28 +107,28 @@ fn source<B: Backend>(backend: &B, setup: &Setup, workers: usize, last_step: u64
 fn announce<B: Backend>(backend: &B, setup: &Setup, source: &dyn BatchSource, workers: usize, last_step: u64) {
     let (device, state) = (backend.device(), &setup.state);
     let train = &state.recipe.settings.train;
-    println!("device     {}, precision {}", device.name, device.precision);
-    println!(
+    crate::say!("device     {}, precision {}", device.name, device.precision);
+    crate::say!(
         "network    recipe {}, {} parameters, {} classes, width {}",
         state.recipe.name,
         HumanCount(setup.parameters.layout.num_parameters() as u64),
         state.classes.len(),
         state.recipe.settings.model.width
     );
-    println!(
+    crate::say!(
         "data       {} training and {} validation images, batch {}, {} steps an epoch",
         HumanCount(setup.num_train() as u64),
         HumanCount(setup.num_val() as u64),
         train.batch_size,
         HumanCount(setup.plan.steps_per_epoch())
     );
-    println!(
+    crate::say!(
         "memory     {} for the network, {} for input batches ({workers} {})",
         HumanBytes(device.memory_bytes),
         HumanBytes(source.memory_bytes()),
         if workers == 1 { "worker" } else { "workers" }
     );
-    println!(
+    crate::say!(
         "run        {}, steps {} to {} of {} epochs, seed {}",
         setup.folder.path().display(),
         HumanCount(state.step),

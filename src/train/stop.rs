@@ -45,10 +45,10 @@ impl Stop {
                         _ = terminate.recv() => {}
                     }
                     if already_asked {
-                        eprintln!("stopped at once; the newest checkpoint is whole");
+                        crate::tell!("stopped at once; the newest checkpoint is whole");
                         std::process::exit(STOPPED_AT_ONCE);
                     }
-                    eprintln!("stopping after this step, with a checkpoint (a second signal stops at once)");
+                    crate::tell!("stopping after this step, with a checkpoint (a second signal stops at once)");
                     stop.request();
                 }
             });

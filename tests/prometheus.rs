@@ -1,0 +1,142 @@
+//! Debian's Prometheus, with the project's own configuration, scrapes a training run.
+//!
+//! `tools/test` fetches Prometheus and runs this; a plain `cargo test` shows it as ignored.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use alexnet::train::log::{self, Kind, Line};
+use common::made_dataset;
+
+/// The window of the rate, in seconds; the run trains a little longer than twice that.
+const WINDOW_SECONDS: f64 = 10.0;
+const BATCH_SIZE: f64 = 4.0;
+/// The counter moves in steps and is sampled every second, so each end of the window is off by at most one
+/// scrape: two of ten seconds, when the speed changes as much as it can.
+const TOLERANCE: f64 = 0.2;
+
+/// A child that does not outlive the test.
+struct Reaped(Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The body of a GET on this machine.
+fn get(port: u16, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).ok()?;
+    let (head, body) = response.split_once("\r\n\r\n")?;
+    head.contains("200 OK").then(|| body.to_owned())
+}
+
+/// The value and the time of a query with one result.
+fn query(port: u16, query: &str) -> Option<(f64, f64)> {
+    let query: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let body = get(port, &format!("/api/v1/query?query={query}"))?;
+    let answer: serde_json::Value = serde_json::from_str(&body).ok()?;
+    let value = &answer["data"]["result"].as_array()?.first()?["value"];
+    Some((value[1].as_str()?.parse().ok()?, value[0].as_f64()?))
+}
+
+/// Images trained by a moment, interpolated between the log's lines.
+fn images_by(lines: &[Line], time: f64) -> f64 {
+    let after = lines.iter().position(|line| line.time >= time).expect("a line after the moment");
+    let (before, after) = (&lines[after - 1], &lines[after]);
+    let share = (time - before.time) / (after.time - before.time);
+    BATCH_SIZE * (before.step as f64 + share * (after.step - before.step) as f64)
+}
+
+fn start_training(folder: &Path) -> (Reaped, u16) {
+    let shards = folder.join("shards");
+    std::fs::create_dir(&shards).unwrap();
+    made_dataset(&shards, 40, 4, 4, 1);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_train"))
+        .args(["--recipe", "small", "--width", "0.05", "--epochs", "100000", "--batch-size", "4", "--log-every", "1"])
+        .args(["--set", "augment.crop=64", "--set", "augment.canvas=67", "--metrics", "127.0.0.1:0", "--keep", "1"])
+        .arg("--shards")
+        .arg(shards)
+        .arg("--run")
+        .arg(folder.join("run"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let child = Reaped(child);
+    let place = lines.map(Result::unwrap).find(|line| line.starts_with("metrics")).unwrap();
+    let port = place.split("127.0.0.1:").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
+    (child, port)
+}
+
+fn start_prometheus(folder: &Path, target_port: u16) -> (Reaped, u16) {
+    let config = include_str!("../deploy/prometheus.yml");
+    let ours = config.replace("127.0.0.1:9464", &format!("127.0.0.1:{target_port}")).replace("5s", "1s");
+    assert!(ours.contains(&target_port.to_string()) && ours.contains("1s"), "{ours}");
+    let path = folder.join("prometheus.yml");
+    std::fs::write(&path, ours).unwrap();
+    let port = free_port();
+    let child = Command::new("prometheus")
+        .arg(format!("--config.file={}", path.display()))
+        .arg(format!("--storage.tsdb.path={}", folder.join("tsdb").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("prometheus on the PATH: tools/test fetches it");
+    (Reaped(child), port)
+}
+
+#[test]
+#[ignore = "needs Prometheus: tools/test fetches it and runs this"]
+fn prometheus_scrapes_the_rate_that_the_log_tells_and_promtool_is_silent() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_training, metrics_port) = start_training(folder.path());
+    let (_prometheus, port) = start_prometheus(folder.path(), metrics_port);
+    let begun = Instant::now();
+    std::thread::sleep(Duration::from_secs_f64(2.0 * WINDOW_SECONDS));
+    let rate = format!("rate(alexnet_images_total[{WINDOW_SECONDS}s])");
+    let (rate, time) = loop {
+        if let Some(found) = query(port, &rate) {
+            break found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "Prometheus has no rate");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    let metrics = get(metrics_port, "/metrics").unwrap();
+    // The log has to have gone past the moment of the query.
+    std::thread::sleep(Duration::from_secs(1));
+    let lines: Vec<Line> = log::read(&folder.path().join("run")).unwrap();
+    let steps: Vec<Line> = lines.into_iter().filter(|line| line.kind == Kind::Step).collect();
+    let logged = (images_by(&steps, time) - images_by(&steps, time - WINDOW_SECONDS)) / WINDOW_SECONDS;
+    assert!((rate / logged - 1.0).abs() < TOLERANCE, "Prometheus: {rate} images/s, log.jsonl: {logged}");
+    let (up, _) = query(port, "up{job=\"alexnet\"}").unwrap();
+    assert_eq!(up, 1.0);
+
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "promtool: {said}");
+}

@@ -1,0 +1,205 @@
+//! The commands `train` and `evaluate` as people type them: wrong usage, signals, ports, full disks.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use alexnet::train::checkpoint;
+use common::made_dataset;
+
+const TINY: [&str; 10] = [
+    "--set",
+    "augment.crop=64",
+    "--set",
+    "augment.canvas=67",
+    "--width",
+    "0.05",
+    "--batch-size",
+    "4",
+    "--metrics",
+    "off",
+];
+
+fn train(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+    command.current_dir(folder).args(["--shards", "shards", "--recipe", "small"]).args(TINY);
+    command
+}
+
+fn dataset() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("shards")).unwrap();
+    made_dataset(&folder.path().join("shards"), 18, 7, 3, 1);
+    folder
+}
+
+fn run(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().expect("an exit code, not a signal"), text(stdout), text(stderr))
+}
+
+/// Asserts that a command fails with `code` and one message that contains all of `expected`.
+fn assert_refused(command: &mut Command, code: i32, expected: &[&str]) {
+    let (found, stdout, stderr) = run(command);
+    assert_eq!(found, code, "{stderr}");
+    assert_eq!(stderr.matches("error: ").count(), 1, "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    for expected in expected {
+        assert!(stderr.contains(expected), "{expected} in: {stderr}\n{stdout}");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_2_and_says_what_was_expected() {
+    let folder = dataset();
+    let cases: [(&[&str], &str); 14] = [
+        (&["--epochs", "0"], "--epochs"),
+        (&["--epochs", "-1"], "-1"),
+        (&["--batch-size", "0"], "--batch-size"),
+        (&["--batch-size", "99999999999999999999"], "--batch-size"),
+        (&["--workers", "0"], "--workers"),
+        (&["--threads", "100000"], "--threads"),
+        (&["--keep", "0"], "--keep"),
+        (&["--width", "-1"], "model.width = -1"),
+        (&["--width", "nan"], "model.width"),
+        (&["--seed", "18446744073709551615"], "--seed"),
+        (&["--set", "train.learnig_rate=1"], "train.learning_rate"),
+        (&["--recipe", "smal"], "alexnet, two-tower, small"),
+        (&["--device", "tpu"], "auto, cpu, cuda"),
+        (&["--metrics", "nowhere"], "off"),
+    ];
+    for (arguments, expected) in cases {
+        // The last of a repeated option would be an error of its own: name each only once.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+        command.current_dir(folder.path()).args(["--shards", "shards"]).args(arguments);
+        assert_refused(&mut command, 2, &[expected]);
+    }
+    assert!(!folder.path().join("runs").exists());
+}
+
+#[test]
+fn no_such_dataset_and_an_unfinished_one_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_refused(&mut train(folder.path()), 1, &["shards", "no such folder", "pack-shards"]);
+    std::fs::create_dir(folder.path().join("shards")).unwrap();
+    assert_refused(&mut train(folder.path()), 1, &["shards", "dataset.json", "packing has not finished"]);
+}
+
+#[test]
+fn a_damaged_sample_stops_the_run_with_the_shards_path() {
+    let folder = dataset();
+    let path = folder.path().join("shards/train-00001.shard");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert_refused(&mut train(folder.path()), 1, &["train-00001.shard", "sample 2 is damaged", "checksum"]);
+}
+
+#[test]
+fn cuda_is_refused_by_a_version_without_it() {
+    let folder = dataset();
+    assert_refused(train(folder.path()).args(["--device", "cuda"]), 2, &["--device cpu"]);
+    assert_refused(train(folder.path()).args(["--precision", "bf16"]), 2, &["--precision f32"]);
+}
+
+#[test]
+fn the_recipes_are_listed() {
+    let (code, stdout, _) = run(Command::new(env!("CARGO_BIN_EXE_train")).args(["--recipe", "list"]));
+    assert_eq!(code, 0);
+    assert!(stdout.contains("two-tower") && stdout.contains("train.learning_rate = 0.01"), "{stdout}");
+}
+
+/// Starts a long run and waits for its first lines.
+fn started(folder: &Path) -> Child {
+    let mut child = train(folder).args(["--epochs", "100000"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.map(Result::unwrap).find(|line| line.starts_with("metrics")).expect("the first lines");
+    std::thread::sleep(Duration::from_millis(300));
+    child
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn interrupt_and_terminate_finish_the_step_with_a_checkpoint_and_exit_0() {
+    let folder = dataset();
+    for (name, run) in [("INT", "runs/made-small-1"), ("TERM", "runs/made-small-2")] {
+        let mut child = started(folder.path());
+        signal(&child, name);
+        assert!(child.wait().unwrap().success(), "{name}");
+        let newest = checkpoint::list(&folder.path().join(run).join("checkpoints")).unwrap().pop().unwrap();
+        assert!(newest.0 > 0, "{name}: {newest:?}");
+        checkpoint::read::read(&newest.1).unwrap();
+    }
+    let (code, stdout, stderr) = run(train(folder.path()).args(["--epochs", "100000", "--resume", "--steps", "1"]));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("runs/made-small-2"), "{stdout}");
+}
+
+#[test]
+fn a_taken_default_port_moves_and_a_taken_named_one_is_an_error() {
+    let folder = dataset();
+    // Whoever holds the default port, this test or another program, it is taken.
+    let _default = TcpListener::bind("127.0.0.1:9464");
+    let without_metrics = |folder: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+        let arguments = TINY.iter().take(8);
+        command.current_dir(folder).args(["--shards", "shards", "--recipe", "small", "--steps", "1"]).args(arguments);
+        command
+    };
+    let (code, stdout, stderr) = run(&mut without_metrics(folder.path()));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("(127.0.0.1:9464 is taken)"), "{stdout}");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert_refused(without_metrics(folder.path()).args(["--metrics", &address]), 2, &[&address, "in use"]);
+}
+
+#[test]
+fn a_disk_that_fills_leaves_no_half_checkpoint() {
+    let folder = dataset();
+    // 200 blocks of 1 KiB: room for the log, not for a checkpoint.
+    let script = "ulimit -f 200; trap '' XFSZ; exec \"$0\" \"$@\"";
+    let mut command = Command::new("bash");
+    command.current_dir(folder.path()).args(["-c", script, env!("CARGO_BIN_EXE_train")]);
+    command.args(["--shards", "shards", "--recipe", "small"]).args(TINY);
+    assert_refused(&mut command, 1, &["cannot write", "step-00000000.safetensors"]);
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("runs/made-small-1/checkpoints")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn evaluate_gives_the_contracts_json_and_refuses_other_classes() {
+    let folder = dataset();
+    let (code, _, stderr) = run(train(folder.path()).args(["--epochs", "2"]));
+    assert_eq!(code, 0, "{stderr}");
+    let checkpoint = "runs/made-small-1/checkpoints/step-00000008.safetensors";
+    let evaluate = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_evaluate"));
+        command.current_dir(folder.path()).args(["--checkpoint", checkpoint]).args(arguments);
+        command
+    };
+    for views in ["1", "10"] {
+        let (code, stdout, stderr) = run(&mut evaluate(&["--shards", "shards", "--views", views, "--json"]));
+        assert_eq!(code, 0, "{stderr}");
+        let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(report["views"].to_string(), views);
+        assert_eq!(report["num_samples"], 7);
+        // Three classes: the right one is always among five.
+        assert_eq!(report["top5_error"], 0.0);
+        let top1 = report["top1_error"].as_f64().unwrap() * 7.0;
+        assert!((top1 - top1.round()).abs() < 1e-9 && (0.0..=7.0).contains(&top1), "{report}");
+    }
+    std::fs::create_dir(folder.path().join("other")).unwrap();
+    made_dataset(&folder.path().join("other"), 8, 4, 4, 1);
+    assert_refused(&mut evaluate(&["--shards", "other"]), 1, &["trained on 3 classes", "has 4"]);
+    assert_refused(&mut evaluate(&["--shards", "shards", "--views", "5"]), 2, &["expected 1 or 10"]);
+}
