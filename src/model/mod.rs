@@ -7,5 +7,5 @@ pub mod init;
 pub mod network;
 pub mod parameters;
 
-pub use network::{Block, ConvBlock, DenseBlock, Layer, Lrn, Network, Pool, Tail};
+pub use network::{Block, ConvBlock, DenseBlock, Dropout, Layer, Lrn, Network, Pool, Tail};
 pub use parameters::{ParameterLayout, Parameters};

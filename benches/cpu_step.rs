@@ -1,0 +1,205 @@
+//! Training steps and evaluation passes of the CPU backend, in images a second, and where their time goes.
+//!
+//! `cargo bench --bench cpu_step -- [--repetitions N] [--threads N]`
+
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use alexnet::backend::cpu::CpuBackend;
+use alexnet::backend::step::step;
+use alexnet::backend::{Backend, BackendOptions, Pass, Slot, StepScalars};
+use alexnet::error::Result;
+use alexnet::input::{Batch, Dtype, Values};
+use alexnet::model::init::initial_parameters;
+use alexnet::model::network::NUM_LAYERS;
+use alexnet::model::{Block, Network};
+use alexnet::philox::{Purpose, normal_pair, words};
+use alexnet::recipe::settings::ModelSettings;
+use clap::Parser;
+
+const BATCH_SIZE: usize = 32;
+
+/// The options of the bench.
+#[derive(Parser)]
+struct Options {
+    /// Timed repetitions of each pass.
+    #[arg(long, default_value_t = 5)]
+    repetitions: usize,
+    /// Threads of the backend; all cores by default.
+    #[arg(long)]
+    threads: Option<NonZeroUsize>,
+    /// Widths of the network.
+    #[arg(long, value_delimiter = ',', default_values_t = [1.0, 0.25])]
+    widths: Vec<f64>,
+    /// Given by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// The time of each call of a step: forward, backward, update of each layer.
+type LayerTimes = [[Duration; 3]; NUM_LAYERS];
+
+static LAYER_TIMES: Mutex<LayerTimes> = Mutex::new([[Duration::ZERO; 3]; NUM_LAYERS]);
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let threads = options.threads.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    println!("peak of gemm: {:.0} GFLOP/s a thread, {threads} threads", gemm_peak());
+    for width in &options.widths {
+        bench_width(*width, &options)?;
+    }
+    Ok(())
+}
+
+fn bench_width(width: f64, options: &Options) -> Result<()> {
+    let settings = ModelSettings { width, ..ModelSettings::default() };
+    let network = Network::new(&settings, 227, 1000)?;
+    let backend_options = BackendOptions { batch_size: BATCH_SIZE, seed: 0, momentum: 0.9, weight_decay: 0.0005 };
+    let mut backend = CpuBackend::new(&network, backend_options, options.threads);
+    backend.load(&initial_parameters(&network, &settings, 0))?;
+    backend.upload(Slot::Even, synthetic_batch(&network))?;
+    println!(
+        "\nwidth {width}, batch {BATCH_SIZE}, {}, {} MB",
+        backend.device().name,
+        backend.device().memory_bytes >> 20
+    );
+    report("training step", options.repetitions, || run(&mut backend, Pass::Train, step::<CpuBackend>));
+    report("evaluation", options.repetitions, || run(&mut backend, Pass::Eval, step::<CpuBackend>));
+
+    let peak =
+        gemm_peak() * options.threads.or(std::thread::available_parallelism().ok()).map_or(1.0, |n| n.get() as f64);
+    let mut samples = Vec::new();
+    for _ in 0..options.repetitions {
+        run(&mut backend, Pass::Train, timed_step);
+        samples.push(*LAYER_TIMES.lock().expect("no thread panicked"));
+    }
+    println!("layer     forward ms  GFLOP/s  of peak   backward ms  GFLOP/s  of peak   update ms");
+    for (index, layer) in network.layers.iter().enumerate() {
+        let time = |part: usize| median(samples.iter().map(|times| times[index][part].as_secs_f64()).collect());
+        let flops = 2.0 * multiply_adds(&layer.block) * BATCH_SIZE as f64;
+        let products = if index == 0 { 1.0 } else { 2.0 };
+        let (forward, backward) = (flops / time(0) / 1e9, products * flops / time(1) / 1e9);
+        println!(
+            "{:8} {:11.2} {:8.0} {:7.0}% {:13.2} {:8.0} {:7.0}% {:11.2}",
+            layer.name,
+            time(0) * 1e3,
+            forward,
+            forward / peak * 100.0,
+            time(1) * 1e3,
+            backward,
+            backward / peak * 100.0,
+            time(2) * 1e3
+        );
+    }
+    Ok(())
+}
+
+fn run(backend: &mut CpuBackend, pass: Pass, body: fn(&mut CpuBackend, Pass) -> Result<()>) {
+    let scalars = StepScalars { step: 0, learning_rate: 0.001 };
+    backend.replay(Slot::Even, pass, scalars, body).expect("a step of the CPU cannot fail");
+}
+
+/// The same calls as [`step`], each timed.
+fn timed_step(backend: &mut CpuBackend, pass: Pass) -> Result<()> {
+    let mut times = LAYER_TIMES.lock().expect("no thread panicked");
+    let mut time = |layer: usize, part: usize, call: &mut dyn FnMut() -> Result<()>| {
+        let start = Instant::now();
+        let result = call();
+        times[layer][part] = start.elapsed();
+        result
+    };
+    for layer in 0..NUM_LAYERS {
+        time(layer, 0, &mut || backend.forward(layer, pass))?;
+    }
+    backend.loss(pass)?;
+    for layer in (0..NUM_LAYERS).rev() {
+        time(layer, 1, &mut || backend.backward(layer))?;
+        time(layer, 2, &mut || backend.update(layer))?;
+    }
+    Ok(())
+}
+
+fn report(name: &str, repetitions: usize, mut pass: impl FnMut()) {
+    pass();
+    let rates = (0..repetitions).map(|_| {
+        let start = Instant::now();
+        pass();
+        BATCH_SIZE as f64 / start.elapsed().as_secs_f64()
+    });
+    let mut rates: Vec<_> = rates.collect();
+    rates.sort_by(f64::total_cmp);
+    let (least, most) = (rates[0], rates[rates.len() - 1]);
+    println!("{name}: median {:.1} images/s, n = {repetitions}, {least:.1} to {most:.1}", median(rates));
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn multiply_adds(block: &Block) -> f64 {
+    let positions = match block {
+        Block::Conv(conv) => conv.conv_side * conv.conv_side,
+        Block::Dense(_) => 1,
+    };
+    (positions * block.weight_shape().iter().product::<usize>()) as f64
+}
+
+/// Normal values with the deviation of mean-subtracted photographs, and labels in turn.
+fn synthetic_batch(network: &Network) -> Batch {
+    let mut batch = Batch::zeros(Dtype::F32, BATCH_SIZE, network.input_values());
+    batch.num_valid = BATCH_SIZE;
+    if let Values::F32(values) = &mut batch.values {
+        for (index, pair) in values.chunks_mut(2).enumerate() {
+            let bits = words(0, Purpose::Synthetic, [index as u32, 0, 0]);
+            let draws = normal_pair(bits[0], bits[1]);
+            pair.iter_mut().zip(draws).for_each(|(value, draw)| *value = 60.0 * draw);
+        }
+    }
+    for (index, label) in batch.labels.iter_mut().enumerate() {
+        *label = (index * 37 % network.num_classes) as u32;
+    }
+    batch
+}
+
+/// GFLOP/s of one thread in a product of 1024 x 1024 matrices, the best of a few.
+fn gemm_peak() -> f64 {
+    const SIDE: usize = 1024;
+    let (left, right, mut product) = (vec![1.0_f32; SIDE * SIDE], vec![1.0_f32; SIDE * SIDE], vec![0.0; SIDE * SIDE]);
+    let seconds = (0..8).map(|_| {
+        let start = Instant::now();
+        multiply_squares(SIDE, &left, &right, &mut product);
+        start.elapsed().as_secs_f64()
+    });
+    2.0 * (SIDE as f64).powi(3) / seconds.fold(f64::INFINITY, f64::min) / 1e9
+}
+
+fn multiply_squares(side: usize, left: &[f32], right: &[f32], product: &mut [f32]) {
+    assert!(left.len() == side * side && right.len() == side * side && product.len() == side * side);
+    let stride = side as isize;
+    // SAFETY: all three are whole matrices of side x side values, as asserted, and the product is borrowed alone.
+    unsafe {
+        gemm::gemm(
+            side,
+            side,
+            side,
+            product.as_mut_ptr(),
+            1,
+            stride,
+            false,
+            left.as_ptr(),
+            1,
+            stride,
+            right.as_ptr(),
+            1,
+            stride,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}

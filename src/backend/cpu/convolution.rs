@@ -1,0 +1,379 @@
+//! Convolution as products of matrices: im2col and gemm, in blocks of channels and tiles of rows that stay in the
+//! second-level cache.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::matrix::{Matrix, MatrixMut, Onto, multiply};
+use super::real::Real;
+use super::unfold::Unfold;
+use super::wide::wide;
+use super::workers::Workers;
+use crate::model::ConvBlock;
+
+/// Rows of columns (weights of one kernel) in a block, about: deep enough for the product's inner loop.
+const BLOCK_DEPTH: usize = 400;
+/// Values of columns at a time, about: 384 KiB of f32 in a second-level cache of 1 MiB.
+const TILE_VALUES: usize = 96 * 1024;
+/// The weight gradient is cut into about so many tasks, whatever the threads.
+const NUM_TASKS: usize = 32;
+
+/// A convolution's shape and how it is cut; nothing here depends on the number of threads.
+pub struct Convolution {
+    groups: usize,
+    /// Input channels of one group.
+    group_in: usize,
+    /// Output channels of one group.
+    group_out: usize,
+    unfold: Unfold,
+    /// Input channels that are unfolded together.
+    block_channels: usize,
+    /// Rows of the output that are computed together.
+    tile_rows: usize,
+}
+
+/// One task of the weight gradient: some images, and a block of one group's input channels.
+struct Share {
+    images: Range<usize>,
+    group: usize,
+    block: Range<usize>,
+}
+
+impl Convolution {
+    /// The convolution of a block.
+    pub fn new(block: &ConvBlock) -> Self {
+        let (group_in, group_out) = (block.in_channels / block.groups, block.out_channels / block.groups);
+        let area = block.kernel * block.kernel;
+        let block_channels = even_share(group_in, (BLOCK_DEPTH / area).max(1));
+        let tile_rows = (TILE_VALUES / (block_channels * area * block.conv_side)).max(1);
+        Self {
+            groups: block.groups,
+            group_in,
+            group_out,
+            unfold: Unfold::new(block),
+            block_channels,
+            tile_rows: even_share(block.conv_side, tile_rows),
+        }
+    }
+
+    /// Weights of one output channel: its group's (I, H, W).
+    fn depth(&self) -> usize {
+        self.group_in * self.area()
+    }
+
+    fn area(&self) -> usize {
+        self.unfold.kernel * self.unfold.kernel
+    }
+
+    /// Values of one channel of the output.
+    fn positions(&self) -> usize {
+        self.unfold.out_side * self.unfold.out_side
+    }
+
+    /// Values of one image's output.
+    pub fn output_values(&self) -> usize {
+        self.groups * self.group_out * self.positions()
+    }
+
+    fn input_values(&self) -> usize {
+        self.groups * self.group_in * self.unfold.in_side * self.unfold.in_side
+    }
+
+    /// Values of scratch that a pass over one image needs: a group's arranged channels and a tile of columns.
+    pub fn scratch_values(&self) -> usize {
+        self.group_in * self.unfold.arranged_values()
+            + self.block_channels * self.area() * self.tile_rows * self.unfold.out_side
+    }
+
+    /// Values of the buffer in which [`Convolution::weight_gradient`] gathers its shares.
+    pub fn shares_values(&self) -> usize {
+        self.num_parts() * self.groups * self.num_blocks() * self.share_values()
+    }
+
+    fn share_values(&self) -> usize {
+        self.group_out * self.block_channels * self.area()
+    }
+
+    fn num_blocks(&self) -> usize {
+        self.group_in.div_ceil(self.block_channels)
+    }
+
+    /// Parts into which the batch is cut for the weight gradient.
+    fn num_parts(&self) -> usize {
+        NUM_TASKS.div_ceil(self.groups * self.num_blocks()).min(16)
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
+        ranges(self.group_in, self.block_channels)
+    }
+
+    fn tiles(&self) -> impl Iterator<Item = Range<usize>> {
+        ranges(self.unfold.out_side, self.tile_rows)
+    }
+
+    /// Weights (group_out, block, H, W) of a block of a group's input channels.
+    fn block_weights<'a, T>(&self, weights: &'a [T], group: usize, block: &Range<usize>) -> Matrix<'a, T> {
+        let weights = &weights[group * self.group_out * self.depth() + block.start * self.area()..];
+        Matrix::new(weights, self.group_out, block.len() * self.area(), self.depth())
+    }
+
+    /// Some rows of one group of an image's output (group_out, rows, out_side).
+    fn tile<'a, T>(&self, output: &'a [T], group: usize, rows: &Range<usize>) -> Matrix<'a, T> {
+        let output = &output[group * self.group_out * self.positions() + rows.start * self.unfold.out_side..];
+        Matrix::new(output, self.group_out, rows.len() * self.unfold.out_side, self.positions())
+    }
+
+    /// Some channels of one group of an image's input.
+    fn channels(&self, group: usize, block: &Range<usize>) -> Range<usize> {
+        let channel = self.unfold.in_side * self.unfold.in_side;
+        let first = group * self.group_in;
+        (first + block.start) * channel..(first + block.end) * channel
+    }
+
+    /// One image (in_channels, in_side, in_side) to (out_channels, conv_side, conv_side), without the bias.
+    pub fn forward<T: Real>(&self, image: &[T], weights: &[T], output: &mut [T], scratch: &mut [T]) {
+        let arranged_values = self.unfold.arranged_values();
+        let (arranged, columns) = scratch.split_at_mut(self.group_in * arranged_values);
+        for group in 0..self.groups {
+            wide(|| self.unfold.arrange(&image[self.channels(group, &(0..self.group_in))], arranged));
+            for rows in self.tiles() {
+                let width = rows.len() * self.unfold.out_side;
+                for (index, block) in self.blocks().enumerate() {
+                    let depth = block.len() * self.area();
+                    let channels = &arranged[block.start * arranged_values..block.end * arranged_values];
+                    let columns = &mut columns[..depth * width];
+                    wide(|| self.unfold.unfold(channels, rows.clone(), columns));
+                    let start = group * self.group_out * self.positions() + rows.start * self.unfold.out_side;
+                    let output = MatrixMut::new(&mut output[start..], self.group_out, width, self.positions());
+                    let weights = self.block_weights(weights, group, &block);
+                    multiply(output, weights, Matrix::new(columns, depth, width, width), Onto::nothing_at_first(index));
+                }
+            }
+        }
+    }
+
+    /// One image's gradient of the output (out_channels, conv_side, conv_side) to that of its input (in_channels,
+    /// in_side, in_side).
+    pub fn input_gradient<T: Real>(&self, gradient: &[T], weights: &[T], input_gradient: &mut [T], scratch: &mut [T]) {
+        let arranged_values = self.unfold.arranged_values();
+        let (arranged, columns) = scratch.split_at_mut(self.group_in * arranged_values);
+        for group in 0..self.groups {
+            for block in self.blocks() {
+                let depth = block.len() * self.area();
+                let arranged = &mut arranged[..block.len() * arranged_values];
+                arranged.fill(T::ZERO);
+                for rows in self.tiles() {
+                    let width = rows.len() * self.unfold.out_side;
+                    let columns = &mut columns[..depth * width];
+                    let weights = self.block_weights(weights, group, &block).transposed();
+                    let gradient = self.tile(gradient, group, &rows);
+                    multiply(MatrixMut::new(columns, depth, width, width), weights, gradient, Onto::Nothing);
+                    wide(|| self.unfold.fold(columns, rows.clone(), arranged));
+                }
+                let channels = &mut input_gradient[self.channels(group, &block)];
+                wide(|| self.unfold.restore(arranged, channels));
+            }
+        }
+    }
+
+    /// The weights' gradient (out_channels, group_in, H, W) from a batch of inputs and of gradients of the output.
+    ///
+    /// Images are added in a fixed order within each part of the batch, then the parts in theirs.
+    pub fn weight_gradient<T: Real>(
+        &self,
+        workers: &Workers<T>,
+        input: &[T],
+        gradient: &[T],
+        shares: &mut [T],
+        weight_gradient: &mut [T],
+    ) {
+        let num_images = gradient.len() / self.output_values();
+        let shares = &mut shares[..self.shares_values()];
+        shares.par_chunks_exact_mut(self.share_values()).enumerate().with_max_len(1).for_each(|(index, values)| {
+            let share = self.share(index, num_images);
+            self.gather_share(&share, input, gradient, values, &mut workers.scratch());
+        });
+        let shares = &*shares;
+        weight_gradient.par_chunks_exact_mut(self.depth()).enumerate().for_each(|(out_channel, weights)| {
+            wide(|| self.add_shares(out_channel, shares, weights));
+        });
+    }
+
+    /// Share `index` of (part, group, block).
+    fn share(&self, index: usize, num_images: usize) -> Share {
+        let (rest, block) = (index / self.num_blocks(), index % self.num_blocks());
+        let (part, group) = (rest / self.groups, rest % self.groups);
+        let start = block * self.block_channels;
+        let cut = |part: usize| part * num_images / self.num_parts();
+        Share {
+            images: cut(part)..cut(part + 1),
+            group,
+            block: start..(start + self.block_channels).min(self.group_in),
+        }
+    }
+
+    /// values (group_out, block, H, W): the sum over the share's images.
+    fn gather_share<T: Real>(&self, share: &Share, input: &[T], gradient: &[T], values: &mut [T], scratch: &mut [T]) {
+        let depth = share.block.len() * self.area();
+        let (arranged, columns) = scratch.split_at_mut(share.block.len() * self.unfold.arranged_values());
+        if share.images.is_empty() {
+            values.fill(T::ZERO);
+        }
+        let mut index = 0;
+        for image in share.images.clone() {
+            let input = &input[image * self.input_values()..][..self.input_values()];
+            let gradient = &gradient[image * self.output_values()..][..self.output_values()];
+            wide(|| self.unfold.arrange(&input[self.channels(share.group, &share.block)], arranged));
+            for rows in self.tiles() {
+                let width = rows.len() * self.unfold.out_side;
+                let columns = &mut columns[..depth * width];
+                wide(|| self.unfold.unfold(arranged, rows.clone(), columns));
+                let gradient = self.tile(gradient, share.group, &rows);
+                let columns = Matrix::new(columns, depth, width, width).transposed();
+                let sum = MatrixMut::new(values, self.group_out, depth, depth);
+                multiply(sum, gradient, columns, Onto::nothing_at_first(index));
+                index += 1;
+            }
+        }
+    }
+
+    /// weights (group_in, H, W) of one output channel: the sum of the parts' shares.
+    #[inline(always)]
+    fn add_shares<T: Real>(&self, out_channel: usize, shares: &[T], weights: &mut [T]) {
+        let (group, row) = (out_channel / self.group_out, out_channel % self.group_out);
+        for part in 0..self.num_parts() {
+            for (index, weights) in weights.chunks_mut(self.block_channels * self.area()).enumerate() {
+                let share = (part * self.groups + group) * self.num_blocks() + index;
+                let from = &shares[share * self.share_values() + row * weights.len()..][..weights.len()];
+                if part == 0 {
+                    weights.copy_from_slice(from);
+                } else {
+                    for (weight, from) in weights.iter_mut().zip(from) {
+                        *weight += *from;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `total` things in equal shares of at most `most`.
+fn even_share(total: usize, most: usize) -> usize {
+    total.div_ceil(total.div_ceil(most))
+}
+
+fn ranges(len: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len).step_by(step).map(move |start| start..(start + step).min(len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::testing::{assert_close, assert_is_gradient, dot, draws};
+
+    const NUM_IMAGES: usize = 3;
+
+    fn block(in_side: usize, kernel: usize, stride: usize, pad: usize, groups: usize) -> ConvBlock {
+        let conv_side = (in_side + 2 * pad - kernel) / stride + 1;
+        let (in_channels, out_channels) = (4, 6);
+        let (out_side, tail) = (conv_side, Vec::new());
+        ConvBlock { in_channels, in_side, out_channels, kernel, stride, pad, groups, conv_side, out_side, tail }
+    }
+
+    /// A convolution as it is, and cut into blocks of one channel and tiles of one row.
+    fn cuts(block: &ConvBlock) -> [Convolution; 2] {
+        let whole = Convolution::new(block);
+        [Convolution { block_channels: 1, tile_rows: 1, ..Convolution::new(block) }, whole]
+    }
+
+    fn cases() -> [ConvBlock; 4] {
+        [block(5, 3, 1, 1, 1), block(5, 3, 1, 1, 2), block(11, 5, 3, 0, 1), block(9, 5, 2, 2, 2)]
+    }
+
+    fn forward(convolution: &Convolution, images: &[f64], weights: &[f64]) -> Vec<f64> {
+        let mut outputs = vec![f64::NAN; NUM_IMAGES * convolution.output_values()];
+        let mut scratch = vec![f64::NAN; convolution.scratch_values()];
+        let images = images.chunks_exact(convolution.input_values());
+        for (image, output) in images.zip(outputs.chunks_exact_mut(convolution.output_values())) {
+            convolution.forward(image, weights, output, &mut scratch);
+        }
+        outputs
+    }
+
+    /// Seven loops.
+    fn naive(block: &ConvBlock, images: &[f64], weights: &[f64]) -> Vec<f64> {
+        let ConvBlock { in_side, kernel, conv_side, out_channels, .. } = *block;
+        let (group_in, group_out) = (block.in_channels / block.groups, out_channels / block.groups);
+        let mut outputs = Vec::new();
+        for image in images.chunks(block.in_channels * in_side * in_side) {
+            for at in 0..out_channels * conv_side * conv_side {
+                let (channel, row, column) = (at / (conv_side * conv_side), at / conv_side % conv_side, at % conv_side);
+                let taps = (0..group_in * kernel * kernel).map(|tap| {
+                    let (input, y, x) = (tap / (kernel * kernel), tap / kernel % kernel, tap % kernel);
+                    let place = |out: usize, tap: usize| (out * block.stride + tap).checked_sub(block.pad);
+                    let (Some(y), Some(x)) = (place(row, y), place(column, x)) else { return 0.0 };
+                    if y >= in_side || x >= in_side {
+                        return 0.0;
+                    }
+                    let input = channel / group_out * group_in + input;
+                    image[(input * in_side + y) * in_side + x] * weights[channel * group_in * kernel * kernel + tap]
+                });
+                outputs.push(taps.sum());
+            }
+        }
+        outputs
+    }
+
+    fn made_up(block: &ConvBlock) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+        let images = NUM_IMAGES * block.in_channels * block.in_side.pow(2);
+        let weights = block.out_channels * block.in_channels / block.groups * block.kernel.pow(2);
+        let outputs = NUM_IMAGES * block.out_channels * block.conv_side.pow(2);
+        (draws(images, 1), draws(weights, 2), draws(outputs, 3))
+    }
+
+    #[test]
+    fn convolution_agrees_with_seven_loops() {
+        for block in cases() {
+            let (images, weights, _) = made_up(&block);
+            for convolution in cuts(&block) {
+                let outputs = forward(&convolution, &images, &weights);
+                assert_close(&format!("{block:?}"), &outputs, &naive(&block, &images, &weights));
+            }
+        }
+    }
+
+    #[test]
+    fn input_gradient_agrees_with_central_differences() {
+        for block in cases() {
+            let (images, weights, gradient) = made_up(&block);
+            for convolution in cuts(&block) {
+                let mut backward = vec![f64::NAN; images.len()];
+                let mut scratch = vec![f64::NAN; convolution.scratch_values()];
+                let inputs = backward.chunks_exact_mut(convolution.input_values());
+                for (gradient, to) in gradient.chunks_exact(convolution.output_values()).zip(inputs) {
+                    convolution.input_gradient(gradient, &weights, to, &mut scratch);
+                }
+                let loss = |images: &[f64]| dot(&forward(&convolution, images, &weights), &gradient);
+                assert_is_gradient(&format!("{block:?}"), &backward, &images, loss);
+            }
+        }
+    }
+
+    #[test]
+    fn weight_gradient_agrees_with_central_differences() {
+        for block in cases() {
+            let (images, weights, gradient) = made_up(&block);
+            for convolution in cuts(&block) {
+                let workers = Workers::new(None, convolution.scratch_values(), f64::NAN);
+                let mut shares = vec![f64::NAN; convolution.shares_values()];
+                let mut backward = vec![f64::NAN; weights.len()];
+                workers.pool().install(|| {
+                    convolution.weight_gradient(&workers, &images, &gradient, &mut shares, &mut backward);
+                });
+                let loss = |weights: &[f64]| dot(&forward(&convolution, &images, weights), &gradient);
+                assert_is_gradient(&format!("{block:?}"), &backward, &weights, loss);
+            }
+        }
+    }
+}

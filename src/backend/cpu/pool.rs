@@ -1,0 +1,143 @@
+//! Overlapping max pooling (section 3.4 of the paper).
+//!
+//! The gradient goes to the first maximum of a window, row by row, as in PyTorch; what is not a number counts as the
+//! maximum, so that it shows in the loss.
+
+use super::real::Real;
+use crate::model::Pool;
+
+/// Values of scratch that a pass needs.
+pub fn scratch_values(in_side: usize) -> usize {
+    in_side
+}
+
+/// input (channels, in_side, in_side) to output (channels, out_side, out_side).
+#[inline(always)]
+pub fn pool_forward<T: Real>(pool: &Pool, in_side: usize, input: &[T], output: &mut [T], scratch: &mut [T]) {
+    let out_side = (in_side - pool.window) / pool.stride + 1;
+    let highest = &mut scratch[..in_side];
+    let channels = input.chunks_exact(in_side * in_side).zip(output.chunks_exact_mut(out_side * out_side));
+    for (input, output) in channels {
+        for (out_row, output) in output.chunks_exact_mut(out_side).enumerate() {
+            let rows = &input[out_row * pool.stride * in_side..][..pool.window * in_side];
+            highest.copy_from_slice(&rows[..in_side]);
+            for row in rows.chunks_exact(in_side).skip(1) {
+                for (highest, value) in highest.iter_mut().zip(row) {
+                    *highest = higher(*highest, *value);
+                }
+            }
+            for (out_column, to) in output.iter_mut().enumerate() {
+                let window = &highest[out_column * pool.stride..][..pool.window];
+                *to = window[1..].iter().fold(window[0], |highest, value| higher(highest, *value));
+            }
+        }
+    }
+}
+
+/// input and its gradient (channels, in_side, in_side), gradient (channels, out_side, out_side) of the output.
+#[inline(always)]
+pub fn pool_backward<T: Real>(pool: &Pool, in_side: usize, input: &[T], gradient: &[T], input_gradient: &mut [T]) {
+    let out_side = (in_side - pool.window) / pool.stride + 1;
+    input_gradient.fill(T::ZERO);
+    let images = input.chunks_exact(in_side * in_side).zip(input_gradient.chunks_exact_mut(in_side * in_side));
+    for ((input, input_gradient), gradient) in images.zip(gradient.chunks_exact(out_side * out_side)) {
+        for (out_row, gradient) in gradient.chunks_exact(out_side).enumerate() {
+            for (out_column, gradient) in gradient.iter().enumerate() {
+                let corner = out_row * pool.stride * in_side + out_column * pool.stride;
+                input_gradient[first_maximum(pool, in_side, input, corner)] += *gradient;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn first_maximum<T: Real>(pool: &Pool, in_side: usize, input: &[T], corner: usize) -> usize {
+    let (mut best, mut highest) = (corner, input[corner]);
+    for row in 0..pool.window {
+        let start = corner + row * in_side;
+        for (at, value) in (start..).zip(&input[start..start + pool.window]) {
+            if is_higher(*value, highest) {
+                (best, highest) = (at, *value);
+            }
+        }
+    }
+    best
+}
+
+#[inline(always)]
+fn higher<T: Real>(highest: T, value: T) -> T {
+    if is_higher(value, highest) { value } else { highest }
+}
+
+/// Whether `value` is above `highest` or not a number.
+#[inline(always)]
+#[expect(clippy::eq_op, reason = "only what is not a number differs from itself")]
+fn is_higher<T: Real>(value: T, highest: T) -> bool {
+    value > highest || value != value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::testing::{assert_is_gradient, dot, draws};
+
+    const POOL: Pool = Pool { window: 3, stride: 2 };
+
+    fn forward(pool: &Pool, in_side: usize, input: &[f64]) -> Vec<f64> {
+        let out_side = (in_side - pool.window) / pool.stride + 1;
+        let mut output = vec![f64::NAN; input.len() / (in_side * in_side) * out_side * out_side];
+        pool_forward(pool, in_side, input, &mut output, &mut vec![f64::NAN; scratch_values(in_side)]);
+        output
+    }
+
+    fn naive(pool: &Pool, in_side: usize, input: &[f64]) -> Vec<f64> {
+        let out_side = (in_side - pool.window) / pool.stride + 1;
+        let places = input.chunks(in_side * in_side).flat_map(|image| {
+            (0..out_side * out_side).map(move |at| (image, at / out_side * pool.stride, at % out_side * pool.stride))
+        });
+        let window = |image: &[f64], row: usize, column: usize| {
+            let inside = (0..pool.window * pool.window)
+                .map(|at| image[(row + at / pool.window) * in_side + column + at % pool.window]);
+            inside.fold(f64::NEG_INFINITY, f64::max)
+        };
+        places.map(|(image, row, column)| window(image, row, column)).collect()
+    }
+
+    #[test]
+    fn pooling_takes_the_maximum_of_every_window() {
+        // Sides whose last pixels a window reaches (7) and does not reach (8).
+        for in_side in [3, 7, 8] {
+            let input = draws(2 * in_side * in_side, 1);
+            assert_eq!(forward(&POOL, in_side, &input), naive(&POOL, in_side, &input));
+        }
+        let apart = Pool { window: 2, stride: 2 };
+        let input = draws(2 * 8 * 8, 1);
+        assert_eq!(forward(&apart, 8, &input), naive(&apart, 8, &input));
+    }
+
+    #[test]
+    fn pool_backward_is_the_gradient_of_pool_forward() {
+        for in_side in [7, 8] {
+            let (input, gradient) = (draws(2 * in_side * in_side, 1), draws(2 * 3 * 3, 2));
+            let mut backward = vec![f64::NAN; input.len()];
+            pool_backward(&POOL, in_side, &input, &gradient, &mut backward);
+            assert_is_gradient("pool", &backward, &input, |input| dot(&forward(&POOL, in_side, input), &gradient));
+        }
+    }
+
+    #[test]
+    fn the_gradient_of_equal_values_goes_to_the_first() {
+        let mut backward = [f64::NAN; 9];
+        pool_backward(&POOL, 3, &[0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0], &[5.0], &mut backward);
+        assert_eq!(backward, [0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn pooling_lets_what_is_not_a_number_through_to_the_loss() {
+        for at in 0..9 {
+            let mut input = [1.0; 9];
+            input[at] = f64::NAN;
+            assert!(forward(&POOL, 3, &input)[0].is_nan(), "at {at}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What follows a convolution's bias in a block: ReLU, LRN and pooling in the network's order, one image at a time.
+//!
+//! ReLU works in place. The backward pass computes the values between the operations again, from the convolution's
+//! output, while they are in the cache: cheaper than keeping them for the whole batch.
+
+use super::real::Real;
+use super::relu::{relu_backward, relu_forward};
+use super::{lrn, pool};
+use crate::model::{ConvBlock, Tail};
+
+/// The operations of a block's tail.
+pub struct TailOps {
+    channels: usize,
+    /// Whether ReLU comes first, in place on the convolution's output.
+    relu_at_once: Rectify,
+    steps: Vec<Step>,
+}
+
+/// An operation that writes elsewhere, and whether ReLU follows it in place.
+struct Step {
+    op: Map,
+    in_side: usize,
+    out_side: usize,
+    relu: Rectify,
+}
+
+enum Map {
+    Lrn(crate::model::Lrn),
+    Pool(crate::model::Pool),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rectify {
+    Yes,
+    No,
+}
+
+impl TailOps {
+    /// The tail of a block.
+    pub fn new(block: &ConvBlock) -> Self {
+        let mut tail = Self {
+            channels: block.out_channels,
+            relu_at_once: Rectify::No,
+            steps: Vec::with_capacity(block.tail.len()),
+        };
+        let mut side = block.conv_side;
+        for op in &block.tail {
+            let (op, out_side) = match op {
+                Tail::Relu => {
+                    *tail.steps.last_mut().map_or(&mut tail.relu_at_once, |step| &mut step.relu) = Rectify::Yes;
+                    continue;
+                }
+                Tail::Lrn(lrn) => (Map::Lrn(*lrn), side),
+                Tail::Pool(pool) => (Map::Pool(*pool), (side - pool.window) / pool.stride + 1),
+            };
+            tail.steps.push(Step { op, in_side: side, out_side, relu: Rectify::No });
+            side = out_side;
+        }
+        assert_eq!(side, block.out_side, "the tail's last side is the block's");
+        tail
+    }
+
+    /// Whether the block's output is the convolution's, rectified in place at most.
+    pub fn is_in_place(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Values of scratch that a pass needs: those between the steps, two gradients, and the steps' own.
+    pub fn scratch_values(&self) -> usize {
+        let Some(first) = self.steps.first() else { return 0 };
+        let own = self.steps.iter().map(|step| match &step.op {
+            Map::Lrn(_) => lrn::scratch_values(self.channels),
+            Map::Pool(_) => pool::scratch_values(step.in_side),
+        });
+        self.values_between() + 2 * self.channels * first.in_side * first.in_side + own.max().unwrap_or(0)
+    }
+
+    fn values_between(&self) -> usize {
+        self.steps.iter().map(|step| self.out_values(step)).sum()
+    }
+
+    fn in_values(&self, step: &Step) -> usize {
+        self.channels * step.in_side * step.in_side
+    }
+
+    fn out_values(&self, step: &Step) -> usize {
+        self.channels * step.out_side * step.out_side
+    }
+
+    /// The convolution's output (channels, conv_side, conv_side), rectified in place if ReLU comes first, to the
+    /// block's (channels, out_side, out_side). Without steps the former is the latter, and `output` is empty.
+    #[inline(always)]
+    pub fn forward<T: Real>(&self, convolved: &mut [T], output: &mut [T], scratch: &mut [T]) {
+        if self.relu_at_once == Rectify::Yes {
+            relu_forward(convolved);
+        }
+        let Some((last, first)) = self.steps.split_last() else { return };
+        let (between, scratch) = scratch.split_at_mut(self.values_between());
+        let input = self.forward_between(first, convolved, between, scratch);
+        self.step_forward(last, input, output, scratch);
+    }
+
+    /// Runs the steps but the last; their outputs stand behind one another in `between`. Returns the last's input.
+    #[inline(always)]
+    fn forward_between<'a, T: Real>(
+        &self,
+        steps: &[Step],
+        convolved: &'a [T],
+        between: &'a mut [T],
+        scratch: &mut [T],
+    ) -> &'a [T] {
+        let (mut input, mut rest) = (convolved, between);
+        for step in steps {
+            let (output, behind) = rest.split_at_mut(self.out_values(step));
+            self.step_forward(step, input, output, scratch);
+            (input, rest) = (output, behind);
+        }
+        input
+    }
+
+    #[inline(always)]
+    fn step_forward<T: Real>(&self, step: &Step, input: &[T], output: &mut [T], scratch: &mut [T]) {
+        match &step.op {
+            Map::Lrn(op) => lrn::lrn_forward(op, self.channels, input, output, scratch),
+            Map::Pool(op) => pool::pool_forward(op, step.in_side, input, output, scratch),
+        }
+        if step.relu == Rectify::Yes {
+            relu_forward(output);
+        }
+    }
+
+    /// From the gradient of the block's output (which is overwritten) to that of the convolution's output, which takes
+    /// the latter's place in `convolved`. Without steps `convolved` is empty and the gradient is worked on in place.
+    #[inline(always)]
+    pub fn backward<T: Real>(&self, convolved: &mut [T], output: &[T], gradient: &mut [T], scratch: &mut [T]) {
+        let Some((last, first)) = self.steps.split_last() else {
+            if self.relu_at_once == Rectify::Yes {
+                relu_backward(output, gradient);
+            }
+            return;
+        };
+        let (between, scratch) = scratch.split_at_mut(self.values_between());
+        let (mut from, scratch) = scratch.split_at_mut(self.in_values(&self.steps[0]));
+        let (mut to, scratch) = scratch.split_at_mut(self.in_values(&self.steps[0]));
+        self.forward_between(first, convolved, between, scratch);
+        if last.relu == Rectify::Yes {
+            relu_backward(output, gradient);
+        }
+        from[..gradient.len()].copy_from_slice(gradient);
+        let mut end = between.len() - self.out_values(last);
+        for (index, step) in self.steps.iter().enumerate().rev() {
+            let start = end - if index > 0 { self.in_values(step) } else { end };
+            let input = if index > 0 { &between[start..end] } else { &convolved[..] };
+            let (gradient, input_gradient) = (&from[..self.out_values(step)], &mut to[..self.in_values(step)]);
+            match &step.op {
+                Map::Lrn(op) => lrn::lrn_backward(op, self.channels, input, gradient, input_gradient, scratch),
+                Map::Pool(op) => pool::pool_backward(op, step.in_side, input, gradient, input_gradient),
+            }
+            let before = if index > 0 { self.steps[index - 1].relu } else { self.relu_at_once };
+            if before == Rectify::Yes {
+                relu_backward(input, input_gradient);
+            }
+            (from, to, end) = (to, from, start);
+        }
+        convolved.copy_from_slice(&from[..convolved.len()]);
+    }
+}

@@ -1,0 +1,217 @@
+//! Unfolding an image into the columns that a convolution multiplies (im2col), and folding gradients back.
+//!
+//! The image is first arranged: zeros around it, and each row's pixels sorted by their place modulo the stride. Then
+//! every row of the columns is a run of contiguous pixels, for any stride.
+
+use std::ops::Range;
+
+use super::real::Real;
+use crate::model::ConvBlock;
+
+/// The geometry of one convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Unfold {
+    /// Height and width of the image.
+    pub in_side: usize,
+    /// Height and width of a kernel.
+    pub kernel: usize,
+    /// Pixels between the places of a kernel.
+    pub stride: usize,
+    /// Zeros around the image.
+    pub pad: usize,
+    /// Height and width of the output.
+    pub out_side: usize,
+}
+
+impl Unfold {
+    /// The geometry of a block's convolution.
+    pub fn new(block: &ConvBlock) -> Self {
+        let ConvBlock { in_side, kernel, stride, pad, conv_side, .. } = *block;
+        Self { in_side, kernel, stride, pad, out_side: conv_side }
+    }
+
+    /// Values of one arranged channel: (padded_side, stride, phase_width).
+    pub fn arranged_values(&self) -> usize {
+        self.padded_side() * self.line()
+    }
+
+    fn padded_side(&self) -> usize {
+        self.in_side + 2 * self.pad
+    }
+
+    /// Pixels of a padded row with the same place modulo the stride.
+    fn phase_width(&self) -> usize {
+        self.padded_side().div_ceil(self.stride)
+    }
+
+    fn line(&self) -> usize {
+        self.stride * self.phase_width()
+    }
+
+    /// Where the run of pixels under one place of the kernel begins in an arranged channel.
+    #[inline(always)]
+    fn run_start(&self, out_row: usize, kernel_row: usize, kernel_column: usize) -> usize {
+        let row = out_row * self.stride + kernel_row;
+        row * self.line() + kernel_column % self.stride * self.phase_width() + kernel_column / self.stride
+    }
+
+    /// image (channels, in_side, in_side) to arranged (channels, padded_side, stride, phase_width).
+    #[inline(always)]
+    pub fn arrange<T: Real>(&self, image: &[T], arranged: &mut [T]) {
+        let (side, line) = (self.in_side, self.line());
+        let channels = image.chunks_exact(side * side).zip(arranged.chunks_exact_mut(self.arranged_values()));
+        for (channel, arranged) in channels {
+            let (above, rest) = arranged.split_at_mut(self.pad * line);
+            let (middle, below) = rest.split_at_mut(side * line);
+            above.fill(T::ZERO);
+            below.fill(T::ZERO);
+            for (row, to) in channel.chunks_exact(side).zip(middle.chunks_exact_mut(line)) {
+                self.arrange_row(row, to);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn arrange_row<T: Real>(&self, row: &[T], to: &mut [T]) {
+        if self.stride == 1 {
+            let end = self.pad + row.len();
+            to[..self.pad].fill(T::ZERO);
+            to[self.pad..end].copy_from_slice(row);
+            to[end..].fill(T::ZERO);
+            return;
+        }
+        to.fill(T::ZERO);
+        for (phase, to) in to.chunks_exact_mut(self.phase_width()).enumerate() {
+            // The first place of the padded row that has this phase and holds a pixel.
+            let first = (self.pad..self.pad + self.stride).find(|place| place % self.stride == phase);
+            let first = first.expect("consecutive places have every phase");
+            let pixels = row[(first - self.pad).min(row.len())..].iter().step_by(self.stride);
+            for (to, pixel) in to[first / self.stride..].iter_mut().zip(pixels) {
+                *to = *pixel;
+            }
+        }
+    }
+
+    /// arranged (channels, ...) to columns (channels * kernel * kernel, out_rows * out_side).
+    #[inline(always)]
+    pub fn unfold<T: Real>(&self, arranged: &[T], out_rows: Range<usize>, columns: &mut [T]) {
+        let width = out_rows.len() * self.out_side;
+        let mut lines = columns.chunks_exact_mut(width);
+        for channel in arranged.chunks_exact(self.arranged_values()) {
+            for kernel_row in 0..self.kernel {
+                for kernel_column in 0..self.kernel {
+                    let line = lines.next().expect("a line of columns for each weight of a kernel");
+                    for (out_row, to) in out_rows.clone().zip(line.chunks_exact_mut(self.out_side)) {
+                        let start = self.run_start(out_row, kernel_row, kernel_column);
+                        to.copy_from_slice(&channel[start..start + self.out_side]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds columns (channels * kernel * kernel, out_rows * out_side) to arranged (channels, ...): the transpose of
+    /// [`Unfold::unfold`].
+    #[inline(always)]
+    pub fn fold<T: Real>(&self, columns: &[T], out_rows: Range<usize>, arranged: &mut [T]) {
+        let width = out_rows.len() * self.out_side;
+        let mut lines = columns.chunks_exact(width);
+        for channel in arranged.chunks_exact_mut(self.arranged_values()) {
+            for kernel_row in 0..self.kernel {
+                for kernel_column in 0..self.kernel {
+                    let line = lines.next().expect("a line of columns for each weight of a kernel");
+                    for (out_row, from) in out_rows.clone().zip(line.chunks_exact(self.out_side)) {
+                        let start = self.run_start(out_row, kernel_row, kernel_column);
+                        let to = &mut channel[start..start + self.out_side];
+                        for (to, from) in to.iter_mut().zip(from) {
+                            *to += *from;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// arranged (channels, ...) to image (channels, in_side, in_side), the zeros around it dropped: the transpose of
+    /// [`Unfold::arrange`].
+    #[inline(always)]
+    pub fn restore<T: Real>(&self, arranged: &[T], image: &mut [T]) {
+        let (side, line) = (self.in_side, self.line());
+        let channels = image.chunks_exact_mut(side * side).zip(arranged.chunks_exact(self.arranged_values()));
+        for (channel, arranged) in channels {
+            let middle = &arranged[self.pad * line..];
+            for (row, from) in channel.chunks_exact_mut(side).zip(middle.chunks_exact(line)) {
+                if self.stride == 1 {
+                    row.copy_from_slice(&from[self.pad..self.pad + side]);
+                    continue;
+                }
+                for (column, to) in row.iter_mut().enumerate() {
+                    let place = column + self.pad;
+                    *to = from[place % self.stride * self.phase_width() + place / self.stride];
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::testing::{assert_close, dot, draws};
+
+    const CHANNELS: usize = 2;
+
+    fn cases() -> [Unfold; 4] {
+        let unfold = Unfold { in_side: 6, kernel: 3, stride: 1, pad: 1, out_side: 6 };
+        let strided = Unfold { in_side: 11, kernel: 5, stride: 4, pad: 0, out_side: 2 };
+        [unfold, Unfold { kernel: 5, pad: 2, ..unfold }, strided, Unfold { pad: 3, out_side: 4, ..strided }]
+    }
+
+    fn unfolded(unfold: &Unfold, image: &[f64], rows: Range<usize>) -> Vec<f64> {
+        let mut arranged = vec![f64::NAN; CHANNELS * unfold.arranged_values()];
+        unfold.arrange(image, &mut arranged);
+        let mut columns = vec![f64::NAN; CHANNELS * unfold.kernel.pow(2) * rows.len() * unfold.out_side];
+        unfold.unfold(&arranged, rows, &mut columns);
+        columns
+    }
+
+    /// The pixel under a place of the kernel, or the zero around the image.
+    fn pixel(unfold: &Unfold, image: &[f64], weight: usize, row: usize, column: usize) -> f64 {
+        let (kernel, side) = (unfold.kernel, unfold.in_side);
+        let at =
+            |out: usize, place: usize| (out * unfold.stride + place).checked_sub(unfold.pad).filter(|at| *at < side);
+        let channel = &image[weight / (kernel * kernel) * side * side..];
+        let place = at(row, weight / kernel % kernel).zip(at(column, weight % kernel));
+        place.map_or(0.0, |(y, x)| channel[y * side + x])
+    }
+
+    #[test]
+    fn columns_hold_the_pixels_under_each_place_of_the_kernel() {
+        for unfold in cases() {
+            let image = draws(CHANNELS * unfold.in_side.pow(2), 1);
+            for rows in [0..unfold.out_side, 1..unfold.out_side] {
+                let expected: Vec<_> = (0..CHANNELS * unfold.kernel.pow(2))
+                    .flat_map(|weight| rows.clone().map(move |row| (weight, row)))
+                    .flat_map(|(weight, row)| (0..unfold.out_side).map(move |column| (weight, row, column)))
+                    .map(|(weight, row, column)| pixel(&unfold, &image, weight, row, column))
+                    .collect();
+                assert_eq!(unfolded(&unfold, &image, rows), expected, "{unfold:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn folding_is_the_transpose_of_unfolding() {
+        for unfold in cases() {
+            let rows = 0..unfold.out_side;
+            let image = draws(CHANNELS * unfold.in_side.pow(2), 1);
+            let columns = unfolded(&unfold, &image, rows.clone());
+            let others = draws(columns.len(), 2);
+            let mut arranged = vec![0.0; CHANNELS * unfold.arranged_values()];
+            unfold.fold(&others, rows, &mut arranged);
+            let mut folded = vec![f64::NAN; image.len()];
+            unfold.restore(&arranged, &mut folded);
+            assert_close("<unfold x, y> = <x, fold y>", &[dot(&columns, &others)], &[dot(&image, &folded)]);
+        }
+    }
+}

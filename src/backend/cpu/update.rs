@@ -1,0 +1,56 @@
+//! Stochastic gradient descent with momentum and weight decay (section 5 of the paper).
+
+use rayon::prelude::*;
+
+use super::real::Real;
+use super::wide::wide;
+
+/// Weights that one task updates.
+const CHUNK: usize = 64 * 1024;
+
+/// The numbers of an update.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateRule<T> {
+    /// Of the velocity.
+    pub momentum: T,
+    /// Of the weights.
+    pub weight_decay: T,
+    /// Of this step.
+    pub learning_rate: T,
+}
+
+impl<T: Real> UpdateRule<T> {
+    /// v = momentum v - weight_decay lr w - lr g; w = w + v.
+    pub fn update(self, values: &mut [T], velocities: &mut [T], gradients: &[T]) {
+        let chunks = values.par_chunks_mut(CHUNK).zip(velocities.par_chunks_mut(CHUNK));
+        chunks.zip(gradients.par_chunks(CHUNK)).for_each(|((values, velocities), gradients)| {
+            wide(|| self.update_chunk(values, velocities, gradients));
+        });
+    }
+
+    #[inline(always)]
+    fn update_chunk(self, values: &mut [T], velocities: &mut [T], gradients: &[T]) {
+        let decay = self.weight_decay * self.learning_rate;
+        for ((w, v), g) in values.iter_mut().zip(velocities).zip(gradients) {
+            *v = self.momentum * *v - decay * *w - self.learning_rate * *g;
+            *w += *v;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_updates_follow_the_papers_rule() {
+        let rule = UpdateRule { momentum: 0.5, weight_decay: 0.25, learning_rate: 0.5 };
+        let (mut values, mut velocities) = ([2.0], [4.0]);
+        rule.update(&mut values, &mut velocities, &[1.0]);
+        // v = 0.5 * 4 - 0.25 * 0.5 * 2 - 0.5 * 1 = 1.25.
+        assert_eq!((values, velocities), ([3.25], [1.25]));
+        rule.update(&mut values, &mut velocities, &[-1.0]);
+        // v = 0.5 * 1.25 - 0.125 * 3.25 + 0.5 = 0.71875.
+        assert_eq!((values, velocities), ([3.96875], [0.71875]));
+    }
+}

@@ -1,0 +1,31 @@
+//! What the blocks share: threads, working memory, and the views that they are given.
+
+use super::workers::Workers;
+
+/// Threads, and memory that no block needs from one call to the next.
+pub struct Workspace<T> {
+    /// The threads and the scratch memory of each.
+    pub workers: Workers<T>,
+    /// Where tasks leave results that are not contiguous in their destination.
+    pub staged: Vec<T>,
+}
+
+/// A layer's tensors in one of the flat buffers.
+pub struct Tensors<V> {
+    /// The weights, or their gradients.
+    pub weights: V,
+    /// The biases, or their gradients.
+    pub biases: V,
+}
+
+/// What a block's backward pass reads and writes of the batch.
+pub struct Activations<'a, T> {
+    /// The block's input, (N, input values).
+    pub input: &'a [T],
+    /// The block's output, (N, output values).
+    pub output: &'a [T],
+    /// The gradient of the output; overwritten.
+    pub output_gradient: &'a mut [T],
+    /// Where the gradient of the input goes; the first block has none.
+    pub input_gradient: Option<&'a mut [T]>,
+}
