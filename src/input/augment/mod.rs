@@ -10,6 +10,8 @@ mod avx2;
 #[path = "no_avx2.rs"]
 mod avx2;
 mod scalar;
+#[cfg(test)]
+mod tests;
 
 use half::f16;
 
