@@ -1,7 +1,8 @@
 //! Images a second of the input: the augmenter alone, and the whole pipeline over a dataset in the page cache.
 //!
-//! Each line stands beside a plain copy (`memcpy`) that reads and writes the same number of bytes, measured in turns
-//! with it. `cargo bench --bench input [-- --samples 1024 --rounds 15]`
+//! The augmenter is measured in turns with a plain copy (`memcpy`) that reads and writes the same number of bytes.
+//! Beside the wall clock stands the processor's own time, which other programs on the machine disturb less.
+//! `cargo bench --bench input [-- --samples 1024 --rounds 15]`
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -22,6 +23,8 @@ use half::f16;
 const BATCH_SIZE: usize = 128;
 /// Batches that the augmenter alone writes in turn: together larger than the caches, as the pipeline's are.
 const NUM_BATCHES: usize = 2;
+/// Epochs of a round: the kernel counts a process's time in ticks of milliseconds.
+const NUM_EPOCHS: usize = 4;
 /// Rounds that are thrown away: page faults, and the samples' checksums.
 const WARM_UP: usize = 2;
 
@@ -50,7 +53,7 @@ fn main() {
     first_epoch(dir.path(), &augmentation, num_rounds);
 }
 
-/// One thread, all samples a round, through every kernel and a plain copy in turn.
+/// One thread, all samples, through every kernel and a plain copy in turn.
 fn augmenter_alone<V: Value + Pod>(dtype: &str, dataset: &Dataset, augmentation: &Augmentation, num_rounds: usize) {
     let (split, frame) = (dataset.split(Split::Train), augmentation.frame());
     let views: Vec<View> = (0..split.num_samples()).map(|i| augmentation.training_view(1, 0, i)).collect();
@@ -60,8 +63,9 @@ fn augmenter_alone<V: Value + Pod>(dtype: &str, dataset: &Dataset, augmentation:
     let mut rates = vec![Vec::new(); kernels.len() + 1];
     for round in 0..WARM_UP + num_rounds {
         for (case, rates) in rates.iter_mut().enumerate() {
-            let begun = Instant::now();
-            for (view, place) in views.iter().zip((0..NUM_BATCHES * BATCH_SIZE).cycle()) {
+            let clock = Clock::start();
+            let epochs = std::iter::repeat_n(&views, NUM_EPOCHS).flatten();
+            for (view, place) in epochs.zip((0..NUM_BATCHES * BATCH_SIZE).cycle()) {
                 let out = &mut out[place * frame.num_values()..][..frame.num_values()];
                 let bytes = split.sample(view.sample).bytes;
                 match kernels.get(case) {
@@ -71,7 +75,7 @@ fn augmenter_alone<V: Value + Pod>(dtype: &str, dataset: &Dataset, augmentation:
                 black_box(out);
             }
             if round >= WARM_UP {
-                rates.push(views.len() as f64 / begun.elapsed().as_secs_f64());
+                rates.push(clock.rate(NUM_EPOCHS * views.len()));
             }
         }
     }
@@ -94,7 +98,7 @@ fn copy_as_many<V: Pod>(bytes: &[u8], mean: &[u8], frame: Frame, out: &mut [V]) 
     }
 }
 
-/// A trainer that gives each batch back at once; an epoch a round.
+/// A trainer that gives each batch back at once; some epochs a round.
 fn whole_pipeline(
     dtype: Dtype,
     workers: usize,
@@ -105,15 +109,12 @@ fn whole_pipeline(
     let (mut pipeline, steps_per_epoch) = start(dtype, workers, dataset, augmentation);
     let mut rates = Vec::new();
     for round in 0..WARM_UP + num_rounds {
-        let rate = play(&mut pipeline, steps_per_epoch);
+        let rate = play(&mut pipeline, NUM_EPOCHS as u64 * steps_per_epoch);
         if round >= WARM_UP {
             rates.push(rate);
         }
     }
     report(&format!("pipeline, {workers} workers, {}", dtype.name()), &rates, None);
-    let snapshot = pipeline.stats().snapshot();
-    let busy = snapshot.num_images as f64 / snapshot.augment_seconds;
-    println!("    a worker's own rate: {busy:.0} images/s; memory {} MB", pipeline.memory_bytes() / 1_000_000);
 }
 
 /// The dataset is opened anew each round: fresh buffers, page faults and checksums.
@@ -143,29 +144,60 @@ fn start(dtype: Dtype, workers: usize, dataset: &Arc<Dataset>, augmentation: &Au
 }
 
 /// Images a second over `num_steps`.
-fn play(pipeline: &mut Pipeline, num_steps: u64) -> f64 {
-    let begun = Instant::now();
+fn play(pipeline: &mut Pipeline, num_steps: u64) -> Rate {
+    let clock = Clock::start();
     for _ in 0..num_steps {
         let batch = pipeline.recv().expect("whole samples").expect("steps without end");
         pipeline.recycle(black_box(batch));
     }
-    (num_steps as usize * BATCH_SIZE) as f64 / begun.elapsed().as_secs_f64()
+    clock.rate(num_steps as usize * BATCH_SIZE)
 }
 
-fn report(name: &str, rates: &[f64], copy: Option<&[f64]>) {
-    let (low, middle, high) = spread(rates);
-    print!("{name:40} {middle:8.0} ({low:.0} to {high:.0})");
-    if let Some(copy) = copy {
-        let ratios: Vec<f64> = rates.iter().zip(copy).map(|(rate, copy)| rate / copy).collect();
-        let (low, middle, high) = spread(&ratios);
-        print!("  of memcpy {middle:.2} ({low:.2} to {high:.2})");
+/// Images a second of one round.
+#[derive(Clone, Copy)]
+struct Rate {
+    wall: f64,
+    cpu: f64,
+}
+
+struct Clock {
+    wall: Instant,
+    cpu_seconds: f64,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { wall: Instant::now(), cpu_seconds: cpu_seconds() }
     }
-    println!();
+
+    fn rate(&self, num_images: usize) -> Rate {
+        let num_images = num_images as f64;
+        let cpu = num_images / (cpu_seconds() - self.cpu_seconds);
+        Rate { wall: num_images / self.wall.elapsed().as_secs_f64(), cpu }
+    }
 }
 
-/// Lowest, median, highest.
-fn spread(values: &[f64]) -> (f64, f64, f64) {
-    let mut sorted = values.to_vec();
+/// That all threads of this process have used so far.
+fn cpu_seconds() -> f64 {
+    let threads = std::fs::read_dir("/proc/self/task").expect("the bench runs on Linux");
+    let nanos = threads.filter_map(|thread| {
+        let statistics = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        statistics.split(' ').next()?.parse::<u64>().ok()
+    });
+    nanos.sum::<u64>() as f64 * 1e-9
+}
+
+fn report(name: &str, rates: &[Rate], copy: Option<&[Rate]>) {
+    let wall = spread(rates.iter().map(|rate| rate.wall), 0);
+    let cpu = spread(rates.iter().map(|rate| rate.cpu), 0);
+    let ratio = copy.map(|copy| spread(rates.iter().zip(copy).map(|(rate, copy)| rate.cpu / copy.cpu), 2));
+    println!("{name:38} {wall:>26} {cpu:>26} {:>20}", ratio.unwrap_or_default());
+}
+
+/// Median (lowest to highest).
+fn spread(values: impl Iterator<Item = f64>, digits: usize) -> String {
+    let mut sorted: Vec<f64> = values.collect();
     sorted.sort_by(f64::total_cmp);
-    (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1])
+    let (low, middle, high) = (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
+    format!("{middle:.digits$} ({low:.digits$} to {high:.digits$})")
 }
