@@ -182,3 +182,6 @@ impl Work for Filler {
         self.advise(step);
     }
 }
+
+#[cfg(test)]
+mod tests;

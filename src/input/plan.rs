@@ -205,3 +205,74 @@ impl EvalPlan {
         BatchPlan { step, epoch: 0, views: self.rows(step).map(view).collect() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn epoch_samples(plan: &TrainPlan, epoch: u64) -> Vec<usize> {
+        let steps = epoch * plan.steps_per_epoch()..(epoch + 1) * plan.steps_per_epoch();
+        steps.flat_map(|step| plan.samples(step)).collect()
+    }
+
+    #[test]
+    fn an_epoch_sees_each_sample_at_most_once_and_leaves_out_less_than_a_batch() {
+        let plan = TrainPlan::new(1, 103, 10, OrderKind::Shuffled).unwrap();
+        assert_eq!(plan.steps_per_epoch(), 10);
+        let epochs: Vec<Vec<usize>> = (0..20).map(|epoch| epoch_samples(&plan, epoch)).collect();
+        for samples in &epochs {
+            let distinct: BTreeSet<usize> = samples.iter().copied().collect();
+            assert!(samples.len() == 100 && distinct.len() == 100 && distinct.iter().all(|&sample| sample < 103));
+        }
+        assert_ne!(epochs[0], epochs[1]);
+        // Another remainder each epoch: three samples that were never seen in 20 epochs would be chance of 1e-30.
+        assert_eq!(epochs.concat().into_iter().collect::<BTreeSet<_>>().len(), 103);
+    }
+
+    #[test]
+    fn the_sequential_order_is_that_of_the_shards_in_every_epoch() {
+        let plan = TrainPlan::new(1, 10, 3, OrderKind::Sequential).unwrap();
+        for epoch in 0..3 {
+            assert_eq!(epoch_samples(&plan, epoch), (0..9).collect::<Vec<_>>());
+        }
+        assert_eq!([0, 2, 3, 5, 6].map(|step| plan.epoch(step)), [0, 0, 1, 1, 2]);
+    }
+
+    #[test]
+    fn trainers_that_share_an_epoch_split_the_batches_of_one_trainer() {
+        let one = TrainPlan::new(7, 100, 12, OrderKind::Shuffled).unwrap();
+        let plan = TrainPlan::new(7, 100, 4, OrderKind::Shuffled).unwrap();
+        let ranks: Vec<TrainPlan> = (0..3).map(|rank| plan.clone().of_rank(rank, 3).unwrap()).collect();
+        assert_eq!(ranks[0].steps_per_epoch(), one.steps_per_epoch());
+        for step in 0..20 {
+            let shared: Vec<usize> = ranks.iter().flat_map(|rank| rank.samples(step)).collect();
+            assert_eq!(shared, one.samples(step));
+        }
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_split_is_an_error_with_both_numbers() {
+        let error = TrainPlan::new(1, 100, 128, OrderKind::Shuffled).unwrap_err().to_string();
+        assert!(error.contains("train.batch_size = 128") && error.contains("100 samples"), "{error}");
+        assert!(error.contains("set train.batch_size to 100 or less"), "{error}");
+        let plan = TrainPlan::new(1, 100, 60, OrderKind::Shuffled).unwrap();
+        let error = plan.of_rank(0, 2).unwrap_err().to_string();
+        assert!(error.contains("each of 2 trainers") && error.contains("to 50 or less"), "{error}");
+        assert!(TrainPlan::new(1, 100, 0, OrderKind::Shuffled).is_err());
+        assert!(EvalPlan::new(0, None, 8, NumViews::One).is_err());
+        assert!(EvalPlan::new(5, Some(0), 8, NumViews::One).is_err());
+    }
+
+    #[test]
+    fn an_evaluation_counts_views_and_stops_at_its_limit() {
+        let plan = Plan::Eval(EvalPlan::new(50, Some(7), 16, NumViews::Ten).unwrap());
+        assert_eq!(plan.num_steps(), Some(5));
+        let samples: Vec<Vec<usize>> = (0..5).map(|step| plan.samples(step)).collect();
+        assert_eq!(samples.iter().map(Vec::len).collect::<Vec<_>>(), [16, 16, 16, 16, 6]);
+        assert_eq!(samples.concat(), (0..70).map(|row| row / 10).collect::<Vec<_>>());
+        let plan = Plan::Eval(EvalPlan::new(50, Some(99), 16, NumViews::One).unwrap());
+        assert_eq!((plan.num_steps(), plan.samples(3)), (Some(4), vec![48, 49]));
+    }
+}

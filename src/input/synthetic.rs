@@ -119,3 +119,52 @@ impl BatchSource for SyntheticSource {
         self.memory_bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(dtype: Dtype) -> SyntheticOptions {
+        SyntheticOptions {
+            seed: 1,
+            dtype,
+            batch_size: 50,
+            frame: Frame { crop: 6, canvas: 7, scale: 0.5 },
+            num_classes: 3,
+            buffers: 2,
+            steps_per_epoch: 4,
+            steps: 3..9,
+        }
+    }
+
+    #[test]
+    fn made_up_batches_have_the_shape_of_real_ones_and_come_again() {
+        let mut source = SyntheticSource::new(&options(Dtype::F32)).unwrap();
+        assert_eq!(source.memory_bytes(), 2 * 50 * (4 * 3 * 7 * 7 + 4));
+        let mut batches = Vec::new();
+        while let Some(batch) = source.recv().unwrap() {
+            batches.push(batch.clone());
+            source.recycle(batch);
+        }
+        let steps: Vec<(u64, u32)> = batches.iter().map(|batch| (batch.step, batch.epoch)).collect();
+        assert_eq!(steps, [(3, 0), (4, 1), (5, 1), (6, 1), (7, 1), (8, 2)]);
+        assert!(batches[0].values != batches[1].values && batches[0].values == batches[2].values);
+        let labels: Vec<u32> = batches[..2].iter().flat_map(|batch| batch.labels.clone()).collect();
+        // 33 of each class expected, deviation 4.7.
+        for class in 0..3 {
+            let count = labels.iter().filter(|label| **label == class).count();
+            assert!((10..=57).contains(&count), "{count} of class {class}");
+        }
+        let Values::F32(values) = &batches[0].values else { panic!("f32 was asked for") };
+        assert!(values.iter().all(|value| (-64.0..=63.5).contains(value) && (value * 2.0).fract() == 0.0));
+        // 7,350 values, deviation 37 each: five standard errors of their mean are 2.2.
+        assert!(values.iter().sum::<f32>().abs() / 7350.0 < 2.2 + 0.25);
+        assert_eq!(source.stats().snapshot().num_images, 6 * 50);
+    }
+
+    #[test]
+    fn nothing_to_make_up_is_an_error() {
+        let error = SyntheticSource::new(&SyntheticOptions { num_classes: 0, ..options(Dtype::F16) }).unwrap_err();
+        assert_eq!(error.to_string(), "synthetic input: 0 classes, at least 1 is needed");
+    }
+}

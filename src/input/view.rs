@@ -141,3 +141,127 @@ impl Augmentation {
         std::array::from_fn(|channel| (0..CHANNELS).map(|i| draws[i] * self.lights[i][channel]).sum())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statistics() -> PixelStatistics {
+        let half = std::f64::consts::FRAC_1_SQRT_2;
+        PixelStatistics {
+            channel_mean: [0.0; CHANNELS],
+            pca_deviation: [100.0, 40.0, 10.0],
+            pca_vectors: [[half, half, 0.0], [half, -half, 0.0], [0.0, 0.0, 1.0]],
+        }
+    }
+
+    fn augmentation(change: impl Fn(&mut AugmentSettings)) -> Augmentation {
+        let mut settings = AugmentSettings::default();
+        change(&mut settings);
+        Augmentation::new(&settings, &statistics()).unwrap()
+    }
+
+    fn views(augmentation: &Augmentation, num_views: usize) -> Vec<View> {
+        (0..num_views).map(|i| augmentation.training_view(9, (i % 7) as u32, i / 7)).collect()
+    }
+
+    /// Whether a count of draws of probability `p` is within five standard deviations of what chance gives.
+    fn within_chance(count: usize, num_draws: usize, p: f64) -> bool {
+        let (mean, variance) = (num_draws as f64 * p, num_draws as f64 * p * (1.0 - p));
+        (count as f64 - mean).abs() < 5.0 * variance.sqrt()
+    }
+
+    #[test]
+    fn crops_begin_at_all_33_positions_equally_often_in_both_directions() {
+        let views = views(&augmentation(|_| {}), 33_000);
+        for place in 0..=32 {
+            let tops = views.iter().filter(|view| view.top == place).count();
+            let lefts = views.iter().filter(|view| view.left == place).count();
+            assert!(within_chance(tops, 33_000, 1.0 / 33.0) && within_chance(lefts, 33_000, 1.0 / 33.0), "{place}");
+        }
+        assert!(views.iter().all(|view| view.top <= 32 && view.left <= 32));
+        // Independent of each other: of 33 x 33 places none is empty or crowded (30 expected, deviation 5.5).
+        let mut counts = [0_usize; 33 * 33];
+        views.iter().for_each(|view| counts[view.top * 33 + view.left] += 1);
+        assert!(counts.iter().all(|&count| within_chance(count, 33_000, 1.0 / 1089.0)), "{counts:?}");
+    }
+
+    #[test]
+    fn half_of_the_crops_are_mirrored() {
+        let views = views(&augmentation(|_| {}), 20_000);
+        assert!(within_chance(views.iter().filter(|view| view.mirror == Mirror::Yes).count(), 20_000, 0.5));
+        let both = views.iter().filter(|view| view.mirror == Mirror::Yes && view.top < 11).count();
+        assert!(within_chance(both, 20_000, 0.5 / 3.0));
+    }
+
+    #[test]
+    fn lighting_has_the_deviations_of_the_principal_components() {
+        let views = views(&augmentation(|_| {}), 20_000);
+        let half = std::f64::consts::FRAC_1_SQRT_2;
+        // Along the components: 0.1 times 100, 40 and 10.
+        let along = |view: &View| {
+            let [red, green, blue] = view.light.map(f64::from);
+            [(red + green) * half, (red - green) * half, blue]
+        };
+        for (component, deviation) in [10.0, 4.0, 1.0].into_iter().enumerate() {
+            let draws: Vec<f64> = views.iter().map(|view| along(view)[component] / deviation).collect();
+            let mean = draws.iter().sum::<f64>() / 20_000.0;
+            let variance = draws.iter().map(|draw| draw * draw).sum::<f64>() / 20_000.0;
+            // Five standard errors of 20,000 draws: 0.035 for the mean, 0.05 for the variance.
+            assert!(mean.abs() < 0.035 && (variance - 1.0).abs() < 0.05, "{component}: {mean}, {variance}");
+        }
+        let product = views.iter().map(|view| along(view)[0] / 10.0 * along(view)[1] / 4.0).sum::<f64>() / 20_000.0;
+        assert!(product.abs() < 0.035, "the components are independent: {product}");
+    }
+
+    #[test]
+    fn a_setting_that_is_off_leaves_the_other_draws_as_they_were() {
+        let all = augmentation(|_| {}).training_view(1, 2, 3);
+        let dark = augmentation(|settings| settings.lighting = 0.0).training_view(1, 2, 3);
+        assert_eq!(dark, View { light: [0.0; CHANNELS], ..all });
+        let centred = augmentation(|settings| settings.position = CropPosition::Centre).training_view(1, 2, 3);
+        assert_eq!(centred, View { top: 16, left: 16, ..all });
+        let straight = augmentation(|settings| settings.mirror = false);
+        assert!(views(&straight, 100).iter().all(|view| view.mirror == Mirror::No));
+    }
+
+    #[test]
+    fn a_view_depends_on_seed_epoch_and_sample() {
+        let augmentation = augmentation(|_| {});
+        let view = augmentation.training_view(1, 2, 3);
+        assert_eq!(view, augmentation.training_view(1, 2, 3));
+        for other in [(0, 2, 3), (1, 3, 3), (1, 2, 4)].map(|(a, b, c)| augmentation.training_view(a, b, c)) {
+            assert_ne!(view.light, other.light);
+        }
+    }
+
+    #[test]
+    fn the_ten_views_are_corners_and_centre_each_with_its_mirror() {
+        let views = augmentation(|_| {}).ten_views(5);
+        let places = [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)];
+        for (pair, place) in views.chunks(2).zip(places) {
+            assert!(pair.iter().all(|view| (view.top, view.left) == place && view.sample == 5));
+            assert_eq!([pair[0].mirror, pair[1].mirror], [Mirror::No, Mirror::Yes]);
+            assert!(pair.iter().all(|view| view.light == [0.0; CHANNELS]));
+        }
+        assert_eq!(views[8], augmentation(|_| {}).centre_view(5));
+    }
+
+    #[test]
+    fn settings_that_cannot_be_are_errors_that_name_their_key() {
+        let refused: [(&str, fn(&mut AugmentSettings)); 6] = [
+            ("augment.crop = 0", |settings| settings.crop = 0),
+            ("augment.crop = 257", |settings| settings.crop = 257),
+            ("augment.canvas = 223", |settings| settings.canvas = 223),
+            ("augment.lighting = -1", |settings| settings.lighting = -1.0),
+            ("augment.scale = 0", |settings| settings.scale = 0.0),
+            ("augment.scale = NaN", |settings| settings.scale = f64::NAN),
+        ];
+        for (key, change) in refused {
+            let mut settings = AugmentSettings::default();
+            change(&mut settings);
+            let error = Augmentation::new(&settings, &statistics()).unwrap_err();
+            assert!(error.to_string().contains(key), "{error}");
+        }
+    }
+}

@@ -239,8 +239,8 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn reclaim(&mut self, slot: Slot) -> Result<Batch> {
-        Ok(self.slots[slot as usize].batch.take().expect("a batch was uploaded to the slot"))
+    fn reclaim(&mut self, slot: Slot) -> Result<Option<Batch>> {
+        Ok(self.slots[slot as usize].batch.take())
     }
 
     fn replay(

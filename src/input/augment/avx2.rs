@@ -7,7 +7,10 @@ use std::arch::x86_64::{__m128i, __m256, __m256i};
 
 use half::f16;
 
-use super::{Frame, Mirror, Row, Value, View, scalar, write_rows};
+use super::stream::Stream;
+use super::{Frame, Mirror, Row, Value, View, crop_rows, scalar};
+use crate::shard::CHANNELS;
+use crate::shard::format::PAGE_BYTES;
 
 /// Values that one turn of the loop writes.
 const LANES: usize = 16;
@@ -45,15 +48,24 @@ impl Store for f16 {
     }
 }
 
-/// As [`super::Kernel::write`], which has checked the lengths and that [`is_supported`].
+/// As [`super::Kernel::write`], which has checked the lengths.
 pub(super) fn write<V: Value>(bytes: &[u8], mean: &[u8], view: &View, frame: Frame, out: &mut [V]) {
-    // SAFETY: a kernel of AVX2 is only made where `is_supported` said yes.
+    assert!(is_supported(), "a kernel of AVX2 is made only where it can run");
+    // SAFETY: the processor has the features, as asserted above.
     unsafe { write_supported(bytes, mean, view, frame, out) }
 }
 
 #[target_feature(enable = "avx2,f16c")]
 fn write_supported<V: Value>(bytes: &[u8], mean: &[u8], view: &View, frame: Frame, out: &mut [V]) {
-    write_rows(bytes, mean, view, frame, out, |row, out| write_row(row, out));
+    let mut stream = Stream::new(out);
+    for channel in 0..CHANNELS {
+        for row in crop_rows(bytes, mean, view, frame, channel) {
+            write_row(row, stream.next(frame.crop));
+            stream.zeros(frame.canvas - frame.crop);
+        }
+        stream.zeros((frame.canvas - frame.crop) * frame.canvas);
+    }
+    stream.finish();
 }
 
 #[inline]
@@ -77,6 +89,7 @@ fn write_row_from<V: Value>(
     let len = out.len();
     assert!(row.bytes.len() == len && row.mean.len() == len, "a row of {len} values");
     let (light, scale) = (simd::_mm256_set1_ps(row.light), simd::_mm256_set1_ps(row.scale));
+    prefetch(row.bytes);
     let whole = len - len % LANES;
     for x in (0..whole).step_by(LANES) {
         let start = source(x, len);
@@ -100,6 +113,17 @@ fn write_row_from<V: Value>(
     if !rest.is_empty() {
         let row = Row { bytes: &row.bytes[rest.clone()], mean: &row.mean[rest], ..row };
         scalar::write_row(row, &mut out[whole..]);
+    }
+}
+
+/// Asks for the bytes that are one page beyond `bytes`, sixteen rows further down: the processor's own read-ahead stops
+/// at the end of each page.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn prefetch(bytes: &[u8]) {
+    for line in (0..bytes.len()).step_by(64) {
+        // Beyond the sample's end this is another sample's, or nobody's, address: prefetching it is harmless.
+        simd::_mm_prefetch::<{ simd::_MM_HINT_T0 }>(bytes.as_ptr().wrapping_add(PAGE_BYTES + line).cast());
     }
 }
 

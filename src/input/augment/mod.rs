@@ -10,6 +10,10 @@ mod avx2;
 #[path = "no_avx2.rs"]
 mod avx2;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod stream;
+#[cfg(test)]
+mod tests;
 
 use half::f16;
 
@@ -82,7 +86,7 @@ impl Kernel {
         let last = frame.last_position();
         assert!(view.top <= last && view.left <= last, "{view:?} reaches out of the sample: {frame:?}");
         match self.0 {
-            Instructions::Scalar => write_rows(bytes, mean, view, frame, out, scalar::write_row),
+            Instructions::Scalar => scalar::write(bytes, mean, view, frame, out),
             Instructions::Avx2 => avx2::write(bytes, mean, view, frame, out),
         }
     }
@@ -100,31 +104,23 @@ struct Row<'a> {
     scale: f32,
 }
 
-/// Walks over the input's rows: `write_row` fills the crop's part, zeros the rest.
+/// The rows of a crop's `channel`, from the top.
 #[inline(always)]
-fn write_rows<V: Value>(
-    bytes: &[u8],
-    mean: &[u8],
-    view: &View,
+fn crop_rows<'a>(
+    bytes: &'a [u8],
+    mean: &'a [u8],
+    view: &'a View,
     frame: Frame,
-    out: &mut [V],
-    write_row: impl Fn(Row<'_>, &mut [V]),
-) {
-    for (channel, plane) in out.chunks_exact_mut(frame.canvas * frame.canvas).enumerate() {
-        let (crop_rows, below) = plane.split_at_mut(frame.crop * frame.canvas);
-        for (y, out_row) in crop_rows.chunks_exact_mut(frame.canvas).enumerate() {
-            let start = (channel * SIDE + view.top + y) * SIDE + view.left;
-            let row = Row {
-                bytes: &bytes[start..][..frame.crop],
-                mean: &mean[start..][..frame.crop],
-                mirror: view.mirror,
-                light: view.light[channel],
-                scale: frame.scale,
-            };
-            let (inside, right) = out_row.split_at_mut(frame.crop);
-            write_row(row, inside);
-            right.fill(V::ZERO);
+    channel: usize,
+) -> impl Iterator<Item = Row<'a>> {
+    (0..frame.crop).map(move |y| {
+        let start = (channel * SIDE + view.top + y) * SIDE + view.left;
+        Row {
+            bytes: &bytes[start..][..frame.crop],
+            mean: &mean[start..][..frame.crop],
+            mirror: view.mirror,
+            light: view.light[channel],
+            scale: frame.scale,
         }
-        below.fill(V::ZERO);
-    }
+    })
 }

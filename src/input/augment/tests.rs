@@ -1,0 +1,121 @@
+//! The augmenter against the formula, and AVX2 against plain Rust.
+
+use half::f16;
+use proptest::prelude::*;
+
+use super::{Kernel, Value};
+use crate::input::view::{Frame, Mirror, View};
+use crate::philox::{Purpose, words};
+use crate::shard::{CHANNELS, SAMPLE_BYTES, SIDE};
+
+/// (3, 256, 256) of noise.
+fn noise(stream: u32) -> Vec<u8> {
+    let words = (0..(SAMPLE_BYTES / 16) as u32).flat_map(|i| words(1, Purpose::Synthetic, [i, 0, stream]));
+    words.flat_map(u32::to_le_bytes).collect()
+}
+
+/// What is left of `V::round`: the bits, so that -0 and 0 differ.
+trait Bits: Value {
+    const UNWRITTEN: Self;
+    fn bits(self) -> u32;
+}
+
+impl Bits for f32 {
+    const UNWRITTEN: Self = Self::NAN;
+    fn bits(self) -> u32 {
+        self.to_bits()
+    }
+}
+
+impl Bits for f16 {
+    const UNWRITTEN: Self = Self::NAN;
+    fn bits(self) -> u32 {
+        self.to_bits().into()
+    }
+}
+
+fn written<V: Bits>(kernel: Kernel, view: &View, frame: Frame) -> Vec<u32> {
+    let mut out = vec![V::UNWRITTEN; frame.num_values()];
+    kernel.write(&noise(0), &noise(1), view, frame, &mut out);
+    out.into_iter().map(Bits::bits).collect()
+}
+
+/// The formula, straight from the documentation.
+fn expected(view: &View, frame: Frame) -> Vec<f32> {
+    let (bytes, mean) = (noise(0), noise(1));
+    let mut out = Vec::new();
+    for channel in 0..CHANNELS {
+        for y in 0..frame.canvas {
+            for x in 0..frame.canvas {
+                if y >= frame.crop || x >= frame.crop {
+                    out.push(0.0);
+                    continue;
+                }
+                let x = if view.mirror == Mirror::Yes { frame.crop - 1 - x } else { x };
+                let at = (channel * SIDE + view.top + y) * SIDE + view.left + x;
+                let residual = (i32::from(bytes[at]) + i32::from(mean[at])) % 256 - i32::from(mean[at]);
+                out.push((residual as f32 + view.light[channel]) * frame.scale);
+            }
+        }
+    }
+    out
+}
+
+/// Any view of any frame, and among the numbers those that overflow f16, vanish in it, or leave everything as it is.
+fn any_view() -> impl Strategy<Value = (View, Frame)> {
+    let lights = prop_oneof![Just(0.0_f32), -200.0_f32..200.0, Just(-0.0), Just(1e6)];
+    let scales = prop_oneof![Just(1.0_f32), Just(1.0 / 58.0), Just(-1.0), 1e-8_f32..1e-3, 1.0_f32..1e4];
+    let mirrors = prop_oneof![Just(Mirror::No), Just(Mirror::Yes)];
+    let crops = prop_oneof![Just(224_usize), Just(227), Just(256), 1_usize..=256];
+    (crops, 0_usize..40, scales, mirrors, [lights.clone(), lights.clone(), lights]).prop_flat_map(
+        |(crop, padding, scale, mirror, light)| {
+            let frame = Frame { crop, canvas: crop + padding, scale };
+            (0..=frame.last_position(), 0..=frame.last_position())
+                .prop_map(move |(top, left)| (View { sample: 0, top, left, mirror, light }, frame))
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn the_scalar_kernel_is_the_formula((view, frame) in any_view()) {
+        let expected = expected(&view, frame);
+        let wide: Vec<u32> = expected.iter().map(|value| value.to_bits()).collect();
+        prop_assert!(written::<f32>(Kernel::scalar(), &view, frame) == wide);
+        let narrow: Vec<u32> = expected.iter().map(|value| f16::from_f32_const(*value).to_bits().into()).collect();
+        prop_assert!(written::<f16>(Kernel::scalar(), &view, frame) == narrow);
+    }
+
+    #[test]
+    fn avx2_writes_the_bits_of_the_scalar_kernel((view, frame) in any_view()) {
+        let Some(avx2) = Kernel::avx2() else { return Ok(()) };
+        prop_assert!(written::<f32>(avx2, &view, frame) == written::<f32>(Kernel::scalar(), &view, frame));
+        prop_assert!(written::<f16>(avx2, &view, frame) == written::<f16>(Kernel::scalar(), &view, frame));
+    }
+}
+
+#[test]
+fn avx2_agrees_at_every_position_of_the_paper_s_crop() {
+    let Some(avx2) = Kernel::avx2() else { return };
+    let (bytes, mean) = (noise(0), noise(1));
+    let frame = Frame { crop: 224, canvas: 227, scale: 1.0 };
+    let mut outs = [vec![f16::NAN; frame.num_values()], vec![f16::NAN; frame.num_values()]];
+    for place in 0..33 {
+        for mirror in [Mirror::No, Mirror::Yes] {
+            let view = View { sample: 0, top: 32 - place, left: place, mirror, light: [1.25, -3.5, 0.1] };
+            for (kernel, out) in [avx2, Kernel::scalar()].into_iter().zip(&mut outs) {
+                kernel.write(&bytes, &mean, &view, frame, out);
+            }
+            assert!(outs[0] == outs[1], "{view:?}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "reaches out of the sample")]
+fn a_view_that_reaches_out_of_the_sample_panics() {
+    let view = View { sample: 0, top: 33, left: 0, mirror: Mirror::No, light: [0.0; CHANNELS] };
+    written::<f32>(Kernel::fastest(), &view, Frame { crop: 224, canvas: 227, scale: 1.0 });
+}
