@@ -81,8 +81,8 @@ impl<T: Real> ConvBlock<T> {
                 (false, Pass::Eval) => (spare, output),
             };
             convolution.forward(image, parameters.weights, convolved, scratch);
-            wide(|| add_bias(parameters.biases, convolved));
-            wide(|| tail.forward(convolved, output, scratch));
+            wide!(add_bias(parameters.biases, convolved));
+            wide!(tail.forward(convolved, output, scratch));
         });
     }
 
@@ -102,7 +102,7 @@ impl<T: Real> ConvBlock<T> {
         let gradient = if self.tail.is_in_place() { output_gradient } else { &self.convolved[..convolved_values] };
         self.convolution.weight_gradient(workers, input, gradient, staged, gradients.weights);
         let bias_gradients = &self.bias_gradients[..num_images * self.out_channels];
-        wide(|| sum_rows(bias_gradients, gradients.biases));
+        wide!(sum_rows(bias_gradients, gradients.biases));
     }
 
     /// The tail, the biases' and the input's gradient, image by image. The gradient of the convolution's output takes the
@@ -128,9 +128,9 @@ impl<T: Real> ConvBlock<T> {
         let images = outputs.zip(kept).zip(biases).zip(inputs);
         images.with_max_len(1).for_each(|((((output, gradient), kept), biases), input_gradient)| {
             let mut scratch = workers.scratch();
-            wide(|| tail.backward(kept, output, gradient, &mut scratch));
+            wide!(tail.backward(kept, output, gradient, &mut scratch));
             let gradient = if tail.is_in_place() { gradient } else { kept };
-            wide(|| sum_channels(gradient, biases));
+            wide!(sum_channels(gradient, biases));
             if let Some(input_gradient) = input_gradient {
                 convolution.input_gradient(gradient, weights, input_gradient, &mut scratch);
             }

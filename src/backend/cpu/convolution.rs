@@ -136,14 +136,14 @@ impl Convolution {
         let arranged_values = self.unfold.arranged_values();
         let (arranged, columns) = scratch.split_at_mut(self.group_in * arranged_values);
         for group in 0..self.groups {
-            wide(|| self.unfold.arrange(&image[self.channels(group, &(0..self.group_in))], arranged));
+            wide!(self.unfold.arrange(&image[self.channels(group, &(0..self.group_in))], arranged));
             for rows in self.tiles() {
                 let width = rows.len() * self.unfold.out_side;
                 for (index, block) in self.blocks().enumerate() {
                     let depth = block.len() * self.area();
                     let channels = &arranged[block.start * arranged_values..block.end * arranged_values];
                     let columns = &mut columns[..depth * width];
-                    wide(|| self.unfold.unfold(channels, rows.clone(), columns));
+                    wide!(self.unfold.unfold(channels, rows.clone(), columns));
                     let start = group * self.group_out * self.positions() + rows.start * self.unfold.out_side;
                     let output = MatrixMut::new(&mut output[start..], self.group_out, width, self.positions());
                     let weights = self.block_weights(weights, group, &block);
@@ -169,10 +169,10 @@ impl Convolution {
                     let weights = self.block_weights(weights, group, &block).transposed();
                     let gradient = self.tile(gradient, group, &rows);
                     multiply(MatrixMut::new(columns, depth, width, width), weights, gradient, Onto::Nothing);
-                    wide(|| self.unfold.fold(columns, rows.clone(), arranged));
+                    wide!(self.unfold.fold(columns, rows.clone(), arranged));
                 }
                 let channels = &mut input_gradient[self.channels(group, &block)];
-                wide(|| self.unfold.restore(arranged, channels));
+                wide!(self.unfold.restore(arranged, channels));
             }
         }
     }
@@ -196,7 +196,7 @@ impl Convolution {
         });
         let shares = &*shares;
         weight_gradient.par_chunks_exact_mut(self.depth()).enumerate().for_each(|(out_channel, weights)| {
-            wide(|| self.add_shares(out_channel, shares, weights));
+            wide!(self.add_shares(out_channel, shares, weights));
         });
     }
 
@@ -224,11 +224,11 @@ impl Convolution {
         for image in share.images.clone() {
             let input = &input[image * self.input_values()..][..self.input_values()];
             let gradient = &gradient[image * self.output_values()..][..self.output_values()];
-            wide(|| self.unfold.arrange(&input[self.channels(share.group, &share.block)], arranged));
+            wide!(self.unfold.arrange(&input[self.channels(share.group, &share.block)], arranged));
             for rows in self.tiles() {
                 let width = rows.len() * self.unfold.out_side;
                 let columns = &mut columns[..depth * width];
-                wide(|| self.unfold.unfold(arranged, rows.clone(), columns));
+                wide!(self.unfold.unfold(arranged, rows.clone(), columns));
                 let gradient = self.tile(gradient, share.group, &rows);
                 let columns = Matrix::new(columns, depth, width, width).transposed();
                 let sum = MatrixMut::new(values, self.group_out, depth, depth);

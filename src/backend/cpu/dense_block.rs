@@ -58,17 +58,13 @@ impl DenseBlock {
         });
         let staged = &workspace.staged;
         output.par_chunks_exact_mut(self.outputs).enumerate().for_each(|(sample, output)| {
-            wide(|| {
-                collect(staged, num_samples, PANEL_ROWS, sample, output);
-                for (value, bias) in output.iter_mut().zip(parameters.biases) {
-                    *value += *bias;
-                }
-            });
+            wide!(collect(staged, num_samples, PANEL_ROWS, sample, output));
+            wide!(add(parameters.biases, output));
             let Some(dropout) = &self.hidden else { return };
-            wide(|| relu_forward(output));
+            wide!(relu_forward(output));
             match pass {
                 Pass::Train => dropout_forward(dropout, draw, sample, output),
-                Pass::Eval => wide(|| dropout_evaluate(dropout, output)),
+                Pass::Eval => wide!(dropout_evaluate(dropout, output)),
             }
         });
     }
@@ -85,10 +81,10 @@ impl DenseBlock {
         let num_samples = input.len() / self.inputs;
         if let Some(dropout) = &self.hidden {
             let samples = output_gradient.par_chunks_exact_mut(self.outputs).zip(output.par_chunks_exact(self.outputs));
-            samples.for_each(|(gradient, output)| wide(|| relu_dropout_backward(dropout, output, gradient)));
+            samples.for_each(|(gradient, output)| wide!(relu_dropout_backward(dropout, output, gradient)));
         }
         let gradient = &*output_gradient;
-        wide(|| sum_rows(gradient, gradients.biases));
+        wide!(sum_rows(gradient, gradients.biases));
         let input = Matrix::new(input, num_samples, self.inputs, self.inputs);
         let panels = gradients.weights.par_chunks_mut(PANEL_ROWS * self.inputs).enumerate();
         panels.with_max_len(1).for_each(|(panel, weights)| {
@@ -124,7 +120,7 @@ impl DenseBlock {
         });
         let staged = &workspace.staged;
         input_gradient.par_chunks_exact_mut(self.inputs).enumerate().for_each(|(sample, input_gradient)| {
-            wide(|| collect(staged, num_samples, PANEL_COLUMNS, sample, input_gradient));
+            wide!(collect(staged, num_samples, PANEL_COLUMNS, sample, input_gradient));
         });
     }
 }
@@ -144,6 +140,13 @@ fn panels<T: Real>(
 fn collect<T: Real>(staged: &[T], num_samples: usize, width: usize, sample: usize, row: &mut [T]) {
     for (part, panel) in row.chunks_mut(width).zip(staged.chunks_exact(num_samples * width)) {
         part.copy_from_slice(&panel[sample * part.len()..][..part.len()]);
+    }
+}
+
+#[inline(always)]
+fn add<T: Real>(biases: &[T], values: &mut [T]) {
+    for (value, bias) in values.iter_mut().zip(biases) {
+        *value += *bias;
     }
 }
 

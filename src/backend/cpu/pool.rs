@@ -3,12 +3,14 @@
 //! The gradient goes to the first maximum of a window, row by row, as in PyTorch; what is not a number counts as the
 //! maximum, so that it shows in the loss.
 
+use std::hint::select_unpredictable;
+
 use super::real::Real;
 use crate::model::Pool;
 
 /// Values of scratch that a pass needs.
 pub fn scratch_values(in_side: usize) -> usize {
-    in_side
+    2 * in_side
 }
 
 /// input (channels, in_side, in_side) to output (channels, out_side, out_side).
@@ -36,32 +38,59 @@ pub fn pool_forward<T: Real>(pool: &Pool, in_side: usize, input: &[T], output: &
 
 /// input and its gradient (channels, in_side, in_side), gradient (channels, out_side, out_side) of the output.
 #[inline(always)]
-pub fn pool_backward<T: Real>(pool: &Pool, in_side: usize, input: &[T], gradient: &[T], input_gradient: &mut [T]) {
+pub fn pool_backward<T: Real>(
+    pool: &Pool,
+    in_side: usize,
+    input: &[T],
+    gradient: &[T],
+    input_gradient: &mut [T],
+    scratch: &mut [T],
+) {
     let out_side = (in_side - pool.window) / pool.stride + 1;
+    let (highest, rows) = scratch[..2 * in_side].split_at_mut(in_side);
     input_gradient.fill(T::ZERO);
     let images = input.chunks_exact(in_side * in_side).zip(input_gradient.chunks_exact_mut(in_side * in_side));
     for ((input, input_gradient), gradient) in images.zip(gradient.chunks_exact(out_side * out_side)) {
         for (out_row, gradient) in gradient.chunks_exact(out_side).enumerate() {
+            let lines = out_row * pool.stride * in_side..(out_row * pool.stride + pool.window) * in_side;
+            highest_of_columns(&input[lines.clone()], highest, rows);
+            let input_gradient = &mut input_gradient[lines];
             for (out_column, gradient) in gradient.iter().enumerate() {
-                let corner = out_row * pool.stride * in_side + out_column * pool.stride;
-                input_gradient[first_maximum(pool, in_side, input, corner)] += *gradient;
+                let at = first_maximum(pool, highest, rows, out_column * pool.stride);
+                input_gradient[at] += *gradient;
             }
         }
     }
 }
 
+/// For each column of lines (window, in_side): its first maximum, and the row in which that stands.
 #[inline(always)]
-fn first_maximum<T: Real>(pool: &Pool, in_side: usize, input: &[T], corner: usize) -> usize {
-    let (mut best, mut highest) = (corner, input[corner]);
-    for row in 0..pool.window {
-        let start = corner + row * in_side;
-        for (at, value) in (start..).zip(&input[start..start + pool.window]) {
-            if is_higher(*value, highest) {
-                (best, highest) = (at, *value);
-            }
+fn highest_of_columns<T: Real>(lines: &[T], highest: &mut [T], rows: &mut [T]) {
+    highest.copy_from_slice(&lines[..highest.len()]);
+    rows.fill(T::ZERO);
+    for (row, line) in lines.chunks_exact(highest.len()).enumerate().skip(1) {
+        let row = T::from_f64(row as f64);
+        for ((highest, at), value) in highest.iter_mut().zip(rows.iter_mut()).zip(line) {
+            let is_higher = is_higher(*value, *highest);
+            *highest = if is_higher { *value } else { *highest };
+            *at = if is_higher { row } else { *at };
         }
     }
-    best
+}
+
+/// Where the first maximum, row by row, of the window that begins at column `start` stands in (window, in_side).
+#[inline(always)]
+fn first_maximum<T: Real>(pool: &Pool, highest: &[T], rows: &[T], start: usize) -> usize {
+    let (mut column, mut best, mut row) = (start, highest[start], rows[start]);
+    for other in start + 1..start + pool.window {
+        let (value, other_row) = (highest[other], rows[other]);
+        // Without branches, which would be taken at random.
+        let is_better = is_higher(value, best) | ((value == best) & (other_row < row));
+        column = select_unpredictable(is_better, other, column);
+        best = select_unpredictable(is_better, value, best);
+        row = select_unpredictable(is_better, other_row, row);
+    }
+    row.to_f64() as usize * highest.len() + column
 }
 
 #[inline(always)]
@@ -120,7 +149,8 @@ mod tests {
         for in_side in [7, 8] {
             let (input, gradient) = (draws(2 * in_side * in_side, 1), draws(2 * 3 * 3, 2));
             let mut backward = vec![f64::NAN; input.len()];
-            pool_backward(&POOL, in_side, &input, &gradient, &mut backward);
+            let mut scratch = vec![f64::NAN; scratch_values(in_side)];
+            pool_backward(&POOL, in_side, &input, &gradient, &mut backward, &mut scratch);
             assert_is_gradient("pool", &backward, &input, |input| dot(&forward(&POOL, in_side, input), &gradient));
         }
     }
@@ -128,7 +158,8 @@ mod tests {
     #[test]
     fn the_gradient_of_equal_values_goes_to_the_first() {
         let mut backward = [f64::NAN; 9];
-        pool_backward(&POOL, 3, &[0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0], &[5.0], &mut backward);
+        let input = [0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0];
+        pool_backward(&POOL, 3, &input, &[5.0], &mut backward, &mut [f64::NAN; 6]);
         assert_eq!(backward, [0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     }
 

@@ -18,6 +18,14 @@ pub fn relu_backward<T: Real>(output: &[T], gradient: &mut [T]) {
     }
 }
 
+/// As [`relu_backward`], the gradient taking the output's place.
+#[inline(always)]
+pub fn relu_backward_onto<T: Real>(gradient: &[T], output: &mut [T]) {
+    for (output, gradient) in output.iter_mut().zip(gradient) {
+        *output = if *output > T::ZERO { *gradient } else { T::ZERO };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,6 +38,8 @@ mod tests {
         let mut gradient = [3.0, 4.0, 5.0, 6.0];
         relu_backward(&values, &mut gradient);
         assert_eq!(gradient, [0.0, 0.0, 5.0, 0.0]);
+        relu_backward_onto(&[3.0, 4.0, 5.0, 6.0], &mut values);
+        assert_eq!(values, gradient);
     }
 
     #[test]

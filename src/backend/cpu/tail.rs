@@ -4,7 +4,7 @@
 //! output, while they are in the cache: cheaper than keeping them for the whole batch.
 
 use super::real::Real;
-use super::relu::{relu_backward, relu_forward};
+use super::relu::{relu_backward, relu_backward_onto, relu_forward};
 use super::{lrn, pool};
 use crate::model::{ConvBlock, Tail};
 
@@ -154,14 +154,16 @@ impl TailOps {
             let (gradient, input_gradient) = (&from[..self.out_values(step)], &mut to[..self.in_values(step)]);
             match &step.op {
                 Map::Lrn(op) => lrn::lrn_backward(op, self.channels, input, gradient, input_gradient, scratch),
-                Map::Pool(op) => pool::pool_backward(op, step.in_side, input, gradient, input_gradient),
+                Map::Pool(op) => pool::pool_backward(op, step.in_side, input, gradient, input_gradient, scratch),
             }
-            let before = if index > 0 { self.steps[index - 1].relu } else { self.relu_at_once };
-            if before == Rectify::Yes {
+            if index > 0 && self.steps[index - 1].relu == Rectify::Yes {
                 relu_backward(input, input_gradient);
             }
             (from, to, end) = (to, from, start);
         }
-        convolved.copy_from_slice(&from[..convolved.len()]);
+        match self.relu_at_once {
+            Rectify::Yes => relu_backward_onto(from, convolved),
+            Rectify::No => convolved.copy_from_slice(&from[..convolved.len()]),
+        }
     }
 }

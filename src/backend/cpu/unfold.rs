@@ -103,7 +103,7 @@ impl Unfold {
                     let line = lines.next().expect("a line of columns for each weight of a kernel");
                     for (out_row, to) in out_rows.clone().zip(line.chunks_exact_mut(self.out_side)) {
                         let start = self.run_start(out_row, kernel_row, kernel_column);
-                        to.copy_from_slice(&channel[start..start + self.out_side]);
+                        copy_run(&channel[start..start + self.out_side], to);
                     }
                 }
             }
@@ -151,6 +151,21 @@ impl Unfold {
                 }
             }
         }
+    }
+}
+
+/// Copies a short run eight values at a time, the last eight overlapping: half the time of a call to memcpy for rows
+/// of 13 pixels.
+#[inline(always)]
+fn copy_run<T: Real>(from: &[T], to: &mut [T]) {
+    let (from_chunks, _) = from.as_chunks::<8>();
+    let (to_chunks, _) = to.as_chunks_mut::<8>();
+    for (to, from) in to_chunks.iter_mut().zip(from_chunks) {
+        *to = *from;
+    }
+    match (to.last_chunk_mut::<8>(), from.last_chunk::<8>()) {
+        (Some(to), Some(from)) => *to = *from,
+        _ => to.copy_from_slice(from),
     }
 }
 

@@ -24,7 +24,7 @@ impl<T: Real> UpdateRule<T> {
     pub fn update(self, values: &mut [T], velocities: &mut [T], gradients: &[T]) {
         let chunks = values.par_chunks_mut(CHUNK).zip(velocities.par_chunks_mut(CHUNK));
         chunks.zip(gradients.par_chunks(CHUNK)).for_each(|((values, velocities), gradients)| {
-            wide(|| self.update_chunk(values, velocities, gradients));
+            wide!(self.update_chunk(values, velocities, gradients));
         });
     }
 

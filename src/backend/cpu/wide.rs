@@ -1,18 +1,50 @@
-//! Wide vectors: runs a loop with AVX2 where the processor has it.
+//! Wide vectors: compiles a call a second time for AVX2, and takes that where the processor has it.
 //!
 //! The loops are plain Rust, and the compiler never reorders their sums, so the bits are the same with and without.
 
-/// Runs `body`, compiled for AVX2 where the processor has it. The body must be inlined to gain: pass a closure that
-/// calls `#[inline(always)]` functions only.
-#[inline(always)]
-pub fn wide<R>(body: impl FnOnce() -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the line above found AVX2, all that `with_avx2` asks for.
-        #[expect(unsafe_code, reason = "calls a function compiled for a feature that was just found")]
-        return unsafe { with_avx2(body) };
+/// Makes a call, compiled for AVX2 where the processor has it.
+///
+/// To gain, what is called must be `#[inline(always)]` all the way down. A macro, since the compiler inlines a closure
+/// surely only where it is called once: each of the two calls needs its own.
+macro_rules! wide {
+    ($call:expr) => {
+        match $crate::backend::cpu::wide::Avx2::detect() {
+            Some(avx2) => avx2.run(|| $call),
+            None => $call,
+        }
+    };
+}
+pub(super) use wide;
+
+/// The knowledge that the processor has AVX2.
+#[derive(Clone, Copy)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// Asks the processor; the answer is cached by the standard library.
+    #[inline(always)]
+    pub fn detect() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            return Some(Self(()));
+        }
+        None
     }
-    body()
+
+    /// Runs `body`, compiled for AVX2.
+    #[inline(always)]
+    pub fn run<R>(self, body: impl FnOnce() -> R) -> R {
+        #[cfg(target_arch = "x86_64")]
+        {
+            // SAFETY: only `detect` makes an `Avx2`, and only where the processor has it.
+            #[expect(unsafe_code, reason = "calls a function compiled for a feature that was found")]
+            unsafe {
+                with_avx2(body)
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        body()
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
