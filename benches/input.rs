@@ -40,9 +40,8 @@ fn main() {
     let dataset = Arc::new(Dataset::open(dir.path()).expect("the dataset just made"));
     let settings = AugmentSettings::default();
     let augmentation = Augmentation::new(&settings, &dataset.info().statistics).expect("the paper's settings");
-    println!(
-        "{num_samples} samples, batches of {BATCH_SIZE}, {num_rounds} rounds; images/s: median (lowest to highest)"
-    );
+    println!("{num_samples} samples, batches of {BATCH_SIZE}, {num_rounds} rounds: median (lowest to highest)");
+    println!("{:38} {:>26} {:>26} {:>20}", "", "images/s", "images per CPU second", "of memcpy, CPU");
     augmenter_alone::<f32>("f32", &dataset, &augmentation, num_rounds);
     augmenter_alone::<f16>("f16", &dataset, &augmentation, num_rounds);
     for dtype in [Dtype::F32, Dtype::F16] {

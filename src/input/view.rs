@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn settings_that_cannot_be_are_errors_that_name_their_key() {
-        let refused: [(&str, fn(&mut AugmentSettings)); 6] = [
+        type Change = fn(&mut AugmentSettings);
+        let refused: [(&str, Change); 6] = [
             ("augment.crop = 0", |settings| settings.crop = 0),
             ("augment.crop = 257", |settings| settings.crop = 257),
             ("augment.canvas = 223", |settings| settings.canvas = 223),

@@ -38,7 +38,7 @@ impl Value for f32 {
 impl Value for f16 {
     const ZERO: Self = f16::ZERO;
     fn round(value: f32) -> Self {
-        f16::from_f32_const(value)
+        f16::from_f32(value)
     }
 }
 
