@@ -1,1 +1,156 @@
-//! pack.
+//! Packing: a folder of images becomes shards.
+//!
+//! In: a [`source`] in any layout. Out: shards and `dataset.json` in a folder. A fixed set of sample buffers circulates
+//! between the workers and the one writer; the list of images, the raw shards and the state lie on disk, so memory does
+//! not grow with the dataset, and a packer that was killed goes on where it was.
+
+mod collect;
+pub mod decode;
+mod eigen;
+mod finish;
+mod folder;
+pub mod options;
+mod plan;
+mod raw;
+mod skipped;
+pub mod source;
+mod state;
+pub mod statistics;
+mod workers;
+
+use std::fmt;
+use std::io;
+use std::time::Instant;
+
+use self::collect::Limits;
+use self::folder::OutFolder;
+use self::options::{Begin, PackOptions};
+use self::plan::Plan;
+use self::source::{FoundSource, Source};
+use self::state::{Identity, State};
+use self::statistics::PixelSums;
+use crate::error::{Error, Result};
+use crate::shard::dataset::DATASET_FILE;
+use crate::shard::format::{SAMPLE_BYTES, Split};
+use crate::shard::{Dataset, DatasetInfo};
+
+/// What was packed.
+#[derive(Clone, Debug)]
+pub struct PackReport {
+    /// As `dataset.json` has it.
+    pub info: DatasetInfo,
+    /// How fast; `None` where nothing was left to do.
+    pub images_per_second: Option<f64>,
+}
+
+impl fmt::Display for PackReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let info = &self.info;
+        let num_images = info.train.num_samples + info.val.num_samples;
+        let num_shards = info.train.shards.len() + info.val.shards.len();
+        let (num_classes, num_skipped) = (info.classes.len(), info.num_skipped);
+        write!(f, "{num_images} images, {num_classes} classes, {num_shards} shards, {num_skipped} skipped, ")?;
+        match self.images_per_second {
+            Some(speed) => write!(f, "{speed:.0} images/s"),
+            None => write!(f, "packed before"),
+        }
+    }
+}
+
+/// Packs a source, or goes on where an earlier packer stopped.
+pub fn run(options: &PackOptions) -> Result<PackReport> {
+    pack(options).map_err(explain_full_disk)
+}
+
+fn pack(options: &PackOptions) -> Result<PackReport> {
+    let begun = Instant::now();
+    let found = FoundSource::detect(options)?;
+    let folder = OutFolder::claim(&options.out)?;
+    let source = found.list(options, &folder.index())?;
+    announce(&source);
+    let identity = Identity::new(&source, options);
+    if options.begin == Begin::Over {
+        folder.clear()?;
+    }
+    if folder.file(DATASET_FILE).exists() {
+        return packed_before(&identity, &folder);
+    }
+    let plan = Plan::new(&source, options);
+    let (state, sums) = begin(&identity, &folder)?;
+    let first_job = state.next_job;
+    folder.check_free(needed_bytes(&plan, &state, options))?;
+    let limits = Limits {
+        bad_images: options.bad_images,
+        shard_samples: options.shard_samples.into(),
+        num_threads: options.num_threads,
+    };
+    let (state, sums) = collect::collect(&source, &plan, &folder, limits, state, sums)?;
+    let info = finish::finish(&source, &folder, options.num_threads, &state, sums)?;
+    folder.finish()?;
+    warn_of_classes_without_images(&info);
+    let images_per_second = (plan.num_jobs() - first_job) as f64 / begun.elapsed().as_secs_f64();
+    Ok(PackReport { info, images_per_second: Some(images_per_second) })
+}
+
+fn announce(source: &Source) {
+    let [train, val] = Split::ALL.map(|split| source.index.num_images(split));
+    let (layout, num_classes) = (source.layout.description(), source.classes.len());
+    eprintln!(
+        "{}: {layout}; {train} training and {val} validation images, {num_classes} classes",
+        source.root.display()
+    );
+    for warning in &source.warnings {
+        eprintln!("warning: {warning}");
+    }
+}
+
+/// The folder holds a finished dataset: of this very packing, whole, or it is an error.
+fn packed_before(identity: &Identity, folder: &OutFolder) -> Result<PackReport> {
+    let info = DatasetInfo::read(folder.path())?;
+    identity.check_same(&Identity::of_dataset(&info), folder.path())?;
+    Dataset::open(folder.path())?;
+    // A packer killed after its last word left its unfinished work.
+    folder.finish()?;
+    eprintln!("{}: packed before, nothing to do; --force packs again", folder.path().display());
+    Ok(PackReport { info, images_per_second: None })
+}
+
+fn begin(identity: &Identity, folder: &OutFolder) -> Result<(State, PixelSums)> {
+    if let Some((state, sums)) = State::read(folder, identity)? {
+        eprintln!("{}: goes on after {} images", folder.path().display(), state.next_job);
+        return Ok((state, sums));
+    }
+    folder.clear_unfinished()?;
+    let (state, mut sums) = (State::new(identity.clone()), PixelSums::new());
+    state.write(folder, &mut sums)?;
+    Ok((state, sums))
+}
+
+/// Raw shards are deleted one by one as their shards appear, so the disk holds the dataset once, and as many shards
+/// twice as are written at a time.
+fn needed_bytes(plan: &Plan, state: &State, options: &PackOptions) -> u64 {
+    let num_at_a_time = options.num_threads.min(finish::MAX_THREADS) as u64;
+    let num_twice = (num_at_a_time * u64::from(options.shard_samples)).min(plan.num_jobs());
+    (plan.num_jobs() - state.next_job + num_twice) * SAMPLE_BYTES as u64
+}
+
+fn warn_of_classes_without_images(info: &DatasetInfo) {
+    for class in info.classes.iter().filter(|class| class.num_train == 0) {
+        eprintln!(
+            "warning: no image of the class {} is in the training split, so a network cannot learn it",
+            class.name
+        );
+    }
+}
+
+/// A full disk is the one fault that every write can meet.
+fn explain_full_disk(error: Error) -> Error {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match error {
+        Error::Io { path, source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge) => {
+            let problem = format!("{source}; make room and run the same command again: it goes on where it stopped");
+            Error::data(path, problem)
+        }
+        other => other,
+    }
+}

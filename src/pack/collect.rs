@@ -1,0 +1,161 @@
+//! Pass 1: every image decoded once, in order, into raw shards; the sums and the list of skipped images beside them.
+
+use super::decode::Unreadable;
+use super::folder::{OutFolder, SKIPPED_FILE};
+use super::options::BadImages;
+use super::plan::Plan;
+use super::raw::{RawShard, RawShardWriter};
+use super::skipped::SkippedList;
+use super::source::Source;
+use super::state::State;
+use super::statistics::PixelSums;
+use super::workers::{self, Outcome, Slot};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::shard::Split;
+
+/// Between two changes of the progress bar.
+const IMAGES_A_STEP: u64 = 16;
+
+/// What pass 1 is asked to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// What to do about images that cannot be read.
+    pub bad_images: BadImages,
+    /// Samples of a full shard.
+    pub shard_samples: u64,
+    /// Workers.
+    pub num_threads: usize,
+}
+
+/// Decodes what `state` has not seen yet.
+pub fn collect(
+    source: &Source,
+    plan: &Plan,
+    folder: &OutFolder,
+    limits: Limits,
+    state: State,
+    sums: PixelSums,
+) -> Result<(State, PixelSums)> {
+    let first_job = state.next_job;
+    let skipped = SkippedList::resume(&folder.unfinished(SKIPPED_FILE), state.skipped_bytes, state.num_skipped)?;
+    let mut progress = Progress::new("pack", "images", plan.num_jobs(), first_job);
+    let mut collector =
+        Collector { source, folder, limits, num_jobs: plan.num_jobs(), state, sums, skipped, raw: None };
+    collector.check_limit(None)?;
+    workers::run(source, plan, first_job, limits.num_threads, |slot| {
+        collector.take(slot)?;
+        if slot.job % IMAGES_A_STEP == 0 {
+            let num_skipped = collector.skipped.num_rows();
+            progress.say(&if num_skipped > 0 { format!("{num_skipped} skipped") } else { String::new() });
+            progress.set(slot.job + 1);
+        }
+        Ok(())
+    })?;
+    collector.finish()
+}
+
+struct Collector<'a> {
+    source: &'a Source,
+    folder: &'a OutFolder,
+    limits: Limits,
+    num_jobs: u64,
+    /// As of the last complete shard, but for the sums and counts, which run ahead of it.
+    state: State,
+    sums: PixelSums,
+    skipped: SkippedList,
+    raw: Option<(RawShard, RawShardWriter)>,
+}
+
+impl Collector<'_> {
+    fn take(&mut self, slot: &mut Slot) -> Result<()> {
+        match std::mem::replace(&mut slot.outcome, Outcome::Packed) {
+            Outcome::Packed => self.keep(slot)?,
+            Outcome::Unreadable(reason) => self.skip(slot, &reason)?,
+            Outcome::Failed(error) => return Err(error),
+        }
+        self.state.next_job = slot.job + 1;
+        if self.raw.as_ref().is_some_and(|(_, raw)| raw.num_samples() == self.limits.shard_samples) {
+            self.seal()?;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, slot: &Slot) -> Result<()> {
+        if self.raw.as_ref().is_some_and(|(shard, _)| shard.split != slot.split) {
+            self.seal()?;
+        }
+        if self.raw.is_none() {
+            self.raw = Some(self.begin(slot.split)?);
+        }
+        let Some((_, raw)) = &mut self.raw else { unreachable!("a raw shard was just begun") };
+        raw.push(&slot.sample, slot.label)?;
+        self.state.class_counts[slot.label as usize][slot.split as usize] += 1;
+        if slot.split == Split::Train {
+            self.state.colour_sums.add(&slot.colour_sums);
+            self.sums.add(&slot.sample);
+        }
+        Ok(())
+    }
+
+    fn begin(&self, split: Split) -> Result<(RawShard, RawShardWriter)> {
+        let index = self.state.shards.iter().filter(|shard| shard.split == split).count() as u32;
+        let shard = RawShard { split, index, num_samples: 0 };
+        let raw = RawShardWriter::create(&self.folder.unfinished(&shard.file()))?;
+        Ok((shard, raw))
+    }
+
+    /// Completes the raw shard at hand and writes down that everything before the next job is done.
+    fn seal(&mut self) -> Result<()> {
+        let Some((mut shard, raw)) = self.raw.take() else { return Ok(()) };
+        shard.num_samples = raw.num_samples();
+        raw.finish()?;
+        self.state.shards.push(shard);
+        self.record()
+    }
+
+    fn record(&mut self) -> Result<()> {
+        self.state.num_summed = self.sums.num_samples();
+        self.state.num_skipped = self.skipped.num_rows();
+        self.state.skipped_bytes = self.skipped.sync()?;
+        self.state.write(self.folder, &mut self.sums)
+    }
+
+    fn skip(&mut self, slot: &Slot, reason: &Unreadable) -> Result<()> {
+        let class = &self.source.classes.names()[slot.label as usize];
+        self.skipped.push(&slot.name, slot.split, class, &reason.0)?;
+        let name = String::from_utf8_lossy(&slot.name);
+        self.check_limit(Some(format!("{name}: {}", reason.0)))
+    }
+
+    /// Stops where too many images are bad; the list of them is left where people look for it.
+    fn check_limit(&mut self, last: Option<String>) -> Result<()> {
+        let num_bad = self.skipped.num_rows();
+        let at_most = self.limits.bad_images.at_most(self.num_jobs);
+        if num_bad <= at_most {
+            return Ok(());
+        }
+        let list = self.folder.file(SKIPPED_FILE);
+        self.skipped.publish(&list)?;
+        let last = last.map_or(String::new(), |last| format!("{last}\n"));
+        let problem = match self.limits.bad_images {
+            BadImages::Stop => format!(
+                "{last}--strict stops at the first image that cannot be read; leave it out to list such images and go on"
+            ),
+            BadImages::Skip(_) => format!(
+                "{last}{num_bad} of {} images cannot be read, and --max-bad allows {at_most}; see {}. Raise --max-bad to go on where packing stopped",
+                self.num_jobs,
+                list.display()
+            ),
+        };
+        Err(Error::data(self.source.root.as_path(), problem))
+    }
+
+    fn finish(mut self) -> Result<(State, PixelSums)> {
+        self.seal()?;
+        // The last images may all have been skipped.
+        self.record()?;
+        self.skipped.publish(&self.folder.file(SKIPPED_FILE))?;
+        Ok((self.state, self.sums))
+    }
+}

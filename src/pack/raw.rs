@@ -1,0 +1,98 @@
+//! A raw shard: samples as they were decoded, waiting for the mean of all of them.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, IoContext, Result};
+use crate::shard::format::{SAMPLE_BYTES, Split};
+
+/// What is known of a raw shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RawShard {
+    /// Its split.
+    pub split: Split,
+    /// Its number in the split.
+    pub index: u32,
+    /// At least one.
+    pub num_samples: u64,
+}
+
+impl RawShard {
+    /// Its file among the unfinished work.
+    pub fn file(&self) -> String {
+        format!("{}-{:05}.raw", self.split.name(), self.index)
+    }
+}
+
+/// Writes samples one after another, then their labels.
+#[derive(Debug)]
+pub struct RawShardWriter {
+    path: PathBuf,
+    file: File,
+    labels: Vec<u32>,
+}
+
+impl RawShardWriter {
+    /// Begins a file; an older one is overwritten.
+    pub fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path).at("create", path)?;
+        Ok(Self { path: path.to_path_buf(), file, labels: Vec::new() })
+    }
+
+    /// Appends (3, 256, 256) pixels.
+    pub fn push(&mut self, sample: &[u8], label: u32) -> Result<()> {
+        self.file.write_all(sample).at("write", &self.path)?;
+        self.labels.push(label);
+        Ok(())
+    }
+
+    /// Samples so far.
+    pub fn num_samples(&self) -> u64 {
+        self.labels.len() as u64
+    }
+
+    /// Writes the labels, and waits until all of it is on the disk.
+    pub fn finish(mut self) -> Result<()> {
+        let labels: Vec<u8> = self.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+        self.file.write_all(&labels).and_then(|()| self.file.sync_data()).at("write", &self.path)
+    }
+}
+
+/// Reads a raw shard from its beginning.
+#[derive(Debug)]
+pub struct RawShardReader {
+    path: PathBuf,
+    file: BufReader<File>,
+    labels: Vec<u32>,
+    next: usize,
+}
+
+impl RawShardReader {
+    /// Opens the shard at `path`, which holds so many samples.
+    pub fn open(path: &Path, num_samples: u64) -> Result<Self> {
+        use std::os::unix::fs::FileExt;
+        let file = File::open(path).at("open", path)?;
+        let (expected, found) = (num_samples * (SAMPLE_BYTES as u64 + 4), file.metadata().at("read", path)?.len());
+        if found != expected {
+            let problem =
+                format!("expected {expected} bytes of unfinished work, found {found}; start over with --force");
+            return Err(Error::data(path, problem));
+        }
+        let mut labels = vec![0; num_samples as usize * 4];
+        file.read_exact_at(&mut labels, num_samples * SAMPLE_BYTES as u64).at("read", path)?;
+        let labels =
+            labels.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().expect("four bytes"))).collect();
+        Ok(Self { path: path.to_path_buf(), file: BufReader::with_capacity(1 << 20, file), labels, next: 0 })
+    }
+
+    /// Reads the next sample and gives its label; `None` after the last.
+    pub fn read(&mut self, sample: &mut [u8]) -> Result<Option<u32>> {
+        let Some(&label) = self.labels.get(self.next) else { return Ok(None) };
+        self.file.read_exact(sample).at("read", &self.path)?;
+        self.next += 1;
+        Ok(Some(label))
+    }
+}

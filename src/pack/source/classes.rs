@@ -1,0 +1,120 @@
+//! The classes of a source: folder names in their order, and what people call them.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::error::{Error, IoContext, Result};
+
+/// The classes in the order of their labels: that of their folder names' bytes.
+#[derive(Clone, Debug)]
+pub struct Classes {
+    folders: Vec<Vec<u8>>,
+    labels: HashMap<Vec<u8>, u32>,
+    names: Vec<String>,
+}
+
+impl Classes {
+    /// Of folder names (or IDX labels as text), already in their order.
+    pub fn new(folders: Vec<Vec<u8>>) -> Self {
+        let labels = folders.iter().enumerate().map(|(label, folder)| (folder.clone(), label as u32)).collect();
+        let names = folders.iter().map(|folder| String::from_utf8_lossy(folder).into_owned()).collect();
+        Self { folders, labels, names }
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.folders.len()
+    }
+
+    /// The label of a folder name.
+    pub fn label(&self, folder: &[u8]) -> Option<u32> {
+        self.labels.get(folder).copied()
+    }
+
+    /// As people read them, in the order of their labels.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Fewer than two classes are nothing to tell apart.
+    pub fn check(&self, data: &Path) -> Result<()> {
+        match self.names.as_slice() {
+            [] => Err(Error::data(data, "found no class")),
+            [only] => {
+                let problem = format!("found one class only, {only}; a network needs at least two to tell apart");
+                Err(Error::data(data, problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Pairs of classes whose names differ in nothing but case: most likely one class, twice.
+    pub fn alike(&self) -> Vec<[&str; 2]> {
+        let mut first: HashMap<String, &str> = HashMap::new();
+        let mut alike = Vec::new();
+        for name in &self.names {
+            match first.get(&name.to_lowercase()) {
+                Some(other) => alike.push([*other, name]),
+                None => {
+                    first.insert(name.to_lowercase(), name);
+                }
+            }
+        }
+        alike
+    }
+
+    /// Takes the names of a file: lines of `folder name...` for every class (such as `n01440764 tench, Tinca tinca`),
+    /// or a name a line in the order of the labels.
+    pub fn rename(&mut self, path: &Path) -> Result<()> {
+        let text = std::fs::read_to_string(path).at("read", path)?;
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let by_folder: HashMap<&[u8], &str> = lines
+            .iter()
+            .filter_map(|line| line.split_once(char::is_whitespace))
+            .map(|(folder, name)| (folder.as_bytes(), name.trim()))
+            .collect();
+        let named: Option<Vec<String>> =
+            self.folders.iter().map(|folder| by_folder.get(folder.as_slice()).map(|name| (*name).into())).collect();
+        self.names = match named {
+            Some(names) => names,
+            None if lines.len() == self.len() => lines.into_iter().map(String::from).collect(),
+            None => {
+                let problem = format!(
+                    "expected a name a line for {} classes, or lines of \"folder name\" that cover all of them; found {} lines",
+                    self.len(),
+                    lines.len()
+                );
+                return Err(Error::data(path, problem));
+            }
+        };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_classes(names: &str) -> Result<Vec<String>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), names).unwrap();
+        let mut classes = Classes::new(vec![b"n01".to_vec(), b"n02".to_vec()]);
+        classes.rename(file.path())?;
+        Ok(classes.names().to_vec())
+    }
+
+    #[test]
+    fn names_come_in_label_order_or_beside_their_folders() {
+        assert_eq!(two_classes("T-shirt/top\nankle boot\n").unwrap(), ["T-shirt/top", "ankle boot"]);
+        assert_eq!(
+            two_classes("n02 ray, manta\nn03 cod\nn01 tench, Tinca tinca\n").unwrap(),
+            ["tench, Tinca tinca", "ray, manta"]
+        );
+    }
+
+    #[test]
+    fn too_few_names_are_an_error_that_counts_them() {
+        let error = two_classes("one\n").unwrap_err().to_string();
+        assert!(error.contains("for 2 classes") && error.contains("found 1 lines"), "{error}");
+    }
+}

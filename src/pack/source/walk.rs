@@ -1,0 +1,159 @@
+//! The files of a folder, sorted, without surprises: hidden ones and links in circles are passed over.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{IoContext, Result};
+
+/// What archivers for another system leave behind: never a class.
+const LEFT_BEHIND: &[u8] = b"__MACOSX";
+
+/// Names a folder whatever path leads to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FolderId {
+    device: u64,
+    inode: u64,
+}
+
+impl FolderId {
+    /// Of the folder at `path`, links followed.
+    pub fn of(path: &Path) -> Result<Self> {
+        Ok(Self::new(&fs::metadata(path).at("read", path)?))
+    }
+
+    fn new(metadata: &fs::Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// A file found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundFile {
+    /// With the folder that was asked for.
+    pub path: PathBuf,
+    /// 0 for a link to nothing, which reading will report.
+    pub num_bytes: u64,
+}
+
+/// What a folder directly holds.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Sorted by their names' bytes.
+    pub files: Vec<FoundFile>,
+    /// Sorted by their names' bytes.
+    pub folders: Vec<PathBuf>,
+}
+
+/// Looks into folders, but never into the one that the shards are written to.
+#[derive(Clone, Copy, Debug)]
+pub struct Walker {
+    /// The folder that the shards are written to, where it exists already.
+    pub out: Option<FolderId>,
+}
+
+impl Walker {
+    /// What `folder` directly holds.
+    pub fn list(&self, folder: &Path) -> Result<Listing> {
+        let mut listing = Listing::default();
+        for entry in fs::read_dir(folder).at("read the folder", folder)? {
+            let entry = entry.at("read the folder", folder)?;
+            let name = entry.file_name();
+            if name.as_bytes().starts_with(b".") || name.as_bytes() == LEFT_BEHIND {
+                continue;
+            }
+            let path = entry.path();
+            // Follows links.
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => {
+                    if self.out != Some(FolderId::new(&metadata)) {
+                        listing.folders.push(path);
+                    }
+                }
+                Ok(metadata) if metadata.is_file() => {
+                    listing.files.push(FoundFile { path, num_bytes: metadata.len() });
+                }
+                // Pipes, sockets, devices: opening one may never return.
+                Ok(_) => {}
+                Err(error) if leads_nowhere(&error) => listing.files.push(FoundFile { path, num_bytes: 0 }),
+                Err(error) => return Err(error).at("read", &path),
+            }
+        }
+        listing.files.sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
+        listing.folders.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
+        Ok(listing)
+    }
+
+    /// Every file under `folder`, at any depth, sorted by their paths' bytes.
+    pub fn files_under(&self, folder: &Path) -> Result<Vec<FoundFile>> {
+        let mut files = Vec::new();
+        self.descend(folder, &mut HashSet::new(), &mut files)?;
+        files.sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
+        Ok(files)
+    }
+
+    /// Whether `folder` holds a file at any depth.
+    pub fn holds_files(&self, folder: &Path) -> Result<bool> {
+        let listing = self.list(folder)?;
+        if !listing.files.is_empty() {
+            return Ok(true);
+        }
+        Ok(listing.folders.iter().any(|folder| self.files_under(folder).is_ok_and(|files| !files.is_empty())))
+    }
+
+    /// `above` holds the folders on the way down: one met again is a circle of links.
+    fn descend(&self, folder: &Path, above: &mut HashSet<FolderId>, files: &mut Vec<FoundFile>) -> Result<()> {
+        let id = FolderId::of(folder)?;
+        if !above.insert(id) {
+            return Ok(());
+        }
+        let listing = self.list(folder)?;
+        files.extend(listing.files);
+        for folder in listing.folders {
+            self.descend(&folder, above, files)?;
+        }
+        above.remove(&id);
+        Ok(())
+    }
+}
+
+/// A link to nothing, or to itself.
+fn leads_nowhere(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn walker() -> Walker {
+        Walker { out: None }
+    }
+
+    #[test]
+    fn links_in_circles_end_and_links_to_nothing_are_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/b/1"), "x").unwrap();
+        symlink(root, root.join("a/b/up")).unwrap();
+        symlink(root.join("gone"), root.join("nowhere")).unwrap();
+        symlink(root.join("self"), root.join("self")).unwrap();
+        let files = walker().files_under(root).unwrap();
+        let names: Vec<_> = files.iter().map(|file| file.path.strip_prefix(root).unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["a/b/1", "nowhere", "self"]);
+    }
+
+    #[test]
+    fn hidden_files_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join(".git")).unwrap();
+        fs::write(folder.path().join(".git/1"), "x").unwrap();
+        fs::write(folder.path().join(".hidden"), "x").unwrap();
+        assert_eq!(walker().files_under(folder.path()).unwrap(), []);
+    }
+}
