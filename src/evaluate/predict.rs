@@ -1,1 +1,132 @@
-//! tmp
+//! What pictures show, from a checkpoint alone: the classes, the mean image and the recipe travel in it.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::backend::cpu::CpuBackend;
+use crate::backend::step::step as body;
+use crate::backend::{Backend, BackendOptions, Pass, Slot, StepScalars};
+use crate::error::Result;
+use crate::input::augment::Kernel;
+use crate::input::{Augmentation, Batch, Values};
+use crate::pack::decode::Decoder;
+use crate::shard::SAMPLE_BYTES;
+use crate::train::checkpoint::{self, Checkpoint, RunState};
+use crate::train::options::{DeviceChoice, PrecisionChoice, check_device};
+
+/// Pictures of one pass through the network.
+const BATCH_SIZE: usize = 16;
+
+/// What `predict` is asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The checkpoint.
+    pub checkpoint: PathBuf,
+    /// The picture files.
+    pub images: Vec<PathBuf>,
+    /// The likeliest so many classes are told.
+    pub top: usize,
+    /// Who computes.
+    pub device: DeviceChoice,
+}
+
+/// What one picture shows, or why it could not be read.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Prediction {
+    /// The file.
+    pub image: String,
+    /// The likeliest classes, falling; empty where the picture could not be read.
+    pub classes: Vec<Likely>,
+    /// Why the picture could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A class and how likely it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Likely {
+    /// Its name.
+    pub class: String,
+    /// The softmax output of the centre view, 0 to 1.
+    pub probability: f32,
+}
+
+/// Looks at every picture; one that cannot be read does not keep the others from being looked at.
+pub fn run(options: &Options) -> Result<Vec<Prediction>> {
+    check_device(options.device, PrecisionChoice::Auto)?;
+    let Checkpoint { state, parameters, mean } = checkpoint::read::read(&options.checkpoint)?;
+    let network = state.network()?;
+    let batch_size = options.images.len().min(BATCH_SIZE);
+    let mut backend = CpuBackend::new(&network, BackendOptions::looking(batch_size), None);
+    backend.load(&parameters)?;
+    let mut reader = Reader {
+        augmentation: Augmentation::new(&state.recipe.settings.augment, &state.statistics)?,
+        mean,
+        decoder: Decoder::new(),
+        sample: vec![0; SAMPLE_BYTES],
+    };
+    let mut predictions = Vec::with_capacity(options.images.len());
+    let mut batch = Batch::zeros(backend.input_dtype(), batch_size, network.input_values());
+    for images in options.images.chunks(batch_size) {
+        let errors = reader.fill(images, &mut batch);
+        backend.upload(Slot::Even, batch)?;
+        backend.replay(Slot::Even, Pass::Eval, StepScalars { step: 0, learning_rate: 0.0 }, body::<CpuBackend>)?;
+        let probabilities = backend.probabilities(Slot::Even)?.chunks_exact(network.num_classes);
+        for ((image, error), probabilities) in images.iter().zip(errors).zip(probabilities) {
+            let classes = match error {
+                None => likeliest(&state, probabilities, options.top),
+                Some(_) => Vec::new(),
+            };
+            predictions.push(Prediction { image: image.display().to_string(), classes, error });
+        }
+        batch = backend.reclaim(Slot::Even)?.expect("the batch that was uploaded");
+    }
+    Ok(predictions)
+}
+
+/// Turns picture files into inputs.
+struct Reader {
+    augmentation: Augmentation,
+    mean: Vec<u8>,
+    decoder: Decoder,
+    /// (3, 256, 256).
+    sample: Vec<u8>,
+}
+
+impl Reader {
+    /// Fills the batch with the centre views of `images`; what could not be read is left as zeros.
+    fn fill(&mut self, images: &[PathBuf], batch: &mut Batch) -> Vec<Option<String>> {
+        let Values::F32(values) = &mut batch.values else { panic!("the CPU backend asks for f32") };
+        batch.num_valid = images.len();
+        let frame = self.augmentation.frame();
+        let mut errors = Vec::with_capacity(images.len());
+        for (image, values) in images.iter().zip(values.chunks_exact_mut(frame.num_values())) {
+            let read = self.read(image);
+            if read.is_ok() {
+                let view = self.augmentation.centre_view(0);
+                Kernel::fastest().write(&self.sample, &self.mean, &view, frame, values);
+            } else {
+                values.fill(0.0);
+            }
+            errors.push(read.err());
+        }
+        errors
+    }
+
+    fn read(&mut self, image: &Path) -> Result<(), String> {
+        let file = std::fs::read(image).map_err(|error| error.to_string())?;
+        self.decoder.decode(&file, &mut self.sample).map_err(|unreadable| unreadable.0)?;
+        for (pixel, mean) in self.sample.iter_mut().zip(&self.mean) {
+            *pixel = pixel.wrapping_sub(*mean);
+        }
+        Ok(())
+    }
+}
+
+fn likeliest(state: &RunState, probabilities: &[f32], top: usize) -> Vec<Likely> {
+    let mut order: Vec<usize> = (0..probabilities.len()).collect();
+    order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]).then(a.cmp(&b)));
+    let likely = |label: usize| Likely { class: state.classes[label].clone(), probability: probabilities[label] };
+    order.into_iter().take(top).map(likely).collect()
+}

@@ -1,0 +1,76 @@
+//! `predict`: what pictures show, from a checkpoint alone.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use alexnet::evaluate::predict::{Options, Prediction};
+use alexnet::say;
+use alexnet::train::options::DeviceChoice;
+use clap::Parser;
+
+/// Say what pictures show, from a checkpoint alone.
+///
+/// A picture is scaled and cut as the training images were, and its centre view goes through the network.
+#[derive(Debug, Parser)]
+#[command(name = "predict", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
+struct Arguments {
+    /// The checkpoint: runs/.../checkpoints/step-....safetensors.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// Picture files, known by their content: JPEG, PNG, GIF, BMP, TIFF, WebP.
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<PathBuf>,
+    /// How many of the likeliest classes to tell.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// Print JSON: a list of image, classes (class, probability), and error where one could not be read.
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  predict --checkpoint runs/pets-small-1/checkpoints/step-00004500.safetensors cat.jpg dog.png
+  predict --checkpoint FILE --top 1 --json photos/*.jpg";
+
+fn main() -> ExitCode {
+    alexnet::cli::main(|arguments: Arguments| {
+        let options = Options {
+            checkpoint: arguments.checkpoint,
+            images: arguments.images,
+            top: arguments.top as usize,
+            device: arguments.device,
+        };
+        let predictions = alexnet::evaluate::predict::run(&options)?;
+        if arguments.json {
+            say!("{}", serde_json::to_string(&predictions)?);
+        } else {
+            predictions.iter().for_each(print);
+        }
+        let unreadable: Vec<_> = predictions.iter().filter(|prediction| prediction.error.is_some()).collect();
+        match unreadable[..] {
+            [] => Ok(()),
+            [first, ..] => anyhow::bail!(
+                "{} of {} images cannot be read, the first: {}: {}",
+                unreadable.len(),
+                predictions.len(),
+                first.image,
+                first.error.as_deref().unwrap_or_default()
+            ),
+        }
+    })
+}
+
+fn print(prediction: &Prediction) {
+    let classes: Vec<_> = prediction
+        .classes
+        .iter()
+        .map(|likely| format!("{} {:.1}%", likely.class, 100.0 * likely.probability))
+        .collect();
+    if prediction.error.is_none() {
+        say!("{}: {}", prediction.image, classes.join(", "));
+    }
+}
