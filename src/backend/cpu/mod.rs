@@ -13,6 +13,8 @@ mod dropout;
 mod loss;
 mod lrn;
 mod matrix;
+#[cfg(test)]
+mod parity;
 mod pool;
 mod real;
 mod relu;

@@ -1,0 +1,31 @@
+//! A tiny network learns 32 images by heart.
+
+use alexnet::backend::cpu::CpuBackend;
+use alexnet::backend::{Backend, BackendOptions, Pass};
+use alexnet::model::Network;
+use alexnet::model::init::initial_parameters;
+use alexnet::recipe::settings::{InitScheme, ModelSettings};
+
+use super::steps::{made_up_batch, run};
+
+const NUM_IMAGES: usize = 32;
+
+#[test]
+fn a_tiny_network_learns_32_images_by_heart() {
+    let settings = ModelSettings { width: 0.05, dropout: 0.0, init: InitScheme::He, ..ModelSettings::default() };
+    let network = Network::new(&settings, 67, 8).unwrap();
+    let options = BackendOptions { batch_size: NUM_IMAGES, seed: 0, momentum: 0.9, weight_decay: 0.0005 };
+    let mut backend = CpuBackend::new(&network, options, None);
+    backend.load(&initial_parameters(&network, &settings, 0)).unwrap();
+    let mut batch = made_up_batch(&network, NUM_IMAGES);
+    let mut losses = Vec::new();
+    for number in 0..400 {
+        let (statistics, back) = run(&mut backend, Pass::Train, number, 0.02, batch);
+        losses.push(statistics.loss_sum / NUM_IMAGES as f64);
+        batch = back;
+    }
+    let (statistics, _) = run(&mut backend, Pass::Eval, 400, 0.0, batch);
+    let loss = statistics.loss_sum / NUM_IMAGES as f64;
+    let first: Vec<_> = losses.iter().step_by(40).collect();
+    assert!(loss < 0.01 && statistics.num_top1 == NUM_IMAGES as u64, "{statistics:?} after {first:?}");
+}
