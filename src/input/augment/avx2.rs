@@ -7,9 +7,7 @@ use std::arch::x86_64::{__m128i, __m256, __m256i};
 
 use half::f16;
 
-use super::stream::Stream;
-use super::{Frame, Mirror, Row, Value, View, crop_rows, scalar};
-use crate::shard::CHANNELS;
+use super::{Frame, Mirror, Row, Value, View, scalar, write_rows};
 use crate::shard::format::PAGE_BYTES;
 
 /// Values that one turn of the loop writes.
@@ -57,15 +55,7 @@ pub(super) fn write<V: Value>(bytes: &[u8], mean: &[u8], view: &View, frame: Fra
 
 #[target_feature(enable = "avx2,f16c")]
 fn write_supported<V: Value>(bytes: &[u8], mean: &[u8], view: &View, frame: Frame, out: &mut [V]) {
-    let mut stream = Stream::new(out);
-    for channel in 0..CHANNELS {
-        for row in crop_rows(bytes, mean, view, frame, channel) {
-            write_row(row, stream.next(frame.crop));
-            stream.zeros(frame.canvas - frame.crop);
-        }
-        stream.zeros((frame.canvas - frame.crop) * frame.canvas);
-    }
-    stream.finish();
+    write_rows(bytes, mean, view, frame, out, |row, out| write_row(row, out));
 }
 
 #[inline]

@@ -10,8 +10,6 @@ mod avx2;
 #[path = "no_avx2.rs"]
 mod avx2;
 mod scalar;
-#[cfg(target_arch = "x86_64")]
-mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -86,7 +84,7 @@ impl Kernel {
         let last = frame.last_position();
         assert!(view.top <= last && view.left <= last, "{view:?} reaches out of the sample: {frame:?}");
         match self.0 {
-            Instructions::Scalar => scalar::write(bytes, mean, view, frame, out),
+            Instructions::Scalar => write_rows(bytes, mean, view, frame, out, scalar::write_row),
             Instructions::Avx2 => avx2::write(bytes, mean, view, frame, out),
         }
     }
@@ -104,23 +102,35 @@ struct Row<'a> {
     scale: f32,
 }
 
-/// The rows of a crop's `channel`, from the top.
+/// Walks over the input's rows: `write_row` fills the crop's part, zeros the rest.
 #[inline(always)]
-fn crop_rows<'a>(
-    bytes: &'a [u8],
-    mean: &'a [u8],
-    view: &'a View,
+fn write_rows<V: Value>(
+    bytes: &[u8],
+    mean: &[u8],
+    view: &View,
     frame: Frame,
-    channel: usize,
-) -> impl Iterator<Item = Row<'a>> {
-    (0..frame.crop).map(move |y| {
-        let start = (channel * SIDE + view.top + y) * SIDE + view.left;
-        Row {
-            bytes: &bytes[start..][..frame.crop],
-            mean: &mean[start..][..frame.crop],
-            mirror: view.mirror,
-            light: view.light[channel],
-            scale: frame.scale,
+    out: &mut [V],
+    write_row: impl Fn(Row<'_>, &mut [V]),
+) {
+    for (channel, plane) in out.chunks_exact_mut(frame.canvas * frame.canvas).enumerate() {
+        let (inside, below) = plane.split_at_mut(frame.crop * frame.canvas);
+        for (y, out_row) in inside.chunks_exact_mut(frame.canvas).enumerate() {
+            let start = (channel * SIDE + view.top + y) * SIDE + view.left;
+            let row = Row {
+                bytes: &bytes[start..][..frame.crop],
+                mean: &mean[start..][..frame.crop],
+                mirror: view.mirror,
+                light: view.light[channel],
+                scale: frame.scale,
+            };
+            let (inside, right) = out_row.split_at_mut(frame.crop);
+            write_row(row, inside);
+            // The three columns beside the paper's crop, without a call for each row.
+            match right {
+                [first, second, third] => (*first, *second, *third) = (V::ZERO, V::ZERO, V::ZERO),
+                right => right.fill(V::ZERO),
+            }
         }
-    })
+        below.fill(V::ZERO);
+    }
 }

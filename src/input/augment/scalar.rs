@@ -1,19 +1,6 @@
 //! The augmenter in plain Rust: the specification of the others.
 
-use super::{Frame, Mirror, Row, Value, View, crop_rows};
-
-/// As [`super::Kernel::write`], which has checked the lengths.
-pub(super) fn write<V: Value>(bytes: &[u8], mean: &[u8], view: &View, frame: Frame, out: &mut [V]) {
-    for (channel, plane) in out.chunks_exact_mut(frame.canvas * frame.canvas).enumerate() {
-        let (inside, below) = plane.split_at_mut(frame.crop * frame.canvas);
-        for (row, out) in crop_rows(bytes, mean, view, frame, channel).zip(inside.chunks_exact_mut(frame.canvas)) {
-            let (inside, right) = out.split_at_mut(frame.crop);
-            write_row(row, inside);
-            right.fill(V::ZERO);
-        }
-        below.fill(V::ZERO);
-    }
-}
+use super::{Mirror, Row, Value};
 
 /// One row of a crop, value by value.
 #[inline(always)]
