@@ -86,7 +86,7 @@ pub fn run(
                 plan,
                 next_job: &next_job,
                 reader: reader.clone(),
-                decoder: Decoder::new(),
+                decoder: Decoder::default(),
                 bytes: Vec::new(),
             };
             let (empty, hand_over) = (empty.clone(), hand_over.clone());
