@@ -31,11 +31,9 @@ fn rotate(a: &mut [[f64; 3]; 3], vectors: &mut [[f64; 3]; 3], p: usize, q: usize
         (row[p], row[q]) = (cosine * row[p] - sine * row[q], sine * row[p] + cosine * row[q]);
     }
     for matrix in [a, vectors] {
-        for column in 0..3 {
-            let (in_p, in_q) = (matrix[p][column], matrix[q][column]);
-            matrix[p][column] = cosine * in_p - sine * in_q;
-            matrix[q][column] = sine * in_p + cosine * in_q;
-        }
+        let (in_p, in_q) = (matrix[p], matrix[q]);
+        matrix[p] = std::array::from_fn(|column| cosine * in_p[column] - sine * in_q[column]);
+        matrix[q] = std::array::from_fn(|column| sine * in_p[column] + cosine * in_q[column]);
     }
 }
 

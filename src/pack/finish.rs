@@ -126,7 +126,7 @@ impl Pass<'_> {
     }
 }
 
-/// Pixels to residuals modulo 256, which [`add_mean`](crate::shard::add_mean) undoes.
+/// Pixels to residuals modulo 256, which [`add_mean`](crate::shard::picture::add_mean) undoes.
 fn subtract(sample: &mut [u8], mean: &[u8]) {
     for (value, mean) in sample.iter_mut().zip(mean) {
         *value = value.wrapping_sub(*mean);

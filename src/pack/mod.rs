@@ -94,7 +94,7 @@ fn pack(options: &PackOptions) -> Result<PackReport> {
 
 fn announce(source: &Source) {
     let [train, val] = Split::ALL.map(|split| source.index.num_images(split));
-    let (layout, num_classes) = (source.layout.description(), source.classes.len());
+    let (layout, num_classes) = (source.layout.description(), source.classes.num());
     eprintln!(
         "{}: {layout}; {train} training and {val} validation images, {num_classes} classes",
         source.root.display()
@@ -121,7 +121,7 @@ fn begin(identity: &Identity, folder: &OutFolder) -> Result<(State, PixelSums)> 
         return Ok((state, sums));
     }
     folder.clear_unfinished()?;
-    let (state, mut sums) = (State::new(identity.clone()), PixelSums::new());
+    let (state, mut sums) = (State::new(identity.clone()), PixelSums::default());
     state.write(folder, &mut sums)?;
     Ok((state, sums))
 }

@@ -87,12 +87,13 @@ pub struct PixelSums {
 /// So many samples of 255 fit 32 bits.
 const MAX_RECENT: u32 = u32::MAX / 255;
 
-impl PixelSums {
-    /// Of no samples.
-    pub fn new() -> Self {
+impl Default for PixelSums {
+    fn default() -> Self {
         Self { sums: vec![0; SAMPLE_BYTES], recent: vec![0; SAMPLE_BYTES], num_recent: 0, num_samples: 0 }
     }
+}
 
+impl PixelSums {
     /// From [`PixelSums::to_bytes`] of so many samples; `None` if they are not so many bytes.
     pub fn from_bytes(bytes: &[u8], num_samples: u64) -> Option<Self> {
         if bytes.len() != SAMPLE_BYTES * 8 {
@@ -100,7 +101,7 @@ impl PixelSums {
         }
         let sums =
             bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes"))).collect();
-        Some(Self { sums, num_samples, ..Self::new() })
+        Some(Self { sums, num_samples, ..Self::default() })
     }
 
     /// (3, 256, 256) u64, little-endian.
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn the_rounded_mean_is_within_half_of_the_mean_everywhere() {
         let samples = [noise(1), noise(2), noise(3)];
-        let mut sums = PixelSums::new();
+        let mut sums = PixelSums::default();
         samples.iter().for_each(|sample| sums.add(sample));
         let mut restored = PixelSums::from_bytes(&sums.to_bytes(), 3).unwrap();
         assert_eq!(restored.mean(), sums.mean());

@@ -86,7 +86,7 @@ pub fn run(
                 plan,
                 next_job: &next_job,
                 reader: reader.clone(),
-                decoder: Decoder::new(),
+                decoder: Decoder::default(),
                 bytes: Vec::new(),
             };
             let (empty, hand_over) = (empty.clone(), hand_over.clone());
@@ -119,7 +119,8 @@ fn restore_order(
         };
         assert_eq!(slot.job, job, "the job at its place");
         take(&mut slot)?;
-        give_back.send_blocking(slot).expect("room for every slot");
+        // Once no job is left the workers are gone, and nobody needs the slot.
+        let _ = give_back.send_blocking(slot);
     }
     Ok(())
 }

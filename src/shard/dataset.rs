@@ -106,7 +106,7 @@ pub struct PackSettings {
     pub seed: u64,
     /// Samples of a full shard.
     pub shard_samples: u64,
-    /// The part of each class that goes to the validation split, where the source has no split of its own.
+    /// The part of each class that went to the validation split; 0 where the source has a split of its own.
     pub val_fraction: f64,
     /// At most so many images of the training split were packed.
     pub max_train: Option<u64>,
@@ -214,46 +214,47 @@ impl Dataset {
 }
 
 fn open_split(out: &Path, info: &DatasetInfo, split: Split) -> Result<SplitReader> {
-    let mut shards = Vec::new();
-    for (index, expected) in info.split(split).shards.iter().enumerate() {
-        let path = out.join(&expected.file);
-        let shard = ShardReader::open(&path)?;
-        let header = shard.header();
-        let id = format!("{:016x}", header.dataset_id);
-        if id != info.id {
-            return Err(Error::data(
-                &path,
-                format!(
-                    "a shard of another dataset: expected {} as {DATASET_FILE} says, found {id}; \
-                     put the right shard back or pack the dataset again",
-                    info.id
-                ),
-            ));
-        }
-        let checksum = format!("{:08x}", header.header_checksum);
-        let same = header.split == split as u32
-            && header.shard_index as usize == index
-            && header.num_samples == expected.num_samples
-            && header.num_classes as usize == info.classes.len()
-            && checksum == expected.checksum;
-        if !same {
-            return Err(Error::data(
-                &path,
-                format!(
-                    "not the shard that {DATASET_FILE} lists: expected {} {index} of {} samples with checksum {}, \
-                     found checksum {checksum}; put the right shard back or pack the dataset again",
-                    split.name(),
-                    expected.num_samples,
-                    expected.checksum
-                ),
-            ));
-        }
-        shards.push(shard);
-    }
-    let (reader, expected) = (SplitReader::new(shards), info.split(split).num_samples);
-    if reader.num_samples() as u64 != expected {
-        let problem = format!("{} samples: expected {expected}, found {}", split.name(), reader.num_samples());
+    let expected = info.split(split);
+    let shards: Result<_> = (0..expected.shards.len()).map(|index| open_shard(out, info, split, index)).collect();
+    let reader = SplitReader::new(shards?);
+    if reader.num_samples() as u64 != expected.num_samples {
+        let (expected, found) = (expected.num_samples, reader.num_samples());
+        let problem = format!("{} samples: expected {expected}, found {found}; pack the dataset again", split.name());
         return Err(Error::data(out.join(DATASET_FILE), problem));
     }
     Ok(reader)
+}
+
+/// Maps the shard `index` of a split and holds its header against what `info` says of it.
+pub fn open_shard(out: &Path, info: &DatasetInfo, split: Split, index: usize) -> Result<ShardReader> {
+    let expected = &info.split(split).shards[index];
+    let path = out.join(&expected.file);
+    let shard = ShardReader::open(&path)?;
+    let header = shard.header();
+    let id = format!("{:016x}", header.dataset_id);
+    if id != info.id {
+        let problem = format!(
+            "a shard of another dataset: expected {} as {DATASET_FILE} says, found {id}; \
+             put the right shard back or pack the dataset again",
+            info.id
+        );
+        return Err(Error::data(&path, problem));
+    }
+    let checksum = format!("{:08x}", header.header_checksum);
+    let same = header.split == split as u32
+        && header.shard_index as usize == index
+        && header.num_samples == expected.num_samples
+        && header.num_classes as usize == info.classes.len()
+        && checksum == expected.checksum;
+    if !same {
+        let problem = format!(
+            "not the shard that {DATASET_FILE} lists: expected {} {index} of {} samples with checksum {}, \
+             found checksum {checksum}; put the right shard back or pack the dataset again",
+            split.name(),
+            expected.num_samples,
+            expected.checksum
+        );
+        return Err(Error::data(&path, problem));
+    }
+    Ok(shard)
 }

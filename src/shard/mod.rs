@@ -5,7 +5,11 @@
 
 pub mod dataset;
 pub mod format;
+pub mod picture;
 pub mod reader;
+pub mod sheet;
+pub mod summary;
+pub mod verify;
 pub mod writer;
 
 pub use dataset::{Dataset, DatasetInfo};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use memmap2::{Advice, Mmap};
 
-use super::format::{Header, SAMPLE_BYTES};
+use super::format::{Header, PAGE_BYTES, SAMPLE_BYTES};
 use crate::error::{Error, IoContext, Result};
 
 /// One packed image, borrowed from its shard.
@@ -87,6 +87,9 @@ impl ShardReader {
             if found != expected {
                 return Err(self.damaged(name, expected, found));
             }
+        }
+        if self.part(size_of::<Header>() as u64, PAGE_BYTES - size_of::<Header>()).iter().any(|&byte| byte != 0) {
+            return Err(Error::data(&self.path, "the padding after its header is not zero; copy the shard again"));
         }
         for index in 0..self.num_samples() {
             let label = self.word(self.labels(), index);

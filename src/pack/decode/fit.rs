@@ -13,12 +13,13 @@ pub struct Fitter {
     square: Image<'static>,
 }
 
-impl Fitter {
-    /// With its buffers.
-    pub fn new() -> Self {
+impl Default for Fitter {
+    fn default() -> Self {
         Self { resizer: Resizer::new(), square: Image::new(SIDE as u32, SIDE as u32, PixelType::U8x3) }
     }
+}
 
+impl Fitter {
     /// Shorter side to 256, then the centre 256 x 256, in one step: only the centre is computed. `rgb` is
     /// (height, width, 3); `planar` becomes (3, 256, 256).
     pub fn fit(&mut self, rgb: &[u8], width: u32, height: u32, orientation: Orientation, planar: &mut [u8]) {
@@ -92,7 +93,7 @@ mod tests {
         for number in 1..=8 {
             let orientation = Orientation::from_exif(number).unwrap();
             let mut planar = vec![0; SAMPLE_BYTES];
-            Fitter::new().fit(&stored, 256, 256, orientation, &mut planar);
+            Fitter::default().fit(&stored, 256, 256, orientation, &mut planar);
             let mut upright = DynamicImage::from(stored.clone());
             upright.apply_orientation(orientation);
             let upright = upright.into_rgb8();
@@ -109,7 +110,7 @@ mod tests {
         // Left and right thirds black, the centre white.
         let wide = RgbImage::from_fn(900, 300, |x, _| image::Rgb([if (300..600).contains(&x) { 255 } else { 0 }; 3]));
         let mut planar = vec![0; SAMPLE_BYTES];
-        Fitter::new().fit(&wide, 900, 300, Orientation::NoTransforms, &mut planar);
+        Fitter::default().fit(&wide, 900, 300, Orientation::NoTransforms, &mut planar);
         let row = &planar[100 * SIDE..][..SIDE];
         assert!(row[4..252].iter().all(|&value| value == 255), "{row:?}");
     }

@@ -81,7 +81,7 @@ pub struct Geometry {
 }
 
 /// Decodes images one after another.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Decoder {
     /// As decoded.
     pixels: Vec<u8>,
@@ -91,11 +91,6 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// With empty buffers.
-    pub fn new() -> Self {
-        Self { pixels: Vec::new(), rgb: Vec::new(), fitter: Fitter::new() }
-    }
-
     /// Decodes the bytes of an image file into `sample`, (3, 256, 256).
     pub fn decode(&mut self, file: &[u8], sample: &mut [u8]) -> Result<(), Unreadable> {
         // A decoder that panics over one odd file must not cost the other million.
@@ -105,7 +100,7 @@ impl Decoder {
             Ok(())
         }))
         .unwrap_or_else(|_| {
-            *self = Self::new();
+            *self = Self::default();
             Err(Unreadable::new("the decoder panicked over it"))
         });
         for buffer in [&mut self.pixels, &mut self.rgb] {

@@ -22,7 +22,7 @@ impl Classes {
     }
 
     /// How many.
-    pub fn len(&self) -> usize {
+    pub fn num(&self) -> usize {
         self.folders.len()
     }
 
@@ -77,11 +77,11 @@ impl Classes {
             self.folders.iter().map(|folder| by_folder.get(folder.as_slice()).map(|name| (*name).into())).collect();
         self.names = match named {
             Some(names) => names,
-            None if lines.len() == self.len() => lines.into_iter().map(String::from).collect(),
+            None if lines.len() == self.num() => lines.into_iter().map(String::from).collect(),
             None => {
                 let problem = format!(
                     "expected a name a line for {} classes, or lines of \"folder name\" that cover all of them; found {} lines",
-                    self.len(),
+                    self.num(),
                     lines.len()
                 );
                 return Err(Error::data(path, problem));

@@ -58,7 +58,7 @@ impl LabelFile {
     }
 
     /// Images that it names a class for.
-    pub fn len(&self) -> usize {
+    pub fn num(&self) -> usize {
         match &self.labels {
             Labels::ByName(labels) => labels.len(),
             Labels::InOrder(labels) => labels.len(),
@@ -84,10 +84,10 @@ impl LabelFile {
 
     /// Holds the number of images against the number of labels.
     pub fn check_count(&self, num_images: usize, images: &Path) -> Result<()> {
-        if self.len() == num_images {
+        if self.num() == num_images {
             return Ok(());
         }
-        let problem = format!("labels of {} images, but {} holds {num_images} files", self.len(), images.display());
+        let problem = format!("labels of {} images, but {} holds {num_images} files", self.num(), images.display());
         Err(Error::data(&self.path, problem))
     }
 }
@@ -106,5 +106,5 @@ fn unknown(class: &[u8], classes: &Classes) -> String {
              LOC_val_solution.csv, or put the development kit's meta.mat beside the ground truth"
         );
     }
-    format!("{name} is not one of the {} class folders of the training split", classes.len())
+    format!("{name} is not one of the {} class folders of the training split", classes.num())
 }

@@ -1,0 +1,108 @@
+//! Images, folders of them, and the commands.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use alexnet::shard::picture::{add_mean, picture};
+use alexnet::shard::{Dataset, Split};
+use assert_cmd::Command;
+use image::codecs::jpeg::JpegEncoder;
+use image::{Rgb, RgbImage};
+
+pub fn pack_shards() -> Command {
+    Command::cargo_bin("pack-shards").unwrap()
+}
+
+pub fn inspect_shards() -> Command {
+    Command::cargo_bin("inspect-shards").unwrap()
+}
+
+/// Packs `data` into `out`, which must succeed, and gives the last line of standard output.
+pub fn pack(data: &Path, out: &Path, args: &[&str]) -> String {
+    let output = pack_shards().arg(data).arg("--out").arg(out).args(args).assert().success().get_output().clone();
+    String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned()
+}
+
+/// Runs a command that must fail with exit code `code`, and gives its standard error.
+pub fn failure(command: &mut Command, code: i32) -> String {
+    let output = command.assert().code(code).get_output().clone();
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// A smooth picture that no other seed has: something that JPEG keeps.
+pub fn photo(seed: u32, width: u32, height: u32) -> RgbImage {
+    let phase = f64::from(seed) * 0.37;
+    RgbImage::from_fn(width, height, |x, y| {
+        let (x, y) = (f64::from(x) / f64::from(width), f64::from(y) / f64::from(height));
+        let wave = |offset: f64| (127.5 + 127.0 * (phase + offset + 5.0 * x + 3.0 * y * offset).sin()) as u8;
+        Rgb([wave(0.5), wave(1.1), wave(2.3)])
+    })
+}
+
+pub fn jpeg(picture: &RgbImage, quality: u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(picture).unwrap();
+    bytes
+}
+
+pub fn png(picture: &image::DynamicImage) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+pub fn write(path: &Path, bytes: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// `root/class/0000.jpg` and so on, so many a class, each picture another one.
+pub fn class_folders(root: &Path, classes: &[&str], num_a_class: u32) {
+    for (label, class) in classes.iter().enumerate() {
+        for number in 0..num_a_class {
+            let picture = photo(label as u32 * 1000 + number, 96 + number % 7, 80);
+            write(&root.join(class).join(format!("{number:04}.jpg")), &jpeg(&picture, 90));
+        }
+    }
+}
+
+/// Every file of a folder and its bytes.
+pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+}
+
+/// The pixels and labels of a split, in their order.
+pub fn samples(out: &Path, split: Split) -> Vec<(Vec<u8>, u32)> {
+    let dataset = Dataset::open(out).unwrap();
+    let samples = dataset.split(split);
+    (0..samples.num_samples())
+        .map(|index| {
+            let sample = samples.sample(index);
+            (add_mean(sample.bytes, dataset.mean()), sample.label)
+        })
+        .collect()
+}
+
+/// The one sample of a class in the training split, as a picture.
+pub fn only_sample(out: &Path, class: &str) -> RgbImage {
+    let label = Dataset::open(out).unwrap().info().classes.iter().position(|other| other.name == class).unwrap();
+    let all = [samples(out, Split::Train), samples(out, Split::Val)].concat();
+    let of_class: Vec<_> = all.into_iter().filter(|(_, other)| *other as usize == label).collect();
+    assert_eq!(of_class.len(), 1, "samples of {class}");
+    picture(&of_class[0].0)
+}
+
+/// The largest difference of any value.
+pub fn difference(a: &RgbImage, b: &RgbImage) -> u8 {
+    assert_eq!(a.dimensions(), b.dimensions());
+    a.as_raw().iter().zip(b.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
+}
+
+/// The rows of `skipped.csv`.
+pub fn skipped(out: &Path) -> Vec<[String; 4]> {
+    let mut reader = csv::Reader::from_path(out.join("skipped.csv")).unwrap();
+    assert_eq!(reader.headers().unwrap(), &["path", "split", "class", "reason"][..]);
+    reader.deserialize().map(Result::unwrap).collect()
+}
