@@ -63,7 +63,7 @@ pub fn run(options: &Options) -> Result<Vec<Prediction>> {
     let mut reader = Reader {
         augmentation: Augmentation::new(&state.recipe.settings.augment, &state.statistics)?,
         mean,
-        decoder: Decoder::new(),
+        decoder: Decoder::default(),
         sample: vec![0; SAMPLE_BYTES],
     };
     let mut predictions = Vec::with_capacity(options.images.len());
