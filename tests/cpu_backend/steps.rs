@@ -27,5 +27,5 @@ pub fn run(backend: &mut CpuBackend, pass: Pass, number: u64, learning_rate: f32
     let slot = Slot::of_step(number);
     backend.upload(slot, batch).unwrap();
     backend.replay(slot, pass, StepScalars { step: number, learning_rate }, step::<CpuBackend>).unwrap();
-    (backend.statistics(slot).unwrap(), backend.reclaim(slot).unwrap())
+    (backend.statistics(slot).unwrap(), backend.reclaim(slot).unwrap().expect("the batch that was uploaded"))
 }
