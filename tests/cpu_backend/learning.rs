@@ -20,12 +20,12 @@ fn a_tiny_network_learns_32_images_by_heart() {
     let mut batch = made_up_batch(&network, NUM_IMAGES);
     let mut losses = Vec::new();
     for number in 0..400 {
-        let (statistics, back) = run(&mut backend, Pass::Train, number, 0.02, batch);
+        let (statistics, back) = run(&mut backend, Pass::Train, number, 0.005, batch);
         losses.push(statistics.loss_sum / NUM_IMAGES as f64);
+        if losses[losses.len() - 1] < 0.01 && statistics.num_top1 == NUM_IMAGES as u64 {
+            return;
+        }
         batch = back;
     }
-    let (statistics, _) = run(&mut backend, Pass::Eval, 400, 0.0, batch);
-    let loss = statistics.loss_sum / NUM_IMAGES as f64;
-    let first: Vec<_> = losses.iter().step_by(40).collect();
-    assert!(loss < 0.01 && statistics.num_top1 == NUM_IMAGES as u64, "{statistics:?} after {first:?}");
+    panic!("every tenth loss: {:?}", losses.iter().step_by(10).collect::<Vec<_>>());
 }

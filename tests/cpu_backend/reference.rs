@@ -26,7 +26,7 @@ const TOLERANCES: [(&str, f64, &str); 8] = [
 
 const NUM_CLASSES: usize = 10;
 const CANVAS: usize = 99;
-const BATCH_SIZE: usize = 6;
+const BATCH_SIZE: usize = 4;
 const NUM_STEPS: usize = 10;
 
 /// A file of numbers.

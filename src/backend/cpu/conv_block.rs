@@ -49,6 +49,11 @@ impl<T: Real> ConvBlock<T> {
         self.convolution.output_values() + passes
     }
 
+    /// Values that it needs of [`Workspace::packed`].
+    pub fn packed_values(&self) -> usize {
+        self.convolution.packed_values()
+    }
+
     /// Values that it needs of [`Workspace::staged`].
     pub fn staged_values(&self) -> usize {
         self.convolution.shares_values()
@@ -57,14 +62,16 @@ impl<T: Real> ConvBlock<T> {
     /// input (num_images, in_channels, in_side, in_side) to output (num_images, out_channels, out_side, out_side).
     pub fn forward(
         &mut self,
-        workers: &Workers<T>,
+        workspace: &mut Workspace<T>,
         pass: Pass,
         num_images: usize,
         parameters: Tensors<&[T]>,
         input: &[T],
         output: &mut [T],
     ) {
+        let Workspace { workers, packed, .. } = workspace;
         let (convolution, tail) = (&self.convolution, &self.tail);
+        convolution.pack_forward(parameters.weights, packed);
         let convolved_values = convolution.output_values();
         let kept = match pass {
             Pass::Train => &mut self.convolved[..],
@@ -80,7 +87,7 @@ impl<T: Real> ConvBlock<T> {
                 (false, Pass::Train) => (kept, output),
                 (false, Pass::Eval) => (spare, output),
             };
-            convolution.forward(image, parameters.weights, convolved, scratch);
+            convolution.forward(image, packed, convolved, scratch);
             wide!(add_bias(parameters.biases, convolved));
             wide!(tail.forward(convolved, output, scratch));
         });
@@ -95,9 +102,12 @@ impl<T: Real> ConvBlock<T> {
         activations: Activations<'_, T>,
         gradients: Tensors<&mut [T]>,
     ) {
-        let Workspace { workers, staged } = workspace;
+        let Workspace { workers, packed, staged } = workspace;
         let Activations { input, output, output_gradient, input_gradient } = activations;
-        self.backward_images(workers, num_images, weights, output, output_gradient, input_gradient);
+        if input_gradient.is_some() {
+            self.convolution.pack_backward(weights, packed);
+        }
+        self.backward_images(workers, num_images, packed, output, output_gradient, input_gradient);
         let convolved_values = num_images * self.convolution.output_values();
         let gradient = if self.tail.is_in_place() { output_gradient } else { &self.convolved[..convolved_values] };
         self.convolution.weight_gradient(workers, input, gradient, staged, gradients.weights);
@@ -111,7 +121,7 @@ impl<T: Real> ConvBlock<T> {
         &mut self,
         workers: &Workers<T>,
         num_images: usize,
-        weights: &[T],
+        packed_weights: &[T],
         output: &[T],
         output_gradient: &mut [T],
         input_gradient: Option<&mut [T]>,
@@ -132,7 +142,7 @@ impl<T: Real> ConvBlock<T> {
             let gradient = if tail.is_in_place() { gradient } else { kept };
             wide!(sum_channels(gradient, biases));
             if let Some(input_gradient) = input_gradient {
-                convolution.input_gradient(gradient, weights, input_gradient, &mut scratch);
+                convolution.input_gradient(gradient, packed_weights, input_gradient, &mut scratch);
             }
         });
     }
@@ -236,17 +246,17 @@ mod tests {
             let description = block(tail);
             let block = ConvBlock::new(&description, NUM_IMAGES);
             let workers = Workers::new(None, block.scratch_values(), f64::NAN);
-            let staged = vec![f64::NAN; block.staged_values()];
+            let (packed, staged) = (vec![f64::NAN; block.packed_values()], vec![f64::NAN; block.staged_values()]);
             let num_outputs = NUM_IMAGES * description.out_channels * description.out_side.pow(2);
-            Self { block, workspace: Workspace { workers, staged }, num_outputs }
+            Self { block, workspace: Workspace { workers, packed, staged }, num_outputs }
         }
 
         fn forward(&mut self, pass: Pass, input: &[f64], weights: &[f64], biases: &[f64]) -> Vec<f64> {
             let mut output = vec![f64::NAN; self.num_outputs];
-            let workers = &self.workspace.workers;
-            let pool = workers.pool();
+            let pool = self.workspace.workers.pool();
+            let workspace = &mut self.workspace;
             pool.install(|| {
-                self.block.forward(workers, pass, NUM_IMAGES, Tensors { weights, biases }, input, &mut output);
+                self.block.forward(workspace, pass, NUM_IMAGES, Tensors { weights, biases }, input, &mut output);
             });
             output
         }

@@ -1,11 +1,12 @@
-//! Convolution as products of matrices: im2col and gemm, in blocks of channels and tiles of rows that stay in the
-//! second-level cache.
+//! Convolution as products of matrices: im2col in blocks of channels and tiles of rows that stay in the second-level cache,
+//! written straight into the panels that the product reads.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::matrix::{Matrix, MatrixMut, Onto, multiply};
+use super::panels::{LEFT, Panels, RIGHT, pack_columns, pack_rows, panels_values};
+use super::product::{Destination, Onto, Rows, multiply_panels, multiply_rows};
 use super::real::Real;
 use super::unfold::Unfold;
 use super::wide::wide;
@@ -80,10 +81,30 @@ impl Convolution {
         self.groups * self.group_in * self.unfold.in_side * self.unfold.in_side
     }
 
-    /// Values of scratch that a pass over one image needs: a group's arranged channels and a tile of columns.
+    /// Values of scratch that a thread needs: a group's arranged channels, a tile of columns, and a tile of the output's
+    /// gradient or a line of columns.
     pub fn scratch_values(&self) -> usize {
+        let width = self.tile_width();
         self.group_in * self.unfold.arranged_values()
-            + self.block_channels * self.area() * self.tile_rows * self.unfold.out_side
+            + self.block_channels * self.area() * width
+            + self.group_out.max(1) * width
+    }
+
+    /// Positions of a tile, in whole panels.
+    fn tile_width(&self) -> usize {
+        (self.tile_rows * self.unfold.out_side).next_multiple_of(RIGHT)
+    }
+
+    /// Values of the buffer for packed weights.
+    pub fn packed_values(&self) -> usize {
+        let forward = panels_values::<LEFT>(self.group_out, self.depth());
+        let backward = self.num_blocks() * self.packed_block_values();
+        self.groups * forward.max(backward)
+    }
+
+    /// Values of one block's weights as [`Convolution::pack_backward`] packs them.
+    fn packed_block_values(&self) -> usize {
+        panels_values::<LEFT>(self.block_channels * self.area(), self.group_out)
     }
 
     /// Values of the buffer in which [`Convolution::weight_gradient`] gathers its shares.
@@ -112,18 +133,6 @@ impl Convolution {
         ranges(self.unfold.out_side, self.tile_rows)
     }
 
-    /// Weights (group_out, block, H, W) of a block of a group's input channels.
-    fn block_weights<'a, T>(&self, weights: &'a [T], group: usize, block: &Range<usize>) -> Matrix<'a, T> {
-        let weights = &weights[group * self.group_out * self.depth() + block.start * self.area()..];
-        Matrix::new(weights, self.group_out, block.len() * self.area(), self.depth())
-    }
-
-    /// Some rows of one group of an image's output (group_out, rows, out_side).
-    fn tile<'a, T>(&self, output: &'a [T], group: usize, rows: &Range<usize>) -> Matrix<'a, T> {
-        let output = &output[group * self.group_out * self.positions() + rows.start * self.unfold.out_side..];
-        Matrix::new(output, self.group_out, rows.len() * self.unfold.out_side, self.positions())
-    }
-
     /// Some channels of one group of an image's input.
     fn channels(&self, group: usize, block: &Range<usize>) -> Range<usize> {
         let channel = self.unfold.in_side * self.unfold.in_side;
@@ -131,23 +140,66 @@ impl Convolution {
         (first + block.start) * channel..(first + block.end) * channel
     }
 
+    /// Where some rows of a group's part of an image's output begin: (group_out, rows, out_side), each channel's rows
+    /// [`Convolution::positions`] behind the last one's.
+    fn tile_start(&self, group: usize, rows: &Range<usize>) -> usize {
+        group * self.group_out * self.positions() + rows.start * self.unfold.out_side
+    }
+
+    /// Packs weights (out_channels, group_in, H, W) for [`Convolution::forward`].
+    pub fn pack_forward<T: Real>(&self, weights: &[T], packed: &mut [T]) {
+        let group_values = panels_values::<LEFT>(self.group_out, self.depth());
+        let panels_of_group = group_values / (LEFT * self.depth());
+        let panels = packed[..self.groups * group_values].par_chunks_exact_mut(LEFT * self.depth());
+        panels.enumerate().for_each(|(index, panel)| {
+            let (group, row) = (index / panels_of_group, index % panels_of_group * LEFT);
+            let rows = &weights[(group * self.group_out + row) * self.depth()..];
+            let (panel, _) = panel.as_chunks_mut::<LEFT>();
+            wide!(pack_rows(rows, self.group_out - row, self.depth(), panel));
+        });
+    }
+
+    /// Packs weights (out_channels, group_in, H, W), transposed, for [`Convolution::input_gradient`].
+    pub fn pack_backward<T: Real>(&self, weights: &[T], packed: &mut [T]) {
+        let panels_of_block = self.packed_block_values() / (LEFT * self.group_out);
+        let num_panels = self.groups * self.num_blocks() * panels_of_block;
+        let panels = packed[..num_panels * LEFT * self.group_out].par_chunks_exact_mut(LEFT * self.group_out);
+        panels.enumerate().for_each(|(index, panel)| {
+            let (group, index) =
+                (index / panels_of_block / self.num_blocks(), index % (panels_of_block * self.num_blocks()));
+            let (block, first) = (index / panels_of_block, index % panels_of_block * LEFT);
+            let column = block * self.block_channels * self.area() + first;
+            let end = ((block + 1) * self.block_channels).min(self.group_in) * self.area();
+            // The last block may be smaller than the others.
+            if column < end {
+                let columns = &weights[group * self.group_out * self.depth() + column..];
+                let (panel, _) = panel.as_chunks_mut::<LEFT>();
+                wide!(pack_columns(columns, end - column, self.depth(), panel));
+            }
+        });
+    }
+
     /// One image (in_channels, in_side, in_side) to (out_channels, conv_side, conv_side), without the bias.
-    pub fn forward<T: Real>(&self, image: &[T], weights: &[T], output: &mut [T], scratch: &mut [T]) {
+    pub fn forward<T: Real>(&self, image: &[T], packed_weights: &[T], output: &mut [T], scratch: &mut [T]) {
         let arranged_values = self.unfold.arranged_values();
-        let (arranged, columns) = scratch.split_at_mut(self.group_in * arranged_values);
+        let (arranged, scratch) = scratch.split_at_mut(self.group_in * arranged_values);
+        let (columns, line) = scratch.split_at_mut(self.block_channels * self.area() * self.tile_width());
+        let group_values = panels_values::<LEFT>(self.group_out, self.depth());
         for group in 0..self.groups {
             wide!(self.unfold.arrange(&image[self.channels(group, &(0..self.group_in))], arranged));
+            let weights = Panels::new(&packed_weights[group * group_values..], self.group_out, self.depth());
             for rows in self.tiles() {
                 let width = rows.len() * self.unfold.out_side;
+                let line = &mut line[..width.next_multiple_of(RIGHT)];
                 for (index, block) in self.blocks().enumerate() {
                     let depth = block.len() * self.area();
                     let channels = &arranged[block.start * arranged_values..block.end * arranged_values];
-                    let columns = &mut columns[..depth * width];
-                    wide!(self.unfold.unfold(channels, rows.clone(), columns));
-                    let start = group * self.group_out * self.positions() + rows.start * self.unfold.out_side;
-                    let output = MatrixMut::new(&mut output[start..], self.group_out, width, self.positions());
-                    let weights = self.block_weights(weights, group, &block);
-                    multiply(output, weights, Matrix::new(columns, depth, width, width), Onto::nothing_at_first(index));
+                    let columns = &mut columns[..depth * line.len()];
+                    wide!(self.unfold.unfold_panels::<_, RIGHT>(channels, rows.clone(), columns, line));
+                    let weights = weights.part(block.start * self.area(), block.end * self.area());
+                    let values = &mut output[self.tile_start(group, &rows)..];
+                    let tile = Destination { values, rows: self.group_out, columns: width, stride: self.positions() };
+                    multiply_panels(weights, Panels::new(columns, width, depth), tile, Onto::nothing_at_first(index));
                 }
             }
         }
@@ -155,25 +207,45 @@ impl Convolution {
 
     /// One image's gradient of the output (out_channels, conv_side, conv_side) to that of its input (in_channels,
     /// in_side, in_side).
-    pub fn input_gradient<T: Real>(&self, gradient: &[T], weights: &[T], input_gradient: &mut [T], scratch: &mut [T]) {
+    pub fn input_gradient<T: Real>(
+        &self,
+        gradient: &[T],
+        packed_weights: &[T],
+        input_gradient: &mut [T],
+        scratch: &mut [T],
+    ) {
         let arranged_values = self.unfold.arranged_values();
-        let (arranged, columns) = scratch.split_at_mut(self.group_in * arranged_values);
+        let (arranged, scratch) = scratch.split_at_mut(self.group_in * arranged_values);
+        let (columns, packed) = scratch.split_at_mut(self.block_channels * self.area() * self.tile_width());
         for group in 0..self.groups {
-            for block in self.blocks() {
-                let depth = block.len() * self.area();
-                let arranged = &mut arranged[..block.len() * arranged_values];
-                arranged.fill(T::ZERO);
-                for rows in self.tiles() {
-                    let width = rows.len() * self.unfold.out_side;
-                    let columns = &mut columns[..depth * width];
-                    let weights = self.block_weights(weights, group, &block).transposed();
-                    let gradient = self.tile(gradient, group, &rows);
-                    multiply(MatrixMut::new(columns, depth, width, width), weights, gradient, Onto::Nothing);
-                    wide!(self.unfold.fold(columns, rows.clone(), arranged));
+            arranged.fill(T::ZERO);
+            for rows in self.tiles() {
+                let width = rows.len() * self.unfold.out_side;
+                let pitch = width.next_multiple_of(RIGHT);
+                let packed = &mut packed[..pitch * self.group_out];
+                wide!(self.pack_gradient(&gradient[self.tile_start(group, &rows)..], width, packed));
+                for (index, block) in self.blocks().enumerate() {
+                    let depth = block.len() * self.area();
+                    let start = (group * self.num_blocks() + index) * self.packed_block_values();
+                    let weights = Panels::new(&packed_weights[start..], depth, self.group_out);
+                    let tile = Destination { values: &mut *columns, rows: depth, columns: width, stride: pitch };
+                    multiply_panels(weights, Panels::new(packed, width, self.group_out), tile, Onto::Nothing);
+                    let arranged = &mut arranged[block.start * arranged_values..block.end * arranged_values];
+                    wide!(self.unfold.fold(columns, pitch, rows.clone(), arranged));
                 }
-                let channels = &mut input_gradient[self.channels(group, &block)];
-                wide!(self.unfold.restore(arranged, channels));
             }
+            let channels = &mut input_gradient[self.channels(group, &(0..self.group_in))];
+            wide!(self.unfold.restore(arranged, channels));
+        }
+    }
+
+    /// Some rows of a group's gradient (group_out, rows, out_side) to panels of positions.
+    #[inline(always)]
+    fn pack_gradient<T: Real>(&self, gradient: &[T], width: usize, packed: &mut [T]) {
+        let panels = packed.chunks_exact_mut(RIGHT * self.group_out);
+        for (column, panel) in (0..width).step_by(RIGHT).zip(panels) {
+            let (panel, _) = panel.as_chunks_mut::<RIGHT>();
+            pack_columns(&gradient[column..], width - column, self.positions(), panel);
         }
     }
 
@@ -229,10 +301,12 @@ impl Convolution {
                 let width = rows.len() * self.unfold.out_side;
                 let columns = &mut columns[..depth * width];
                 wide!(self.unfold.unfold(arranged, rows.clone(), columns));
-                let gradient = self.tile(gradient, share.group, &rows);
-                let columns = Matrix::new(columns, depth, width, width).transposed();
-                let sum = MatrixMut::new(values, self.group_out, depth, depth);
-                multiply(sum, gradient, columns, Onto::nothing_at_first(index));
+                let gradient = &gradient[self.tile_start(share.group, &rows)..];
+                let gradient =
+                    Rows { values: gradient, num_rows: self.group_out, stride: self.positions(), depth: width };
+                let columns = Rows { values: columns, num_rows: depth, stride: width, depth: width };
+                let sum = Destination { values: &mut *values, rows: self.group_out, columns: depth, stride: depth };
+                multiply_rows(gradient, columns, sum, Onto::nothing_at_first(index));
                 index += 1;
             }
         }
@@ -293,10 +367,12 @@ mod tests {
 
     fn forward(convolution: &Convolution, images: &[f64], weights: &[f64]) -> Vec<f64> {
         let mut outputs = vec![f64::NAN; NUM_IMAGES * convolution.output_values()];
+        let mut packed = vec![f64::NAN; convolution.packed_values()];
+        convolution.pack_forward(weights, &mut packed);
         let mut scratch = vec![f64::NAN; convolution.scratch_values()];
         let images = images.chunks_exact(convolution.input_values());
         for (image, output) in images.zip(outputs.chunks_exact_mut(convolution.output_values())) {
-            convolution.forward(image, weights, output, &mut scratch);
+            convolution.forward(image, &packed, output, &mut scratch);
         }
         outputs
     }
@@ -350,9 +426,11 @@ mod tests {
             for convolution in cuts(&block) {
                 let mut backward = vec![f64::NAN; images.len()];
                 let mut scratch = vec![f64::NAN; convolution.scratch_values()];
+                let mut packed = vec![f64::NAN; convolution.packed_values()];
+                convolution.pack_backward(&weights, &mut packed);
                 let inputs = backward.chunks_exact_mut(convolution.input_values());
                 for (gradient, to) in gradient.chunks_exact(convolution.output_values()).zip(inputs) {
-                    convolution.input_gradient(gradient, &weights, to, &mut scratch);
+                    convolution.input_gradient(gradient, &packed, to, &mut scratch);
                 }
                 let loss = |images: &[f64]| dot(&forward(&convolution, images, &weights), &gradient);
                 assert_is_gradient(&format!("{block:?}"), &backward, &images, loss);

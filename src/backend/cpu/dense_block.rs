@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use super::conv_block::sum_rows;
 use super::dropout::{DropoutDraw, dropout_evaluate, dropout_forward, relu_dropout_backward};
-use super::matrix::{Matrix, MatrixMut, Onto, multiply};
+use super::panels::{LEFT, Panels, RIGHT, pack_columns, pack_rows, panels_values};
+use super::product::{Destination, Onto, Rows, multiply_panels, multiply_rows};
 use super::real::Real;
 use super::relu::relu_forward;
 use super::wide::wide;
@@ -13,10 +14,14 @@ use crate::backend::Pass;
 use crate::model;
 
 /// Outputs that one task of the forward pass computes, and rows of weights whose gradients one task of the backward pass
-/// computes.
-const PANEL_ROWS: usize = 64;
+/// computes: whole panels, and whole threes of rows.
+const PANEL_ROWS: usize = 96;
 /// Inputs whose gradients one task computes.
 const PANEL_COLUMNS: usize = 256;
+/// Inputs that are summed at a time: those of 32 samples stay in the second-level cache.
+const FORWARD_DEPTH: usize = 2048;
+/// Outputs that are summed at a time in the gradient of the inputs: a panel of their weights stays in the first-level cache.
+const BACKWARD_DEPTH: usize = 256;
 
 /// A block; the panels do not depend on the number of threads.
 pub struct DenseBlock {
@@ -37,6 +42,16 @@ impl DenseBlock {
         batch_size * outputs.max(self.inputs.next_multiple_of(PANEL_COLUMNS))
     }
 
+    /// Values that it needs of [`Workspace::packed`] for batches of `batch_size` samples.
+    pub fn packed_values(&self, batch_size: usize) -> usize {
+        panels_values::<RIGHT>(self.inputs, batch_size).max(panels_values::<LEFT>(batch_size, self.outputs))
+    }
+
+    /// Values of scratch that a thread needs for batches of `batch_size` samples.
+    pub fn scratch_values(&self, batch_size: usize) -> usize {
+        (PANEL_ROWS * batch_size).max(PANEL_COLUMNS * BACKWARD_DEPTH)
+    }
+
     /// input (num_samples, inputs) to output (num_samples, outputs).
     pub fn forward<T: Real>(
         &self,
@@ -48,14 +63,9 @@ impl DenseBlock {
         output: &mut [T],
     ) {
         let num_samples = input.len() / self.inputs;
-        let input = Matrix::new(input, num_samples, self.inputs, self.inputs);
         let staged = panels(&mut workspace.staged, num_samples, PANEL_ROWS, self.outputs);
         let weights = parameters.weights.par_chunks(PANEL_ROWS * self.inputs);
-        weights.zip(staged).with_max_len(1).for_each(|(weights, staged)| {
-            let width = weights.len() / self.inputs;
-            let weights = Matrix::new(weights, width, self.inputs, self.inputs);
-            multiply(MatrixMut::new(staged, num_samples, width, width), input, weights.transposed(), Onto::Nothing);
-        });
+        weights.zip(staged).with_max_len(1).for_each(|(weights, staged)| self.forward_panel(input, weights, staged));
         let staged = &workspace.staged;
         output.par_chunks_exact_mut(self.outputs).enumerate().for_each(|(sample, output)| {
             wide!(collect(staged, num_samples, PANEL_ROWS, sample, output));
@@ -69,6 +79,19 @@ impl DenseBlock {
         });
     }
 
+    /// staged (num_samples, width) from weights (width, inputs).
+    fn forward_panel<T: Real>(&self, input: &[T], weights: &[T], staged: &mut [T]) {
+        let (num_samples, width) = (input.len() / self.inputs, weights.len() / self.inputs);
+        for start in (0..self.inputs).step_by(FORWARD_DEPTH) {
+            let depth = FORWARD_DEPTH.min(self.inputs - start);
+            let samples = Rows { values: &input[start..], num_rows: num_samples, stride: self.inputs, depth };
+            let weights = Rows { values: &weights[start..], num_rows: width, stride: self.inputs, depth };
+            let values = &mut staged[..num_samples * width];
+            let product = Destination { values, rows: num_samples, columns: width, stride: width };
+            multiply_rows(samples, weights, product, Onto::nothing_at_first(start));
+        }
+    }
+
     /// The gradients of the weights, the biases and, where it is asked for, the input.
     pub fn backward<T: Real>(
         &self,
@@ -78,28 +101,51 @@ impl DenseBlock {
         gradients: Tensors<&mut [T]>,
     ) {
         let Activations { input, output, output_gradient, input_gradient } = activations;
-        let num_samples = input.len() / self.inputs;
         if let Some(dropout) = &self.hidden {
             let samples = output_gradient.par_chunks_exact_mut(self.outputs).zip(output.par_chunks_exact(self.outputs));
             samples.for_each(|(gradient, output)| wide!(relu_dropout_backward(dropout, output, gradient)));
         }
-        let gradient = &*output_gradient;
-        wide!(sum_rows(gradient, gradients.biases));
-        let input = Matrix::new(input, num_samples, self.inputs, self.inputs);
-        let panels = gradients.weights.par_chunks_mut(PANEL_ROWS * self.inputs).enumerate();
-        panels.with_max_len(1).for_each(|(panel, weights)| {
-            let height = weights.len() / self.inputs;
-            let gradient = Matrix::new(&gradient[panel * PANEL_ROWS..], num_samples, height, self.outputs);
-            multiply(
-                MatrixMut::new(weights, height, self.inputs, self.inputs),
-                gradient.transposed(),
-                input,
-                Onto::Nothing,
-            );
-        });
+        wide!(sum_rows(output_gradient, gradients.biases));
+        self.weight_gradient(workspace, input, output_gradient, gradients.weights);
         if let Some(input_gradient) = input_gradient {
-            self.input_gradient(workspace, weights, gradient, input_gradient);
+            self.input_gradient(workspace, weights, output_gradient, input_gradient);
         }
+    }
+
+    fn weight_gradient<T: Real>(
+        &self,
+        workspace: &mut Workspace<T>,
+        input: &[T],
+        gradient: &[T],
+        weight_gradient: &mut [T],
+    ) {
+        let Workspace { workers, packed, .. } = workspace;
+        let num_samples = input.len() / self.inputs;
+        let panels =
+            packed[..panels_values::<RIGHT>(self.inputs, num_samples)].par_chunks_exact_mut(RIGHT * num_samples);
+        panels.enumerate().for_each(|(index, panel)| {
+            let (panel, _) = panel.as_chunks_mut::<RIGHT>();
+            wide!(pack_columns(&input[index * RIGHT..], self.inputs - index * RIGHT, self.inputs, panel));
+        });
+        let input = Panels::new(packed, self.inputs, num_samples);
+        let rows = weight_gradient.par_chunks_mut(PANEL_ROWS * self.inputs).enumerate();
+        rows.with_max_len(1).for_each(|(index, values)| {
+            let mut scratch = workers.scratch();
+            let (first, height) = (index * PANEL_ROWS, values.len() / self.inputs);
+            let panels = scratch.chunks_exact_mut(LEFT * num_samples);
+            for (row, panel) in (0..height).step_by(LEFT).zip(panels) {
+                let (panel, _) = panel.as_chunks_mut::<LEFT>();
+                wide!(pack_columns(&gradient[first + row..], height - row, self.outputs, panel));
+            }
+            let gradient = Panels::new(&scratch, height, num_samples);
+            for (row, gradient) in (0..height).step_by(LEFT).zip(gradient.each()) {
+                // Panel by panel, so that the rows of the product are written from end to end.
+                let values = &mut values[row * self.inputs..];
+                let rows = LEFT.min(height - row);
+                let product = Destination { values, rows, columns: self.inputs, stride: self.inputs };
+                multiply_panels(gradient, input, product, Onto::Nothing);
+            }
+        });
     }
 
     fn input_gradient<T: Real>(
@@ -109,19 +155,64 @@ impl DenseBlock {
         gradient: &[T],
         input_gradient: &mut [T],
     ) {
+        let Workspace { workers, packed, staged } = workspace;
         let num_samples = gradient.len() / self.outputs;
-        let gradient = Matrix::new(gradient, num_samples, self.outputs, self.outputs);
-        let staged = panels(&mut workspace.staged, num_samples, PANEL_COLUMNS, self.inputs).enumerate();
-        staged.with_max_len(1).for_each(|(panel, staged)| {
-            let start = panel * PANEL_COLUMNS;
-            let width = PANEL_COLUMNS.min(self.inputs - start);
-            let weights = Matrix::new(&weights[start..], self.outputs, width, self.inputs);
-            multiply(MatrixMut::new(staged, num_samples, width, width), gradient, weights, Onto::Nothing);
+        let packed = &mut packed[..panels_values::<LEFT>(num_samples, self.outputs)];
+        packed.par_chunks_exact_mut(LEFT * self.outputs).enumerate().for_each(|(index, panel)| {
+            let (panel, _) = panel.as_chunks_mut::<LEFT>();
+            let rows = &gradient[index * LEFT * self.outputs..];
+            wide!(pack_rows(rows, num_samples - index * LEFT, self.outputs, panel));
         });
-        let staged = &workspace.staged;
+        let gradient = Panels::new(packed, num_samples, self.outputs);
+        let columns = panels(staged, num_samples, PANEL_COLUMNS, self.inputs).enumerate();
+        columns.with_max_len(1).for_each(|(index, staged)| {
+            self.input_gradient_panel(index * PANEL_COLUMNS, weights, gradient, staged, &mut workers.scratch());
+        });
+        let staged = &*staged;
         input_gradient.par_chunks_exact_mut(self.inputs).enumerate().for_each(|(sample, input_gradient)| {
             wide!(collect(staged, num_samples, PANEL_COLUMNS, sample, input_gradient));
         });
+    }
+
+    /// staged (num_samples, width): the gradients of PANEL_COLUMNS inputs at most, from `start`.
+    fn input_gradient_panel<T: Real>(
+        &self,
+        start: usize,
+        weights: &[T],
+        gradient: Panels<'_, T, LEFT>,
+        staged: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let width = PANEL_COLUMNS.min(self.inputs - start);
+        let num_samples = staged.len() / PANEL_COLUMNS;
+        for first in (0..self.outputs).step_by(BACKWARD_DEPTH) {
+            let depth = BACKWARD_DEPTH.min(self.outputs - first);
+            let weights = &weights[first * self.inputs + start..];
+            let packed = &mut scratch[..panels_values::<RIGHT>(width, depth)];
+            wide!(pack_strip(weights, width, self.inputs, depth, packed));
+            let product = Destination { values: &mut *staged, rows: num_samples, columns: width, stride: width };
+            let gradient = gradient.part(first, first + depth);
+            multiply_panels(gradient, Panels::new(packed, width, depth), product, Onto::nothing_at_first(first));
+        }
+    }
+}
+
+/// Panels of (depth, width), row by row, since neighbouring rows lie pages apart.
+#[inline(always)]
+fn pack_strip<T: Real>(weights: &[T], width: usize, stride: usize, depth: usize, packed: &mut [T]) {
+    let (packed, _) = packed.as_chunks_mut::<RIGHT>();
+    for row in 0..depth {
+        let values = &weights[row * stride..][..width];
+        for (index, part) in values.chunks(RIGHT).enumerate() {
+            let to = &mut packed[index * depth + row];
+            match part.first_chunk() {
+                Some(part) => *to = *part,
+                None => {
+                    to.fill(T::ZERO);
+                    to[..part.len()].copy_from_slice(part);
+                }
+            }
+        }
     }
 }
 
@@ -169,7 +260,11 @@ mod tests {
     }
 
     fn workspace(block: &DenseBlock) -> Workspace<f64> {
-        Workspace { workers: Workers::new(None, 0, f64::NAN), staged: vec![f64::NAN; block.staged_values(NUM_SAMPLES)] }
+        Workspace {
+            workers: Workers::new(None, block.scratch_values(NUM_SAMPLES), f64::NAN),
+            packed: vec![f64::NAN; block.packed_values(NUM_SAMPLES)],
+            staged: vec![f64::NAN; block.staged_values(NUM_SAMPLES)],
+        }
     }
 
     fn forward(block: &DenseBlock, pass: Pass, input: &[f64], weights: &[f64], biases: &[f64]) -> Vec<f64> {

@@ -1,4 +1,4 @@
-//! The CPU backend: f32, NCHW, im2col and gemm, parallel over images. It is the specification of every other backend.
+//! The CPU backend: f32, NCHW, im2col and products of matrices, parallel over images. It is the specification of every other backend.
 //!
 //! In: f32 batches, which stay where the input wrote them. Out: statistics, probabilities, weights. [`CpuBackend`]
 //! owns all memory, allocated when it is made; a file holds one kind of layer, forward and backward together.
@@ -12,10 +12,11 @@ mod dense_block;
 mod dropout;
 mod loss;
 mod lrn;
-mod matrix;
+mod panels;
 #[cfg(test)]
 mod parity;
 mod pool;
+mod product;
 mod real;
 mod relu;
 mod tail;
@@ -101,6 +102,7 @@ impl CpuBackend {
         };
         let workspace = Workspace {
             workers: Workers::new(num_threads, most(Block::scratch_values), 0.0),
+            packed: vec![0.0; most(Block::packed_values)],
             staged: vec![0.0; most(Block::staged_values)],
         };
         let output_values: Vec<_> = network.layers.iter().map(|layer| layer.block.output_values()).collect();
@@ -153,6 +155,7 @@ impl CpuBackend {
             + self.outputs.iter().map(Vec::len).sum::<usize>()
             + self.output_gradients.iter().map(Vec::len).sum::<usize>()
             + self.slots.iter().map(|slot| slot.probabilities.len()).sum::<usize>()
+            + self.workspace.packed.len()
             + self.workspace.staged.len()
             + self.workspace.workers.num_values()
             + blocks.sum::<usize>();
@@ -176,10 +179,17 @@ impl Block {
         }
     }
 
-    fn scratch_values(&self, _batch_size: usize) -> usize {
+    fn scratch_values(&self, batch_size: usize) -> usize {
         match self {
             Self::Conv(conv) => conv.scratch_values(),
-            Self::Dense(_) => 0,
+            Self::Dense(dense) => dense.scratch_values(batch_size),
+        }
+    }
+
+    fn packed_values(&self, batch_size: usize) -> usize {
+        match self {
+            Self::Conv(conv) => conv.packed_values(),
+            Self::Dense(dense) => dense.packed_values(batch_size),
         }
     }
 
@@ -276,7 +286,7 @@ impl Backend for CpuBackend {
         let parameters =
             Tensors { weights: &self.values[place.weight.clone()], biases: &self.values[place.bias.clone()] };
         match &mut self.blocks[layer] {
-            Block::Conv(conv) => conv.forward(&self.workspace.workers, pass, num_valid, parameters, input, output),
+            Block::Conv(conv) => conv.forward(&mut self.workspace, pass, num_valid, parameters, input, output),
             Block::Dense(dense) => dense.forward(&mut self.workspace, pass, &draw, parameters, input, output),
         }
         Ok(())

@@ -68,11 +68,12 @@ fn assert_convolution_agrees(
     let (input, weights) = (file.values("input0"), file.values("input1"));
     let (mut output, mut output_gradient) = (file.values("output"), file.values("output.gradient"));
     let workers = Workers::new(None, block.scratch_values(), f64::NAN);
-    let mut workspace = Workspace { workers, staged: vec![f64::NAN; block.staged_values()] };
+    let (packed, staged) = (vec![f64::NAN; block.packed_values()], vec![f64::NAN; block.staged_values()]);
+    let mut workspace = Workspace { workers, packed, staged };
     let (mut by_input, mut by_weights) = (vec![f64::NAN; input.len()], vec![f64::NAN; weights.len()]);
     workspace.workers.pool().install(|| {
         let parameters = Tensors { weights: &weights[..], biases: &[0.0; 6][..] };
-        block.forward(&workspace.workers, Pass::Train, 2, parameters, &input, &mut output);
+        block.forward(&mut workspace, Pass::Train, 2, parameters, &input, &mut output);
         let activations = Activations {
             input: &input,
             output: &output,
@@ -143,8 +144,11 @@ fn dense_products_agree_with_pytorch() {
     let file = Recorded::open("dense");
     let (input, weights, mut gradient) = (file.values("input0"), file.values("input1"), file.values("output.gradient"));
     let block = DenseBlock::new(&model::DenseBlock { inputs: 10, outputs: 7, hidden: None });
-    let mut workspace =
-        Workspace { workers: Workers::new(None, 0, 0.0), staged: vec![f64::NAN; block.staged_values(3)] };
+    let mut workspace = Workspace {
+        workers: Workers::new(None, block.scratch_values(3), f64::NAN),
+        packed: vec![f64::NAN; block.packed_values(3)],
+        staged: vec![f64::NAN; block.staged_values(3)],
+    };
     let [mut output, mut by_input, mut by_weights] = [21, 30, 70].map(|len| vec![f64::NAN; len]);
     workspace.workers.pool().install(|| {
         let draw = DropoutDraw { seed: 0, step: 0, layer: 7 };

@@ -31,6 +31,8 @@ pub trait Real:
     fn to_f64(self) -> f64;
     /// The square root, correctly rounded.
     fn sqrt(self) -> Self;
+    /// self * factor + sum, rounded once.
+    fn mul_add(self, factor: Self, sum: Self) -> Self;
     /// A power.
     fn powf(self, exponent: Self) -> Self;
 }
@@ -54,6 +56,11 @@ macro_rules! impl_real {
             #[inline(always)]
             fn sqrt(self) -> Self {
                 self.sqrt()
+            }
+
+            #[inline(always)]
+            fn mul_add(self, factor: Self, sum: Self) -> Self {
+                self.mul_add(factor, sum)
             }
 
             #[inline(always)]

@@ -95,37 +95,70 @@ impl Unfold {
     /// arranged (channels, ...) to columns (channels * kernel * kernel, out_rows * out_side).
     #[inline(always)]
     pub fn unfold<T: Real>(&self, arranged: &[T], out_rows: Range<usize>, columns: &mut [T]) {
-        let width = out_rows.len() * self.out_side;
-        let mut lines = columns.chunks_exact_mut(width);
-        for channel in arranged.chunks_exact(self.arranged_values()) {
-            for kernel_row in 0..self.kernel {
-                for kernel_column in 0..self.kernel {
-                    let line = lines.next().expect("a line of columns for each weight of a kernel");
-                    for (out_row, to) in out_rows.clone().zip(line.chunks_exact_mut(self.out_side)) {
-                        let start = self.run_start(out_row, kernel_row, kernel_column);
-                        copy_run(&channel[start..start + self.out_side], to);
-                    }
-                }
+        let lines = columns.chunks_exact_mut(out_rows.len() * self.out_side);
+        for ((channel, kernel_row, kernel_column), line) in self.taps(arranged).zip(lines) {
+            self.copy_line(channel, kernel_row, kernel_column, out_rows.clone(), line);
+        }
+    }
+
+    /// As [`Unfold::unfold`], into panels (num_panels, channels * kernel * kernel, WIDTH) of columns, filled up with zeros.
+    /// `line` has room for a line of whole panels.
+    #[inline(always)]
+    pub fn unfold_panels<T: Real, const WIDTH: usize>(
+        &self,
+        arranged: &[T],
+        out_rows: Range<usize>,
+        panels: &mut [T],
+        line: &mut [T],
+    ) {
+        let (panels, _) = panels.as_chunks_mut::<WIDTH>();
+        let depth = arranged.len() / self.arranged_values() * self.kernel * self.kernel;
+        let pixels = out_rows.len() * self.out_side;
+        line[pixels..].fill(T::ZERO);
+        for (tap, (channel, kernel_row, kernel_column)) in self.taps(arranged).enumerate() {
+            self.copy_line(channel, kernel_row, kernel_column, out_rows.clone(), &mut line[..pixels]);
+            for (panel, part) in panels.chunks_exact_mut(depth).zip(line.as_chunks::<WIDTH>().0) {
+                panel[tap] = *part;
             }
         }
     }
 
-    /// Adds columns (channels * kernel * kernel, out_rows * out_side) to arranged (channels, ...): the transpose of
-    /// [`Unfold::unfold`].
+    /// The places of the kernel in each arranged channel: channel, row and column.
     #[inline(always)]
-    pub fn fold<T: Real>(&self, columns: &[T], out_rows: Range<usize>, arranged: &mut [T]) {
-        let width = out_rows.len() * self.out_side;
-        let mut lines = columns.chunks_exact(width);
+    fn taps<'a, T>(&self, arranged: &'a [T]) -> impl Iterator<Item = (&'a [T], usize, usize)> + use<'a, T> {
+        let kernel = self.kernel;
+        let channels = arranged.chunks_exact(self.arranged_values());
+        channels.flat_map(move |channel| (0..kernel * kernel).map(move |tap| (channel, tap / kernel, tap % kernel)))
+    }
+
+    #[inline(always)]
+    fn copy_line<T: Real>(
+        &self,
+        channel: &[T],
+        kernel_row: usize,
+        kernel_column: usize,
+        out_rows: Range<usize>,
+        line: &mut [T],
+    ) {
+        for (out_row, to) in out_rows.zip(line.chunks_exact_mut(self.out_side)) {
+            let start = self.run_start(out_row, kernel_row, kernel_column);
+            copy_run(&channel[start..start + self.out_side], to);
+        }
+    }
+
+    /// Adds columns (channels * kernel * kernel, out_rows * out_side), whose lines are `pitch` values apart, to arranged
+    /// (channels, ...): the transpose of [`Unfold::unfold`].
+    #[inline(always)]
+    pub fn fold<T: Real>(&self, columns: &[T], pitch: usize, out_rows: Range<usize>, arranged: &mut [T]) {
+        let mut lines = columns.chunks_exact(pitch);
         for channel in arranged.chunks_exact_mut(self.arranged_values()) {
-            for kernel_row in 0..self.kernel {
-                for kernel_column in 0..self.kernel {
-                    let line = lines.next().expect("a line of columns for each weight of a kernel");
-                    for (out_row, from) in out_rows.clone().zip(line.chunks_exact(self.out_side)) {
-                        let start = self.run_start(out_row, kernel_row, kernel_column);
-                        let to = &mut channel[start..start + self.out_side];
-                        for (to, from) in to.iter_mut().zip(from) {
-                            *to += *from;
-                        }
+            for tap in 0..self.kernel * self.kernel {
+                let line = lines.next().expect("a line of columns for each place of the kernel");
+                for (out_row, from) in out_rows.clone().zip(line.chunks_exact(self.out_side)) {
+                    let start = self.run_start(out_row, tap / self.kernel, tap % self.kernel);
+                    let to = &mut channel[start..start + self.out_side];
+                    for (to, from) in to.iter_mut().zip(from) {
+                        *to += *from;
                     }
                 }
             }
@@ -190,6 +223,20 @@ mod tests {
         columns
     }
 
+    /// The columns, put together from panels.
+    fn unfolded_through_panels(unfold: &Unfold, image: &[f64], rows: Range<usize>) -> Vec<f64> {
+        const WIDTH: usize = 4;
+        let mut arranged = vec![f64::NAN; CHANNELS * unfold.arranged_values()];
+        unfold.arrange(image, &mut arranged);
+        let (depth, width) = (CHANNELS * unfold.kernel.pow(2), rows.len() * unfold.out_side);
+        let mut line = vec![f64::NAN; width.next_multiple_of(WIDTH)];
+        let mut panels = vec![f64::NAN; depth * line.len()];
+        unfold.unfold_panels::<_, WIDTH>(&arranged, rows, &mut panels, &mut line);
+        assert!(panels.iter().all(|value| !value.is_nan()));
+        let value = |at: usize| panels[(at % width / WIDTH * depth + at / width) * WIDTH + at % width % WIDTH];
+        (0..depth * width).map(value).collect()
+    }
+
     /// The pixel under a place of the kernel, or the zero around the image.
     fn pixel(unfold: &Unfold, image: &[f64], weight: usize, row: usize, column: usize) -> f64 {
         let (kernel, side) = (unfold.kernel, unfold.in_side);
@@ -210,7 +257,8 @@ mod tests {
                     .flat_map(|(weight, row)| (0..unfold.out_side).map(move |column| (weight, row, column)))
                     .map(|(weight, row, column)| pixel(&unfold, &image, weight, row, column))
                     .collect();
-                assert_eq!(unfolded(&unfold, &image, rows), expected, "{unfold:?}");
+                assert_eq!(unfolded(&unfold, &image, rows.clone()), expected, "{unfold:?}");
+                assert_eq!(unfolded_through_panels(&unfold, &image, rows), expected, "{unfold:?}");
             }
         }
     }
@@ -223,7 +271,7 @@ mod tests {
             let columns = unfolded(&unfold, &image, rows.clone());
             let others = draws(columns.len(), 2);
             let mut arranged = vec![0.0; CHANNELS * unfold.arranged_values()];
-            unfold.fold(&others, rows, &mut arranged);
+            unfold.fold(&others, rows.len() * unfold.out_side, rows, &mut arranged);
             let mut folded = vec![f64::NAN; image.len()];
             unfold.restore(&arranged, &mut folded);
             assert_close("<unfold x, y> = <x, fold y>", &[dot(&columns, &others)], &[dot(&image, &folded)]);

@@ -6,6 +6,8 @@ use super::workers::Workers;
 pub struct Workspace<T> {
     /// The threads and the scratch memory of each.
     pub workers: Workers<T>,
+    /// A factor of the running product, packed once for all tasks.
+    pub packed: Vec<T>,
     /// Where tasks leave results that are not contiguous in their destination.
     pub staged: Vec<T>,
 }
