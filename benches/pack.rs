@@ -17,7 +17,9 @@ const NUM_IMAGES: u32 = 200;
 
 /// Smooth shapes under fine noise: about 100 kB at quality 90.
 fn photo(seed: u32) -> RgbImage {
-    let noise = |x: u32, y: u32| (x.wrapping_mul(0x9E37_79B1) ^ y.wrapping_mul(0x85EB_CA77) ^ seed).wrapping_mul(0xC2B2_AE35) >> 28;
+    let noise = |x: u32, y: u32| {
+        (x.wrapping_mul(0x9E37_79B1) ^ y.wrapping_mul(0x85EB_CA77) ^ seed).wrapping_mul(0xC2B2_AE35) >> 28
+    };
     RgbImage::from_fn(500, 375, |x, y| {
         let wave = |period: f64| 110.0 + 100.0 * (f64::from(x + seed) / period).sin() * (f64::from(y) / 37.0).cos();
         let grain = noise(x, y) as f64;
@@ -66,11 +68,8 @@ fn pack(criterion: &mut Criterion) {
             }
         });
     });
-    let options = PackOptions {
-        num_threads: 1,
-        begin: Begin::Over,
-        ..PackOptions::new(&data, folder.path().join("out"))
-    };
+    let options =
+        PackOptions { num_threads: 1, begin: Begin::Over, ..PackOptions::new(&data, folder.path().join("out")) };
     group.bench_function("pack-shards", |bencher| {
         bencher.iter(|| alexnet::pack::run(&options).expect("packed"));
     });

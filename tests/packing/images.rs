@@ -151,6 +151,26 @@ fn all_eight_orientations_come_out_upright() {
 }
 
 #[test]
+fn a_turned_webp_comes_out_upright_with_and_without_the_prefix_of_a_jpeg() {
+    use image::ImageEncoder;
+    let turned = imageops::rotate270(&marked());
+    let data = Data::new();
+    for (class, prefix) in [("bare", &b""[..]), ("prefixed", b"Exif\0\0")] {
+        // An EXIF block whose one entry says: turn by 90 degrees.
+        let exif = [prefix, b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"].concat();
+        let mut bytes = Vec::new();
+        let mut encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut bytes);
+        encoder.set_exif_metadata(exif).unwrap();
+        encoder.write_image(turned.as_raw(), 256, 256, image::ExtendedColorType::Rgb8).unwrap();
+        data.put(class, &bytes);
+    }
+    data.pack();
+    for class in ["bare", "prefixed"] {
+        assert_eq!(difference(&only_sample(&data.out(), class), &marked()), 0, "{class}");
+    }
+}
+
+#[test]
 fn an_animation_gives_its_first_frame() {
     let data = Data::new();
     let frame = |grey: u8| image::Frame::new(image::RgbaImage::from_pixel(64, 64, Rgba([grey, grey, grey, 255])));
@@ -193,7 +213,7 @@ fn a_jpeg_damaged_in_its_middle_is_skipped_and_not_painted_grey() {
     let data = Data::new();
     data.put("bent", &bytes);
     let reason = data.reason("bent");
-    assert!(reason.starts_with("damaged JPEG"), "{reason}");
+    assert!(reason.starts_with("damaged Jpeg: "), "{reason}");
 }
 
 #[test]

@@ -29,7 +29,9 @@ enum Strictness {
 }
 
 fn decode_as(bytes: &[u8], pixels: &mut Vec<u8>, strictness: Strictness) -> Result<Geometry, Unreadable> {
-    let unreadable = |error| Unreadable(format!("damaged JPEG: {error}"));
+    let unreadable = |error: zune_jpeg::errors::DecodeErrors| {
+        Unreadable(format!("damaged Jpeg: {}", error.to_string().trim_matches('"')))
+    };
     let options = DecoderOptions::default()
         .set_strict_mode(strictness == Strictness::Strict)
         .set_max_width(usize::MAX)

@@ -4,10 +4,10 @@
 //! owns its buffers.
 
 mod fit;
+mod guard;
 mod jpeg;
 
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use image::metadata::Orientation;
@@ -93,15 +93,14 @@ pub struct Decoder {
 impl Decoder {
     /// Decodes the bytes of an image file into `sample`, (3, 256, 256).
     pub fn decode(&mut self, file: &[u8], sample: &mut [u8]) -> Result<(), Unreadable> {
-        // A decoder that panics over one odd file must not cost the other million.
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
+        let decoded = guard::catch_panic(|| {
             let geometry = self.decode_pixels(file)?;
             self.fit(geometry, sample);
             Ok(())
-        }))
-        .unwrap_or_else(|_| {
+        })
+        .unwrap_or_else(|panic| {
             *self = Self::default();
-            Err(Unreadable::new("the decoder panicked over it"))
+            Err(Unreadable(format!("the decoder failed over it: {panic}")))
         });
         for buffer in [&mut self.pixels, &mut self.rgb] {
             if buffer.capacity() > KEPT_BYTES {
@@ -142,7 +141,10 @@ impl Decoder {
     }
 
     fn decode_other(&mut self, file: &[u8], format: ImageFormat) -> Result<Geometry, Unreadable> {
-        let unreadable = |error: ImageError| Unreadable(format!("damaged {format:?}: {}", reason(&error)));
+        let unreadable = |error: ImageError| {
+            let what = if matches!(error, ImageError::Unsupported(_)) { "unsupported" } else { "damaged" };
+            Unreadable(format!("{what} {format:?}: {}", reason(&error)))
+        };
         let mut reader = image::ImageReader::with_format(Cursor::new(file), format);
         let mut limits = Limits::default();
         limits.max_alloc = Some(MAX_ALLOC_BYTES);
@@ -150,8 +152,7 @@ impl Decoder {
         let mut decoder = reader.into_decoder().map_err(unreadable)?;
         let (width, height) = decoder.dimensions();
         check_size(width.into(), height.into())?;
-        // Broken EXIF data leave an image as it is stored.
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let orientation = orientation(&mut decoder);
         let _turn = wait_for_turn(u64::from(width) * u64::from(height));
         let colours = match decoder.color_type() {
             ColorType::L8 => Colours::Grey,
@@ -197,6 +198,15 @@ fn wait_for_turn(num_pixels: u64) -> Option<MutexGuard<'static, ()>> {
     (num_pixels > LARGE_PIXELS).then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// Broken EXIF data leave an image as it is stored.
+fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    // Many writers of WebP keep the prefix that EXIF data have in a JPEG, and `image` does not look behind it.
+    let prefixed = decoder.exif_metadata().ok().flatten();
+    let behind = prefixed.as_deref().and_then(|exif| exif.strip_prefix(b"Exif\0\0"));
+    behind.and_then(Orientation::from_exif_chunk).unwrap_or(orientation)
+}
+
 /// Any colours to (height, width, 3).
 fn to_rgb(pixels: &[u8], colours: Colours, rgb: &mut Vec<u8>) {
     rgb.clear();
@@ -240,7 +250,8 @@ fn reason(error: &ImageError) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    cause.to_string()
+    // What a damaged file makes a decoder say may hold anything.
+    cause.to_string().replace(char::is_control, "\u{fffd}")
 }
 
 #[cfg(test)]

@@ -102,8 +102,8 @@ fn unknown(class: &[u8], classes: &Classes) -> String {
     if class.iter().all(u8::is_ascii_digit) {
         return format!(
             "{name} is not a class folder of the training split. ILSVRC's numbers are not in the order of the folder \
-             names, so a wrong guess would train on wrong classes: give a file that names folders, such as \
-             LOC_val_solution.csv, or put the development kit's meta.mat beside the ground truth"
+             names, so a guess would train on wrong classes: give a file that names folders, such as \
+             LOC_val_solution.csv"
         );
     }
     format!("{name} is not one of the {} class folders of the training split", classes.num())

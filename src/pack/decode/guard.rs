@@ -1,0 +1,45 @@
+//! A decoder that panics over one odd file must not cost the other million, nor cover the screen.
+
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+
+thread_local! {
+    static DECODING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The result of `decode`, or the message that it panicked with. What `decode` was changing must be made anew then.
+pub fn catch_panic<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
+    silence();
+    DECODING.set(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(decode));
+    DECODING.set(false);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
+    })
+}
+
+/// Other panics are shown as before.
+fn silence() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let shown = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !DECODING.get() {
+                shown(panic);
+            }
+        }));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_its_message() {
+        assert_eq!(catch_panic(|| 3), Ok(3));
+        assert_eq!(catch_panic(|| -> u32 { panic!("row {} of {}", 7, 5) }), Err("row 7 of 5".into()));
+    }
+}
