@@ -45,7 +45,7 @@ fn a_step_allocates_nothing() {
         let scalars = StepScalars { step: 0, learning_rate: 0.01 };
         backend.replay(Slot::Even, pass, scalars, step::<CpuBackend>).unwrap();
         backend.statistics(Slot::Even).unwrap();
-        backend.reclaim(Slot::Even).unwrap()
+        backend.reclaim(Slot::Even).unwrap().expect("the batch that was uploaded")
     };
     for pass in [Pass::Train, Pass::Eval] {
         batch = run(batch, pass);
