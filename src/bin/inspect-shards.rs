@@ -72,7 +72,7 @@ fn inspect(args: Args) -> anyhow::Result<()> {
         export(&dataset, args.split, index, Path::new(path))?;
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(dataset.info())?);
+        alexnet::say!("{}", serde_json::to_string_pretty(dataset.info())?);
     } else if !args.verify && args.sheet.is_none() && args.export.is_none() {
         print!("{}", summary(&args.out, dataset.info()));
     }
@@ -82,13 +82,13 @@ fn inspect(args: Args) -> anyhow::Result<()> {
 fn verify_all(out: &Path) -> anyhow::Result<()> {
     let verification = verify(out)?;
     for damage in &verification.damages {
-        eprintln!("damaged: {damage}");
+        alexnet::tell!("damaged: {damage}");
     }
     if !verification.damages.is_empty() {
         let problem = format!("{} damages, {} samples are sound", verification.damages.len(), verification.num_sound);
         return Err(Error::data(out, problem).into());
     }
-    println!("all {} samples verified", verification.num_sound);
+    alexnet::say!("all {} samples verified", verification.num_sound);
     Ok(())
 }
 
@@ -112,7 +112,7 @@ fn export(dataset: &Dataset, split: SplitName, index: &str, path: &Path) -> anyh
     let sample = samples.sample(index);
     samples.verify_sample(index)?;
     write_png(&picture(&add_mean(sample.bytes, dataset.mean())), path)?;
-    println!("{}: {}", path.display(), dataset.info().classes[sample.label as usize].name);
+    alexnet::say!("{}: {}", path.display(), dataset.info().classes[sample.label as usize].name);
     Ok(())
 }
 

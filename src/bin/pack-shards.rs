@@ -91,7 +91,7 @@ Then: inspect-shards out, and train --shards out";
 
 fn main() -> ExitCode {
     alexnet::cli::main(|args: Args| {
-        println!("{}", alexnet::pack::run(&args.into())?);
+        alexnet::say!("{}", alexnet::pack::run(&args.into())?);
         Ok(())
     })
 }

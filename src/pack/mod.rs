@@ -95,12 +95,12 @@ fn pack(options: &PackOptions) -> Result<PackReport> {
 fn announce(source: &Source) {
     let [train, val] = Split::ALL.map(|split| source.index.num_images(split));
     let (layout, num_classes) = (source.layout.description(), source.classes.num());
-    eprintln!(
+    crate::tell!(
         "{}: {layout}; {train} training and {val} validation images, {num_classes} classes",
         source.root.display()
     );
     for warning in &source.warnings {
-        eprintln!("warning: {warning}");
+        crate::tell!("warning: {warning}");
     }
 }
 
@@ -111,13 +111,13 @@ fn packed_before(identity: &Identity, folder: &OutFolder) -> Result<PackReport> 
     Dataset::open(folder.path())?;
     // A packer killed after its last word left its unfinished work.
     folder.finish()?;
-    eprintln!("{}: packed before, nothing to do; --force packs again", folder.path().display());
+    crate::tell!("{}: packed before, nothing to do; --force packs again", folder.path().display());
     Ok(PackReport { info, images_per_second: None })
 }
 
 fn begin(identity: &Identity, folder: &OutFolder) -> Result<(State, PixelSums)> {
     if let Some((state, sums)) = State::read(folder, identity)? {
-        eprintln!("{}: goes on after {} images", folder.path().display(), state.next_job);
+        crate::tell!("{}: goes on after {} images", folder.path().display(), state.next_job);
         return Ok((state, sums));
     }
     folder.clear_unfinished()?;
@@ -136,7 +136,7 @@ fn needed_bytes(plan: &Plan, state: &State, options: &PackOptions) -> u64 {
 
 fn warn_of_classes_without_images(info: &DatasetInfo) {
     for class in info.classes.iter().filter(|class| class.num_train == 0) {
-        eprintln!(
+        crate::tell!(
             "warning: no image of the class {} is in the training split, so a network cannot learn it",
             class.name
         );
