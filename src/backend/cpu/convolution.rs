@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::panels::{LEFT, Panels, RIGHT, pack_columns, pack_rows, panels_values};
-use super::product::{Destination, Onto, Rows, multiply_panels, multiply_rows};
+use super::product::{Destination, Onto, multiply_panels};
 use super::real::Real;
 use super::unfold::Unfold;
 use super::wide::wide;
@@ -17,6 +17,8 @@ use crate::model::ConvBlock;
 const BLOCK_DEPTH: usize = 400;
 /// Values of columns at a time, about: 384 KiB of f32 in a second-level cache of 1 MiB.
 const TILE_VALUES: usize = 96 * 1024;
+/// Output channels whose shares are added together: they lie side by side, in one line of the cache.
+const STRIP: usize = 16;
 /// The weight gradient is cut into about so many tasks, whatever the threads.
 const NUM_TASKS: usize = 32;
 
@@ -81,13 +83,16 @@ impl Convolution {
         self.groups * self.group_in * self.unfold.in_side * self.unfold.in_side
     }
 
-    /// Values of scratch that a thread needs: a group's arranged channels, a tile of columns, and a tile of the output's
-    /// gradient or a line of columns.
+    /// Values of scratch that a thread needs: a group's arranged channels, a tile of columns, a tile of the output's
+    /// gradient, and a panel's lines of columns.
     pub fn scratch_values(&self) -> usize {
-        let width = self.tile_width();
-        self.group_in * self.unfold.arranged_values()
-            + self.block_channels * self.area() * width
-            + self.group_out.max(1) * width
+        let lines = self.columns_lines() + self.group_out.next_multiple_of(RIGHT) + LEFT;
+        self.group_in * self.unfold.arranged_values() + lines * self.tile_width()
+    }
+
+    /// Lines of the columns of a block, in whole panels.
+    fn columns_lines(&self) -> usize {
+        (self.block_channels * self.area()).next_multiple_of(LEFT)
     }
 
     /// Positions of a tile, in whole panels.
@@ -183,7 +188,7 @@ impl Convolution {
     pub fn forward<T: Real>(&self, image: &[T], packed_weights: &[T], output: &mut [T], scratch: &mut [T]) {
         let arranged_values = self.unfold.arranged_values();
         let (arranged, scratch) = scratch.split_at_mut(self.group_in * arranged_values);
-        let (columns, line) = scratch.split_at_mut(self.block_channels * self.area() * self.tile_width());
+        let (columns, line) = scratch.split_at_mut(self.columns_lines() * self.tile_width());
         let group_values = panels_values::<LEFT>(self.group_out, self.depth());
         for group in 0..self.groups {
             wide!(self.unfold.arrange(&image[self.channels(group, &(0..self.group_in))], arranged));
@@ -195,7 +200,7 @@ impl Convolution {
                     let depth = block.len() * self.area();
                     let channels = &arranged[block.start * arranged_values..block.end * arranged_values];
                     let columns = &mut columns[..depth * line.len()];
-                    wide!(self.unfold.unfold_panels::<_, RIGHT>(channels, rows.clone(), columns, line));
+                    wide!(self.unfold.unfold_positions::<_, RIGHT>(channels, rows.clone(), columns, line));
                     let weights = weights.part(block.start * self.area(), block.end * self.area());
                     let values = &mut output[self.tile_start(group, &rows)..];
                     let tile = Destination { values, rows: self.group_out, columns: width, stride: self.positions() };
@@ -216,14 +221,14 @@ impl Convolution {
     ) {
         let arranged_values = self.unfold.arranged_values();
         let (arranged, scratch) = scratch.split_at_mut(self.group_in * arranged_values);
-        let (columns, packed) = scratch.split_at_mut(self.block_channels * self.area() * self.tile_width());
+        let (columns, packed) = scratch.split_at_mut(self.columns_lines() * self.tile_width());
         for group in 0..self.groups {
             arranged.fill(T::ZERO);
             for rows in self.tiles() {
                 let width = rows.len() * self.unfold.out_side;
                 let pitch = width.next_multiple_of(RIGHT);
                 let packed = &mut packed[..pitch * self.group_out];
-                wide!(self.pack_gradient(&gradient[self.tile_start(group, &rows)..], width, packed));
+                wide!(self.pack_positions(&gradient[self.tile_start(group, &rows)..], width, packed));
                 for (index, block) in self.blocks().enumerate() {
                     let depth = block.len() * self.area();
                     let start = (group * self.num_blocks() + index) * self.packed_block_values();
@@ -241,7 +246,7 @@ impl Convolution {
 
     /// Some rows of a group's gradient (group_out, rows, out_side) to panels of positions.
     #[inline(always)]
-    fn pack_gradient<T: Real>(&self, gradient: &[T], width: usize, packed: &mut [T]) {
+    fn pack_positions<T: Real>(&self, gradient: &[T], width: usize, packed: &mut [T]) {
         let panels = packed.chunks_exact_mut(RIGHT * self.group_out);
         for (column, panel) in (0..width).step_by(RIGHT).zip(panels) {
             let (panel, _) = panel.as_chunks_mut::<RIGHT>();
@@ -267,8 +272,11 @@ impl Convolution {
             self.gather_share(&share, input, gradient, values, &mut workers.scratch());
         });
         let shares = &*shares;
-        weight_gradient.par_chunks_exact_mut(self.depth()).enumerate().for_each(|(out_channel, weights)| {
-            wide!(self.add_shares(out_channel, shares, weights));
+        let strips = weight_gradient.par_chunks_mut(STRIP * self.depth()).enumerate();
+        strips.for_each(|(index, weights)| {
+            for (row, weights) in weights.chunks_exact_mut(self.depth()).enumerate() {
+                wide!(self.add_shares(index * STRIP + row, shares, weights));
+            }
         });
     }
 
@@ -285,10 +293,14 @@ impl Convolution {
         }
     }
 
-    /// values (group_out, block, H, W): the sum over the share's images.
+    /// values (block, H, W, group_out): the sum over the share's images.
+    ///
+    /// The columns are the left factor, so that they are packed six lines at a time, and the output's gradient the right one.
     fn gather_share<T: Real>(&self, share: &Share, input: &[T], gradient: &[T], values: &mut [T], scratch: &mut [T]) {
-        let depth = share.block.len() * self.area();
-        let (arranged, columns) = scratch.split_at_mut(share.block.len() * self.unfold.arranged_values());
+        let (depth, channels) = (share.block.len() * self.area(), self.channels(share.group, &share.block));
+        let (arranged, scratch) = scratch.split_at_mut(share.block.len() * self.unfold.arranged_values());
+        let (columns, scratch) = scratch.split_at_mut(self.columns_lines() * self.tile_width());
+        let (lines, packed) = scratch.split_at_mut(LEFT * self.tile_width());
         if share.images.is_empty() {
             values.fill(T::ZERO);
         }
@@ -296,36 +308,43 @@ impl Convolution {
         for image in share.images.clone() {
             let input = &input[image * self.input_values()..][..self.input_values()];
             let gradient = &gradient[image * self.output_values()..][..self.output_values()];
-            wide!(self.unfold.arrange(&input[self.channels(share.group, &share.block)], arranged));
+            wide!(self.unfold.arrange(&input[channels.clone()], arranged));
             for rows in self.tiles() {
                 let width = rows.len() * self.unfold.out_side;
-                let columns = &mut columns[..depth * width];
-                wide!(self.unfold.unfold(arranged, rows.clone(), columns));
+                wide!(self.unfold.unfold_taps::<_, LEFT>(arranged, rows.clone(), columns, lines));
                 let gradient = &gradient[self.tile_start(share.group, &rows)..];
-                let gradient =
-                    Rows { values: gradient, num_rows: self.group_out, stride: self.positions(), depth: width };
-                let columns = Rows { values: columns, num_rows: depth, stride: width, depth: width };
-                let sum = Destination { values: &mut *values, rows: self.group_out, columns: depth, stride: depth };
-                multiply_rows(gradient, columns, sum, Onto::nothing_at_first(index));
+                wide!(self.pack_channels(gradient, width, packed));
+                let (columns, gradient) =
+                    (Panels::new(columns, depth, width), Panels::new(packed, self.group_out, width));
+                let sum =
+                    Destination { values: &mut *values, rows: depth, columns: self.group_out, stride: self.group_out };
+                multiply_panels(columns, gradient, sum, Onto::nothing_at_first(index));
                 index += 1;
             }
+        }
+    }
+
+    /// Some rows of a group's gradient (group_out, rows, out_side) to panels of channels.
+    #[inline(always)]
+    fn pack_channels<T: Real>(&self, gradient: &[T], width: usize, packed: &mut [T]) {
+        let panels = packed.chunks_exact_mut(RIGHT * width);
+        for (channel, panel) in (0..self.group_out).step_by(RIGHT).zip(panels) {
+            let (panel, _) = panel.as_chunks_mut::<RIGHT>();
+            pack_rows(&gradient[channel * self.positions()..], self.group_out - channel, self.positions(), panel);
         }
     }
 
     /// weights (group_in, H, W) of one output channel: the sum of the parts' shares.
     #[inline(always)]
     fn add_shares<T: Real>(&self, out_channel: usize, shares: &[T], weights: &mut [T]) {
-        let (group, row) = (out_channel / self.group_out, out_channel % self.group_out);
-        for part in 0..self.num_parts() {
-            for (index, weights) in weights.chunks_mut(self.block_channels * self.area()).enumerate() {
+        let (group, column) = (out_channel / self.group_out, out_channel % self.group_out);
+        for (index, weights) in weights.chunks_mut(self.block_channels * self.area()).enumerate() {
+            weights.fill(T::ZERO);
+            for part in 0..self.num_parts() {
                 let share = (part * self.groups + group) * self.num_blocks() + index;
-                let from = &shares[share * self.share_values() + row * weights.len()..][..weights.len()];
-                if part == 0 {
-                    weights.copy_from_slice(from);
-                } else {
-                    for (weight, from) in weights.iter_mut().zip(from) {
-                        *weight += *from;
-                    }
+                let rows = shares[share * self.share_values()..].chunks_exact(self.group_out);
+                for (weight, row) in weights.iter_mut().zip(rows) {
+                    *weight += row[column];
                 }
             }
         }
