@@ -12,8 +12,8 @@ use safetensors::SafeTensors;
 use super::steps::run;
 
 /// How far each kind of tensor may be from PyTorch's, which is computed in f64: the largest difference over the
-/// largest value of the tensor. Rounding to f32 alone costs 6e-8. Each is three to four times what was measured, since other
-/// processors add in other orders; a wrong term is off by far more.
+/// largest value of the tensor. Rounding to f32 alone costs 6e-8. Each is three to four times what was measured,
+/// since other processors add in other orders; a wrong term is off by far more.
 const TOLERANCES: [(&str, f64, &str); 8] = [
     ("evaluation", 5e-7, "a loss sums four logarithms in f64; the counts are exact"),
     ("probabilities", 4e-6, "a probability changes by as much as its logit, which may be large beside it"),

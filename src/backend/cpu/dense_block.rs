@@ -13,8 +13,8 @@ use super::workspace::{Activations, Tensors, Workspace};
 use crate::backend::Pass;
 use crate::model;
 
-/// Outputs that one task of the forward pass computes, and rows of weights whose gradients one task of the backward pass
-/// computes: whole panels.
+/// Outputs that one task of the forward pass computes, and rows of weights whose gradients one task of the backward
+/// pass computes: whole panels.
 const PANEL_ROWS: usize = 96;
 /// Inputs whose gradients one task computes.
 const PANEL_COLUMNS: usize = 256;

@@ -56,7 +56,8 @@ pub const fn panels_values<const WIDTH: usize>(width: usize, depth: usize) -> us
     width.next_multiple_of(WIDTH) * depth
 }
 
-/// One panel from up to WIDTH rows of a matrix whose rows are contiguous and `stride` values apart; missing rows are zero.
+/// One panel from up to WIDTH rows of a matrix whose rows are contiguous and `stride` values apart; missing rows are
+/// zero.
 #[inline(always)]
 pub fn pack_rows<T: Real, const WIDTH: usize>(rows: &[T], num_rows: usize, stride: usize, panel: &mut [[T; WIDTH]]) {
     let depth = panel.len();
@@ -75,8 +76,8 @@ pub fn pack_rows<T: Real, const WIDTH: usize>(rows: &[T], num_rows: usize, strid
     }
 }
 
-/// One panel from up to WIDTH neighbouring columns of a matrix whose rows are `stride` values apart; missing columns are
-/// zero.
+/// One panel from up to WIDTH neighbouring columns of a matrix whose rows are `stride` values apart; missing columns
+/// are zero.
 #[inline(always)]
 pub fn pack_columns<T: Real, const WIDTH: usize>(
     columns: &[T],

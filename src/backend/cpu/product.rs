@@ -1,7 +1,7 @@
 //! Products of matrices, on one thread, without memory of their own: all of the network's arithmetic but a few passes.
 //!
-//! The order of the sums depends on the shape alone. A processor without fused multiply-add rounds twice where others round
-//! once, so its bits differ.
+//! The order of the sums depends on the shape alone. A processor without fused multiply-add rounds twice where others
+//! round once, so its bits differ.
 
 use super::panels::{LEFT, Panels, RIGHT};
 use super::real::Real;

@@ -94,7 +94,8 @@ impl Unfold {
     }
 
     /// arranged (channels, ...) to columns (channels * kernel * kernel, out_rows * out_side) in panels of positions
-    /// (num_panels, channels * kernel * kernel, WIDTH), filled up with zeros. `line` has room for whole panels' positions.
+    /// (num_panels, channels * kernel * kernel, WIDTH), filled up with zeros. `line` has room for whole panels'
+    /// positions.
     #[inline(always)]
     pub fn unfold_positions<T: Real, const WIDTH: usize>(
         &self,
@@ -114,8 +115,8 @@ impl Unfold {
         }
     }
 
-    /// The same columns in panels of taps (num_panels, out_rows * out_side, WIDTH), filled up with zeros. `lines` has room
-    /// for WIDTH lines.
+    /// The same columns in panels of taps (num_panels, out_rows * out_side, WIDTH), filled up with zeros. `lines` has
+    /// room for WIDTH lines.
     #[inline(always)]
     pub fn unfold_taps<T: Real, const WIDTH: usize>(
         &self,
@@ -151,8 +152,8 @@ impl Unfold {
         }
     }
 
-    /// Adds columns (channels * kernel * kernel, out_rows * out_side), whose lines are `pitch` values apart, to arranged
-    /// (channels, ...): the transpose of unfolding.
+    /// Adds columns (channels * kernel * kernel, out_rows * out_side), whose lines are `pitch` values apart, to
+    /// arranged (channels, ...): the transpose of unfolding.
     #[inline(always)]
     pub fn fold<T: Real>(&self, columns: &[T], pitch: usize, out_rows: Range<usize>, arranged: &mut [T]) {
         let mut lines = columns.chunks_exact(pitch);
