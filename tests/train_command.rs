@@ -203,3 +203,37 @@ fn evaluate_gives_the_contracts_json_and_refuses_other_classes() {
     assert_refused(&mut evaluate(&["--shards", "other"]), 1, &["trained on 3 classes", "has 4"]);
     assert_refused(&mut evaluate(&["--shards", "shards", "--views", "5"]), 2, &["expected 1 or 10"]);
 }
+
+#[test]
+fn predict_needs_the_checkpoint_alone_and_goes_on_past_a_bad_picture() {
+    let folder = dataset();
+    let (code, _, stderr) = run(train(folder.path()).args(["--epochs", "2"]));
+    assert_eq!(code, 0, "{stderr}");
+    let picture = image::RgbImage::from_fn(300, 200, |x, y| image::Rgb([x as u8, y as u8, 90]));
+    picture.save(folder.path().join("picture.png")).unwrap();
+    std::fs::write(folder.path().join("broken.jpg"), "no picture").unwrap();
+    // Nothing but the checkpoint tells the classes and the mean.
+    std::fs::remove_dir_all(folder.path().join("shards")).unwrap();
+    let predict = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_predict"));
+        let checkpoint = "runs/made-small-1/checkpoints/step-00000008.safetensors";
+        command.current_dir(folder.path()).args(["--checkpoint", checkpoint]).args(arguments);
+        command
+    };
+    let (code, stdout, stderr) = run(&mut predict(&["picture.png", "picture.png", "--json"]));
+    assert_eq!(code, 0, "{stderr}");
+    let predictions: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let classes = predictions[0]["classes"].as_array().unwrap();
+    let probabilities: Vec<f64> = classes.iter().map(|likely| likely["probability"].as_f64().unwrap()).collect();
+    assert_eq!(classes.len(), 3, "fewer classes than --top asks for");
+    assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{probabilities:?}");
+    assert!(probabilities.is_sorted_by(|a, b| a >= b), "{probabilities:?}");
+    assert!(classes[0]["class"].as_str().unwrap().starts_with("colour "), "{stdout}");
+    assert_eq!(predictions[0]["classes"], predictions[1]["classes"]);
+    let (code, stdout, stderr) = run(&mut predict(&["broken.jpg", "picture.png", "--top", "1"]));
+    assert_eq!(code, 1);
+    assert!(stdout.starts_with("picture.png: colour "), "{stdout}");
+    assert!(stderr.contains("1 of 2 images cannot be read") && stderr.contains("broken.jpg"), "{stderr}");
+    assert_refused(&mut predict(&["picture.png", "--top", "0"]), 2, &["--top"]);
+    assert_refused(&mut predict(&[]), 2, &["IMAGE"]);
+}
