@@ -59,10 +59,8 @@ def report(name, repetitions, batch_size, run):
         start = time.perf_counter()
         run()
         rates.append(batch_size / (time.perf_counter() - start))
-    print(
-        f"{name}: median {statistics.median(rates):.1f} images/s, n = {repetitions}, {min(rates):.1f} to {max(rates):.1f}",
-        flush=True,
-    )
+    spread = f"{min(rates):.1f} to {max(rates):.1f}"
+    print(f"{name}: median {statistics.median(rates):.1f} images/s, n = {repetitions}, {spread}", flush=True)
 
 
 def main():
@@ -81,7 +79,8 @@ def main():
     images = 60 * torch.randn(options.batch_size, 3, 227, 227)
     labels = torch.arange(options.batch_size) * 37 % 1000
     if options.layout == "channels-last":
-        model, images = model.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
+        model = model.to(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, weight_decay=0.0005)
 
     def train():

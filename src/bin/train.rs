@@ -25,7 +25,7 @@ struct Arguments {
     /// Train on made-up batches: no shards are read, and nothing is learned. Shows what the device can do alone.
     #[arg(long, conflicts_with = "shards")]
     synthetic: bool,
-    /// The run's folder: config.toml, log.jsonl, checkpoints. [default: runs/<dataset>-<recipe>-<n>]
+    /// The run's folder: config.toml, log.jsonl, checkpoints. [default: runs/DATASET-RECIPE-N]
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
     /// A recipe, or a TOML file with the same keys; `list` explains the recipes and all keys. [default: alexnet]

@@ -1,9 +1,9 @@
-//! The bits do not depend on the number of threads, nor on the run.
+//! The bits do not depend on the number of threads, nor on the run, nor on what else is in a batch; memory is bounded.
 
 use std::num::NonZeroUsize;
 
 use alexnet::backend::cpu::CpuBackend;
-use alexnet::backend::{Backend, BackendOptions, Pass};
+use alexnet::backend::{Backend, BackendOptions, Pass, Slot};
 use alexnet::model::init::initial_parameters;
 use alexnet::model::{Network, Parameters};
 use alexnet::recipe::settings::ModelSettings;
@@ -38,7 +38,7 @@ fn outcome(num_threads: usize) -> Outcome {
         batch = back;
     }
     backend.store(&mut parameters).unwrap();
-    let probabilities = backend.probabilities(alexnet::backend::Slot::of_step(3)).unwrap().to_vec();
+    let probabilities = backend.probabilities(Slot::of_step(3)).unwrap().to_vec();
     Outcome { losses, gradients: backend.gradients().to_vec(), parameters, probabilities }
 }
 
@@ -62,9 +62,17 @@ fn a_short_batch_is_evaluated_as_its_samples_alone() {
         let mut batch = made_up_batch(&network, batch_size);
         batch.num_valid = num_valid;
         let (statistics, _) = run(&mut backend, Pass::Eval, 0, 0.0, batch);
-        (statistics, backend.probabilities(alexnet::backend::Slot::Even).unwrap().to_vec())
+        (statistics, backend.probabilities(Slot::Even).unwrap().to_vec())
     };
     let (short, alone) = (evaluate(5, 3), evaluate(3, 3));
     assert_eq!(short.0.num_samples, 3);
     assert_eq!(short, alone);
+}
+
+#[test]
+fn batch_128_of_the_full_network_fits_in_one_and_a_half_gigabytes() {
+    let network = Network::new(&ModelSettings::default(), 227, 1000).unwrap();
+    let options = BackendOptions { batch_size: 128, seed: 0, momentum: 0.9, weight_decay: 0.0005 };
+    let bytes = CpuBackend::new(&network, options, NonZeroUsize::new(2)).device().memory_bytes;
+    assert!(bytes < 1_500_000_000, "{bytes} bytes");
 }

@@ -34,9 +34,9 @@ CONVS = [
     ("conv5", 3, 1, 1, False, True, True),
 ]
 UNITS = 80
-# No unit may come nearer to ReLU's kink, and no window's two highest values nearer to one another, than this part of the
-# tensor's mean: ten times float32's error. Nearer ones may fall to different sides in float32, in PyTorch too, and then
-# the numbers jump.
+# No unit may come nearer to ReLU's kink, and no window's two highest values nearer to one another, than this part of
+# the tensor's mean: ten times float32's error. Nearer ones may fall to different sides in float32, in PyTorch too,
+# and then the numbers jump.
 MARGIN = 2e-6
 CASES = {
     "one-tower": {},

@@ -115,8 +115,8 @@ impl<T: Real> ConvBlock<T> {
         wide!(sum_rows(bias_gradients, gradients.biases));
     }
 
-    /// The tail, the biases' and the input's gradient, image by image. The gradient of the convolution's output takes the
-    /// latter's place.
+    /// The tail, the biases' and the input's gradient, image by image. The gradient of the convolution's output takes
+    /// the latter's place.
     fn backward_images(
         &mut self,
         workers: &Workers<T>,

@@ -1,25 +1,23 @@
-//! Convolution as products of matrices: im2col in blocks of channels and tiles of rows that stay in the second-level cache,
-//! written straight into the panels that the product reads.
+//! Convolution as products of matrices: im2col in blocks of channels and tiles of rows that stay in the second-level
+//! cache, written straight into the panels that the product reads.
+
+mod weight_gradient;
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::panels::{LEFT, Panels, RIGHT, pack_columns, pack_rows, panels_values};
-use super::product::{Destination, Onto, Rows, multiply_panels, multiply_rows};
+use super::product::{Destination, Onto, multiply_panels};
 use super::real::Real;
 use super::unfold::Unfold;
 use super::wide::wide;
-use super::workers::Workers;
 use crate::model::ConvBlock;
 
 /// Rows of columns (weights of one kernel) in a block, about: deep enough for the product's inner loop.
 const BLOCK_DEPTH: usize = 400;
 /// Values of columns at a time, about: 384 KiB of f32 in a second-level cache of 1 MiB.
 const TILE_VALUES: usize = 96 * 1024;
-/// The weight gradient is cut into about so many tasks, whatever the threads.
-const NUM_TASKS: usize = 32;
-
 /// A convolution's shape and how it is cut; nothing here depends on the number of threads.
 pub struct Convolution {
     groups: usize,
@@ -32,13 +30,6 @@ pub struct Convolution {
     block_channels: usize,
     /// Rows of the output that are computed together.
     tile_rows: usize,
-}
-
-/// One task of the weight gradient: some images, and a block of one group's input channels.
-struct Share {
-    images: Range<usize>,
-    group: usize,
-    block: Range<usize>,
 }
 
 impl Convolution {
@@ -81,13 +72,16 @@ impl Convolution {
         self.groups * self.group_in * self.unfold.in_side * self.unfold.in_side
     }
 
-    /// Values of scratch that a thread needs: a group's arranged channels, a tile of columns, and a tile of the output's
-    /// gradient or a line of columns.
+    /// Values of scratch that a thread needs: a group's arranged channels, a tile of columns, a tile of the output's
+    /// gradient, and a panel's lines of columns.
     pub fn scratch_values(&self) -> usize {
-        let width = self.tile_width();
-        self.group_in * self.unfold.arranged_values()
-            + self.block_channels * self.area() * width
-            + self.group_out.max(1) * width
+        let lines = self.columns_lines() + self.group_out.next_multiple_of(RIGHT) + LEFT;
+        self.group_in * self.unfold.arranged_values() + lines * self.tile_width()
+    }
+
+    /// Lines of the columns of a block, in whole panels.
+    fn columns_lines(&self) -> usize {
+        (self.block_channels * self.area()).next_multiple_of(LEFT)
     }
 
     /// Positions of a tile, in whole panels.
@@ -107,22 +101,8 @@ impl Convolution {
         panels_values::<LEFT>(self.block_channels * self.area(), self.group_out)
     }
 
-    /// Values of the buffer in which [`Convolution::weight_gradient`] gathers its shares.
-    pub fn shares_values(&self) -> usize {
-        self.num_parts() * self.groups * self.num_blocks() * self.share_values()
-    }
-
-    fn share_values(&self) -> usize {
-        self.group_out * self.block_channels * self.area()
-    }
-
     fn num_blocks(&self) -> usize {
         self.group_in.div_ceil(self.block_channels)
-    }
-
-    /// Parts into which the batch is cut for the weight gradient.
-    fn num_parts(&self) -> usize {
-        NUM_TASKS.div_ceil(self.groups * self.num_blocks()).min(16)
     }
 
     fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
@@ -183,7 +163,7 @@ impl Convolution {
     pub fn forward<T: Real>(&self, image: &[T], packed_weights: &[T], output: &mut [T], scratch: &mut [T]) {
         let arranged_values = self.unfold.arranged_values();
         let (arranged, scratch) = scratch.split_at_mut(self.group_in * arranged_values);
-        let (columns, line) = scratch.split_at_mut(self.block_channels * self.area() * self.tile_width());
+        let (columns, line) = scratch.split_at_mut(self.columns_lines() * self.tile_width());
         let group_values = panels_values::<LEFT>(self.group_out, self.depth());
         for group in 0..self.groups {
             wide!(self.unfold.arrange(&image[self.channels(group, &(0..self.group_in))], arranged));
@@ -195,7 +175,7 @@ impl Convolution {
                     let depth = block.len() * self.area();
                     let channels = &arranged[block.start * arranged_values..block.end * arranged_values];
                     let columns = &mut columns[..depth * line.len()];
-                    wide!(self.unfold.unfold_panels::<_, RIGHT>(channels, rows.clone(), columns, line));
+                    wide!(self.unfold.unfold_positions::<_, RIGHT>(channels, rows.clone(), columns, line));
                     let weights = weights.part(block.start * self.area(), block.end * self.area());
                     let values = &mut output[self.tile_start(group, &rows)..];
                     let tile = Destination { values, rows: self.group_out, columns: width, stride: self.positions() };
@@ -216,14 +196,14 @@ impl Convolution {
     ) {
         let arranged_values = self.unfold.arranged_values();
         let (arranged, scratch) = scratch.split_at_mut(self.group_in * arranged_values);
-        let (columns, packed) = scratch.split_at_mut(self.block_channels * self.area() * self.tile_width());
+        let (columns, packed) = scratch.split_at_mut(self.columns_lines() * self.tile_width());
         for group in 0..self.groups {
             arranged.fill(T::ZERO);
             for rows in self.tiles() {
                 let width = rows.len() * self.unfold.out_side;
                 let pitch = width.next_multiple_of(RIGHT);
                 let packed = &mut packed[..pitch * self.group_out];
-                wide!(self.pack_gradient(&gradient[self.tile_start(group, &rows)..], width, packed));
+                wide!(self.pack_positions(&gradient[self.tile_start(group, &rows)..], width, packed));
                 for (index, block) in self.blocks().enumerate() {
                     let depth = block.len() * self.area();
                     let start = (group * self.num_blocks() + index) * self.packed_block_values();
@@ -241,93 +221,11 @@ impl Convolution {
 
     /// Some rows of a group's gradient (group_out, rows, out_side) to panels of positions.
     #[inline(always)]
-    fn pack_gradient<T: Real>(&self, gradient: &[T], width: usize, packed: &mut [T]) {
+    fn pack_positions<T: Real>(&self, gradient: &[T], width: usize, packed: &mut [T]) {
         let panels = packed.chunks_exact_mut(RIGHT * self.group_out);
         for (column, panel) in (0..width).step_by(RIGHT).zip(panels) {
             let (panel, _) = panel.as_chunks_mut::<RIGHT>();
             pack_columns(&gradient[column..], width - column, self.positions(), panel);
-        }
-    }
-
-    /// The weights' gradient (out_channels, group_in, H, W) from a batch of inputs and of gradients of the output.
-    ///
-    /// Images are added in a fixed order within each part of the batch, then the parts in theirs.
-    pub fn weight_gradient<T: Real>(
-        &self,
-        workers: &Workers<T>,
-        input: &[T],
-        gradient: &[T],
-        shares: &mut [T],
-        weight_gradient: &mut [T],
-    ) {
-        let num_images = gradient.len() / self.output_values();
-        let shares = &mut shares[..self.shares_values()];
-        shares.par_chunks_exact_mut(self.share_values()).enumerate().with_max_len(1).for_each(|(index, values)| {
-            let share = self.share(index, num_images);
-            self.gather_share(&share, input, gradient, values, &mut workers.scratch());
-        });
-        let shares = &*shares;
-        weight_gradient.par_chunks_exact_mut(self.depth()).enumerate().for_each(|(out_channel, weights)| {
-            wide!(self.add_shares(out_channel, shares, weights));
-        });
-    }
-
-    /// Share `index` of (part, group, block).
-    fn share(&self, index: usize, num_images: usize) -> Share {
-        let (rest, block) = (index / self.num_blocks(), index % self.num_blocks());
-        let (part, group) = (rest / self.groups, rest % self.groups);
-        let start = block * self.block_channels;
-        let cut = |part: usize| part * num_images / self.num_parts();
-        Share {
-            images: cut(part)..cut(part + 1),
-            group,
-            block: start..(start + self.block_channels).min(self.group_in),
-        }
-    }
-
-    /// values (group_out, block, H, W): the sum over the share's images.
-    fn gather_share<T: Real>(&self, share: &Share, input: &[T], gradient: &[T], values: &mut [T], scratch: &mut [T]) {
-        let depth = share.block.len() * self.area();
-        let (arranged, columns) = scratch.split_at_mut(share.block.len() * self.unfold.arranged_values());
-        if share.images.is_empty() {
-            values.fill(T::ZERO);
-        }
-        let mut index = 0;
-        for image in share.images.clone() {
-            let input = &input[image * self.input_values()..][..self.input_values()];
-            let gradient = &gradient[image * self.output_values()..][..self.output_values()];
-            wide!(self.unfold.arrange(&input[self.channels(share.group, &share.block)], arranged));
-            for rows in self.tiles() {
-                let width = rows.len() * self.unfold.out_side;
-                let columns = &mut columns[..depth * width];
-                wide!(self.unfold.unfold(arranged, rows.clone(), columns));
-                let gradient = &gradient[self.tile_start(share.group, &rows)..];
-                let gradient =
-                    Rows { values: gradient, num_rows: self.group_out, stride: self.positions(), depth: width };
-                let columns = Rows { values: columns, num_rows: depth, stride: width, depth: width };
-                let sum = Destination { values: &mut *values, rows: self.group_out, columns: depth, stride: depth };
-                multiply_rows(gradient, columns, sum, Onto::nothing_at_first(index));
-                index += 1;
-            }
-        }
-    }
-
-    /// weights (group_in, H, W) of one output channel: the sum of the parts' shares.
-    #[inline(always)]
-    fn add_shares<T: Real>(&self, out_channel: usize, shares: &[T], weights: &mut [T]) {
-        let (group, row) = (out_channel / self.group_out, out_channel % self.group_out);
-        for part in 0..self.num_parts() {
-            for (index, weights) in weights.chunks_mut(self.block_channels * self.area()).enumerate() {
-                let share = (part * self.groups + group) * self.num_blocks() + index;
-                let from = &shares[share * self.share_values() + row * weights.len()..][..weights.len()];
-                if part == 0 {
-                    weights.copy_from_slice(from);
-                } else {
-                    for (weight, from) in weights.iter_mut().zip(from) {
-                        *weight += *from;
-                    }
-                }
-            }
         }
     }
 }
@@ -342,11 +240,11 @@ fn ranges(len: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::backend::cpu::testing::{assert_close, assert_is_gradient, dot, draws};
 
-    const NUM_IMAGES: usize = 3;
+    pub const NUM_IMAGES: usize = 3;
 
     fn block(in_side: usize, kernel: usize, stride: usize, pad: usize, groups: usize) -> ConvBlock {
         let conv_side = (in_side + 2 * pad - kernel) / stride + 1;
@@ -356,16 +254,16 @@ mod tests {
     }
 
     /// A convolution as it is, and cut into blocks of one channel and tiles of one row.
-    fn cuts(block: &ConvBlock) -> [Convolution; 2] {
+    pub fn cuts(block: &ConvBlock) -> [Convolution; 2] {
         let whole = Convolution::new(block);
         [Convolution { block_channels: 1, tile_rows: 1, ..Convolution::new(block) }, whole]
     }
 
-    fn cases() -> [ConvBlock; 4] {
+    pub fn cases() -> [ConvBlock; 4] {
         [block(5, 3, 1, 1, 1), block(5, 3, 1, 1, 2), block(11, 5, 3, 0, 1), block(9, 5, 2, 2, 2)]
     }
 
-    fn forward(convolution: &Convolution, images: &[f64], weights: &[f64]) -> Vec<f64> {
+    pub fn forward(convolution: &Convolution, images: &[f64], weights: &[f64]) -> Vec<f64> {
         let mut outputs = vec![f64::NAN; NUM_IMAGES * convolution.output_values()];
         let mut packed = vec![f64::NAN; convolution.packed_values()];
         convolution.pack_forward(weights, &mut packed);
@@ -401,7 +299,7 @@ mod tests {
         outputs
     }
 
-    fn made_up(block: &ConvBlock) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    pub fn made_up(block: &ConvBlock) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
         let images = NUM_IMAGES * block.in_channels * block.in_side.pow(2);
         let weights = block.out_channels * block.in_channels / block.groups * block.kernel.pow(2);
         let outputs = NUM_IMAGES * block.out_channels * block.conv_side.pow(2);
@@ -434,23 +332,6 @@ mod tests {
                 }
                 let loss = |images: &[f64]| dot(&forward(&convolution, images, &weights), &gradient);
                 assert_is_gradient(&format!("{block:?}"), &backward, &images, loss);
-            }
-        }
-    }
-
-    #[test]
-    fn weight_gradient_agrees_with_central_differences() {
-        for block in cases() {
-            let (images, weights, gradient) = made_up(&block);
-            for convolution in cuts(&block) {
-                let workers = Workers::new(None, convolution.scratch_values(), f64::NAN);
-                let mut shares = vec![f64::NAN; convolution.shares_values()];
-                let mut backward = vec![f64::NAN; weights.len()];
-                workers.pool().install(|| {
-                    convolution.weight_gradient(&workers, &images, &gradient, &mut shares, &mut backward);
-                });
-                let loss = |weights: &[f64]| dot(&forward(&convolution, &images, weights), &gradient);
-                assert_is_gradient(&format!("{block:?}"), &backward, &weights, loss);
             }
         }
     }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::conv_block::sum_rows;
 use super::dropout::{DropoutDraw, dropout_evaluate, dropout_forward, relu_dropout_backward};
 use super::panels::{LEFT, Panels, RIGHT, pack_columns, pack_rows, panels_values};
-use super::product::{Destination, Onto, Rows, multiply_panels, multiply_rows};
+use super::product::{Destination, Onto, multiply_panels};
 use super::real::Real;
 use super::relu::relu_forward;
 use super::wide::wide;
@@ -13,14 +13,14 @@ use super::workspace::{Activations, Tensors, Workspace};
 use crate::backend::Pass;
 use crate::model;
 
-/// Outputs that one task of the forward pass computes, and rows of weights whose gradients one task of the backward pass
-/// computes: whole panels, and whole threes of rows.
+/// Outputs that one task of the forward pass computes, and rows of weights whose gradients one task of the backward
+/// pass computes: whole panels.
 const PANEL_ROWS: usize = 96;
 /// Inputs whose gradients one task computes.
 const PANEL_COLUMNS: usize = 256;
-/// Inputs that are summed at a time: those of 32 samples stay in the second-level cache.
-const FORWARD_DEPTH: usize = 2048;
-/// Outputs that are summed at a time in the gradient of the inputs: a panel of their weights stays in the first-level cache.
+/// Inputs that are summed at a time: their weights in a panel stay in the second-level cache.
+const FORWARD_DEPTH: usize = 1024;
+/// Outputs that are summed at a time in the gradient of the inputs: likewise.
 const BACKWARD_DEPTH: usize = 256;
 
 /// A block; the panels do not depend on the number of threads.
@@ -44,12 +44,14 @@ impl DenseBlock {
 
     /// Values that it needs of [`Workspace::packed`] for batches of `batch_size` samples.
     pub fn packed_values(&self, batch_size: usize) -> usize {
-        panels_values::<RIGHT>(self.inputs, batch_size).max(panels_values::<LEFT>(batch_size, self.outputs))
+        let forward = panels_values::<RIGHT>(batch_size, self.inputs);
+        let weights = panels_values::<RIGHT>(self.inputs, batch_size);
+        forward.max(weights).max(panels_values::<LEFT>(batch_size, self.outputs))
     }
 
     /// Values of scratch that a thread needs for batches of `batch_size` samples.
     pub fn scratch_values(&self, batch_size: usize) -> usize {
-        (PANEL_ROWS * batch_size).max(PANEL_COLUMNS * BACKWARD_DEPTH)
+        (PANEL_ROWS * batch_size.max(FORWARD_DEPTH)).max(PANEL_COLUMNS * BACKWARD_DEPTH)
     }
 
     /// input (num_samples, inputs) to output (num_samples, outputs).
@@ -63,12 +65,22 @@ impl DenseBlock {
         output: &mut [T],
     ) {
         let num_samples = input.len() / self.inputs;
-        let staged = panels(&mut workspace.staged, num_samples, PANEL_ROWS, self.outputs);
+        let Workspace { workers, packed, staged } = workspace;
+        let packed = &mut packed[..panels_values::<RIGHT>(num_samples, self.inputs)];
+        packed.par_chunks_exact_mut(RIGHT * self.inputs).enumerate().for_each(|(index, panel)| {
+            let (panel, _) = panel.as_chunks_mut::<RIGHT>();
+            let rows = &input[index * RIGHT * self.inputs..];
+            wide!(pack_rows(rows, num_samples - index * RIGHT, self.inputs, panel));
+        });
+        let input = Panels::new(packed, num_samples, self.inputs);
         let weights = parameters.weights.par_chunks(PANEL_ROWS * self.inputs);
-        weights.zip(staged).with_max_len(1).for_each(|(weights, staged)| self.forward_panel(input, weights, staged));
-        let staged = &workspace.staged;
+        let panels = weights.zip(panels(staged, num_samples, PANEL_ROWS, self.outputs));
+        panels.with_max_len(1).for_each(|(weights, staged)| {
+            self.forward_panel(input, num_samples, weights, staged, &mut workers.scratch());
+        });
+        let staged = &*staged;
         output.par_chunks_exact_mut(self.outputs).enumerate().for_each(|(sample, output)| {
-            wide!(collect(staged, num_samples, PANEL_ROWS, sample, output));
+            wide!(collect_columns(staged, num_samples, sample, output));
             wide!(add(parameters.biases, output));
             let Some(dropout) = &self.hidden else { return };
             wide!(relu_forward(output));
@@ -79,16 +91,25 @@ impl DenseBlock {
         });
     }
 
-    /// staged (num_samples, width) from weights (width, inputs).
-    fn forward_panel<T: Real>(&self, input: &[T], weights: &[T], staged: &mut [T]) {
-        let (num_samples, width) = (input.len() / self.inputs, weights.len() / self.inputs);
+    /// staged (width, num_samples) from weights (width, inputs).
+    fn forward_panel<T: Real>(
+        &self,
+        input: Panels<'_, T, RIGHT>,
+        num_samples: usize,
+        weights: &[T],
+        staged: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let width = weights.len() / self.inputs;
         for start in (0..self.inputs).step_by(FORWARD_DEPTH) {
             let depth = FORWARD_DEPTH.min(self.inputs - start);
-            let samples = Rows { values: &input[start..], num_rows: num_samples, stride: self.inputs, depth };
-            let weights = Rows { values: &weights[start..], num_rows: width, stride: self.inputs, depth };
-            let values = &mut staged[..num_samples * width];
-            let product = Destination { values, rows: num_samples, columns: width, stride: width };
-            multiply_rows(samples, weights, product, Onto::nothing_at_first(start));
+            for (row, panel) in (0..width).step_by(LEFT).zip(scratch.chunks_exact_mut(LEFT * depth)) {
+                let (panel, _) = panel.as_chunks_mut::<LEFT>();
+                wide!(pack_rows(&weights[row * self.inputs + start..], width - row, self.inputs, panel));
+            }
+            let product = Destination { values: &mut *staged, rows: width, columns: num_samples, stride: num_samples };
+            let weights = Panels::new(scratch, width, depth);
+            multiply_panels(weights, input.part(start, start + depth), product, Onto::nothing_at_first(start));
         }
     }
 
@@ -231,6 +252,14 @@ fn panels<T: Real>(
 fn collect<T: Real>(staged: &[T], num_samples: usize, width: usize, sample: usize, row: &mut [T]) {
     for (part, panel) in row.chunks_mut(width).zip(staged.chunks_exact(num_samples * width)) {
         part.copy_from_slice(&panel[sample * part.len()..][..part.len()]);
+    }
+}
+
+/// One sample's row, from panels (width, num_samples) behind one another: together they are the whole, transposed.
+#[inline(always)]
+fn collect_columns<T: Real>(staged: &[T], num_samples: usize, sample: usize, row: &mut [T]) {
+    for (to, column) in row.iter_mut().zip(staged.chunks_exact(num_samples)) {
+        *to = column[sample];
     }
 }
 

@@ -1,4 +1,5 @@
-//! The CPU backend: f32, NCHW, im2col and products of matrices, parallel over images. It is the specification of every other backend.
+//! The CPU backend: f32, NCHW, im2col and products of matrices, parallel over images. It is the specification of
+//! every other backend.
 //!
 //! In: f32 batches, which stay where the input wrote them. Out: statistics, probabilities, weights. [`CpuBackend`]
 //! owns all memory, allocated when it is made; a file holds one kind of layer, forward and backward together.

@@ -1,6 +1,8 @@
 //! Packing a factor of a product into panels: narrow strips whose values stand in the order in which the product reads
 //! them.
 
+use std::array::from_fn;
+
 use super::real::Real;
 
 /// Rows of a panel of the left factor.
@@ -54,25 +56,28 @@ pub const fn panels_values<const WIDTH: usize>(width: usize, depth: usize) -> us
     width.next_multiple_of(WIDTH) * depth
 }
 
-/// One panel from up to WIDTH rows of a matrix whose rows are contiguous and `stride` values apart; missing rows are zero.
+/// One panel from up to WIDTH rows of a matrix whose rows are contiguous and `stride` values apart; missing rows are
+/// zero.
 #[inline(always)]
 pub fn pack_rows<T: Real, const WIDTH: usize>(rows: &[T], num_rows: usize, stride: usize, panel: &mut [[T; WIDTH]]) {
-    for row in 0..WIDTH {
-        if row < num_rows {
-            let values = &rows[row * stride..][..panel.len()];
-            for (to, value) in panel.iter_mut().zip(values) {
-                to[row] = *value;
-            }
-        } else {
-            for to in panel.iter_mut() {
-                to[row] = T::ZERO;
-            }
+    let depth = panel.len();
+    if num_rows >= WIDTH {
+        let rows: [&[T]; WIDTH] = from_fn(|row| &rows[row * stride..][..depth]);
+        for (at, to) in panel.iter_mut().enumerate() {
+            *to = from_fn(|row| rows[row][at]);
+        }
+        return;
+    }
+    panel.as_flattened_mut().fill(T::ZERO);
+    for row in 0..num_rows {
+        for (to, value) in panel.iter_mut().zip(&rows[row * stride..][..depth]) {
+            to[row] = *value;
         }
     }
 }
 
-/// One panel from up to WIDTH neighbouring columns of a matrix whose rows are `stride` values apart; missing columns are
-/// zero.
+/// One panel from up to WIDTH neighbouring columns of a matrix whose rows are `stride` values apart; missing columns
+/// are zero.
 #[inline(always)]
 pub fn pack_columns<T: Real, const WIDTH: usize>(
     columns: &[T],

@@ -1,17 +1,12 @@
 //! Products of matrices, on one thread, without memory of their own: all of the network's arithmetic but a few passes.
 //!
-//! Two loops: one over packed panels, whose sums run along the rows of the right factor, and one over plain rows, whose sums
-//! run along the depth, for factors that both have it contiguous. The order of the sums depends on the shape alone. A processor
-//! without fused multiply-add rounds once more a step, so its bits differ.
+//! The order of the sums depends on the shape alone. A processor without fused multiply-add rounds twice where others
+//! round once, so its bits differ.
 
 use super::panels::{LEFT, Panels, RIGHT};
 use super::real::Real;
 use super::wide::Avx2;
 
-/// Rows of each factor whose products are summed together: nine sums, of eight lanes each.
-const ROWS: usize = 3;
-/// Interleaved sums of one dot product.
-const LANES: usize = 8;
 /// Whether every processor of the target has fused multiply-add; where it is no instruction, it is a slow call.
 const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
 
@@ -43,27 +38,6 @@ impl Onto {
     }
 }
 
-/// Rows of a matrix, each contiguous, `stride` values apart.
-#[derive(Clone, Copy)]
-pub struct Rows<'a, T> {
-    /// Rows and what stands between them.
-    pub values: &'a [T],
-    /// How many.
-    pub num_rows: usize,
-    /// From the beginning of a row to that of the next.
-    pub stride: usize,
-    /// Values of a row that take part.
-    pub depth: usize,
-}
-
-impl<'a, T> Rows<'a, T> {
-    /// Rows `first` and the two behind it; behind the last row, the last again.
-    #[inline(always)]
-    fn three(&self, first: usize) -> [&'a [T]; ROWS] {
-        [0, 1, 2].map(|row| &self.values[(first + row).min(self.num_rows - 1) * self.stride..][..self.depth])
-    }
-}
-
 /// destination = left (rows, depth) * right (depth, columns), both in panels.
 pub fn multiply_panels<T: Real>(
     left: Panels<'_, T, LEFT>,
@@ -75,16 +49,6 @@ pub fn multiply_panels<T: Real>(
     match Avx2::detect() {
         Some(avx2) => avx2.run(|| panels::<T, true>(left, right, &mut destination, onto)),
         None => panels::<T, FUSED>(left, right, &mut destination, onto),
-    }
-}
-
-/// destination = left (rows, depth) * right (columns, depth) transposed.
-pub fn multiply_rows<T: Real>(left: Rows<'_, T>, right: Rows<'_, T>, mut destination: Destination<'_, T>, onto: Onto) {
-    assert_eq!(left.depth, right.depth, "the factors' depths");
-    assert_eq!((left.num_rows, right.num_rows), (destination.rows, destination.columns), "the product's shape");
-    match Avx2::detect() {
-        Some(avx2) => avx2.run(|| rows::<T, true>(left, right, &mut destination, onto)),
-        None => rows::<T, FUSED>(left, right, &mut destination, onto),
     }
 }
 
@@ -120,68 +84,6 @@ fn outer<T: Real, const FUSED: bool>(left: &[[T; LEFT]], right: &[[T; RIGHT]]) -
         }
     }
     sums
-}
-
-#[inline(always)]
-fn rows<T: Real, const FUSED: bool>(
-    left: Rows<'_, T>,
-    right: Rows<'_, T>,
-    destination: &mut Destination<'_, T>,
-    onto: Onto,
-) {
-    for column in (0..right.num_rows).step_by(ROWS) {
-        let b = right.three(column);
-        for row in (0..left.num_rows).step_by(ROWS) {
-            store(&dots::<T, FUSED>(left.three(row), b), row, column, destination, onto);
-        }
-    }
-}
-
-/// The nine dot products of three rows and three others.
-#[inline(always)]
-fn dots<T: Real, const FUSED: bool>(a: [&[T]; ROWS], b: [&[T]; ROWS]) -> [[T; ROWS]; ROWS] {
-    let depth = a[0].len();
-    let whole = depth / LANES;
-    let a_chunks = a.map(|row| &row.as_chunks::<LANES>().0[..whole]);
-    let b_chunks = b.map(|row| &row.as_chunks::<LANES>().0[..whole]);
-    let mut lanes = [[[T::ZERO; LANES]; ROWS]; ROWS];
-    for at in 0..whole {
-        for i in 0..ROWS {
-            for j in 0..ROWS {
-                for lane in 0..LANES {
-                    let (a, b) = (a_chunks[i][at][lane], b_chunks[j][at][lane]);
-                    lanes[i][j][lane] = mul_add::<T, FUSED>(a, b, lanes[i][j][lane]);
-                }
-            }
-        }
-    }
-    // Without a wall here the compiler interleaves the sums below with the loop, and spills its registers.
-    let lanes = std::hint::black_box(lanes);
-    let mut sums = [[T::ZERO; ROWS]; ROWS];
-    for (i, a) in a.iter().enumerate() {
-        for (j, b) in b.iter().enumerate() {
-            let mut sum = sum_lanes(lanes[i][j]);
-            for at in whole * LANES..depth {
-                sum = mul_add::<T, FUSED>(a[at], b[at], sum);
-            }
-            sums[i][j] = sum;
-        }
-    }
-    sums
-}
-
-/// The sum of the lanes, half by half.
-#[inline(always)]
-fn sum_lanes<T: Real>(mut lanes: [T; LANES]) -> T {
-    let mut half = LANES / 2;
-    while half > 0 {
-        let (low, high) = lanes.split_at_mut(half);
-        for (low, high) in low.iter_mut().zip(high) {
-            *low += *high;
-        }
-        half /= 2;
-    }
-    lanes[0]
 }
 
 /// Writes sums to their place; those beyond the destination's edge are dropped.
@@ -256,19 +158,6 @@ mod tests {
             let second = (left_panels.part(half, k), right_panels.part(half, k));
             multiply_panels(second.0, second.1, whole(&mut product, m, n), Onto::Old);
             assert_close("parts", &product, &naive(m, n, k, &left, &right, &vec![0.0; m * n]));
-        }
-    }
-
-    #[test]
-    fn products_of_rows_are_the_sums_they_stand_for() {
-        for (m, n, k) in SHAPES {
-            let (left, right, old) = (draws(m * k, 1), draws(k * n, 2), draws(m * n, 3));
-            let right_t = transposed(&right, k, n);
-            let mut product = old.clone();
-            let rows = |values, num_rows| Rows { values, num_rows, stride: k, depth: k };
-            let destination = Destination { values: &mut product[..], rows: m, columns: n, stride: n };
-            multiply_rows(rows(&left[..], m), rows(&right_t[..], n), destination, Onto::Old);
-            assert_close("rows", &product, &naive(m, n, k, &left, &right, &old));
         }
     }
 }

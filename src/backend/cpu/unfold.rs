@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::panels::pack_rows;
 use super::real::Real;
 use crate::model::ConvBlock;
 
@@ -92,19 +93,11 @@ impl Unfold {
         }
     }
 
-    /// arranged (channels, ...) to columns (channels * kernel * kernel, out_rows * out_side).
+    /// arranged (channels, ...) to columns (channels * kernel * kernel, out_rows * out_side) in panels of positions
+    /// (num_panels, channels * kernel * kernel, WIDTH), filled up with zeros. `line` has room for whole panels'
+    /// positions.
     #[inline(always)]
-    pub fn unfold<T: Real>(&self, arranged: &[T], out_rows: Range<usize>, columns: &mut [T]) {
-        let lines = columns.chunks_exact_mut(out_rows.len() * self.out_side);
-        for ((channel, kernel_row, kernel_column), line) in self.taps(arranged).zip(lines) {
-            self.copy_line(channel, kernel_row, kernel_column, out_rows.clone(), line);
-        }
-    }
-
-    /// As [`Unfold::unfold`], into panels (num_panels, channels * kernel * kernel, WIDTH) of columns, filled up with zeros.
-    /// `line` has room for a line of whole panels.
-    #[inline(always)]
-    pub fn unfold_panels<T: Real, const WIDTH: usize>(
+    pub fn unfold_positions<T: Real, const WIDTH: usize>(
         &self,
         arranged: &[T],
         out_rows: Range<usize>,
@@ -112,42 +105,55 @@ impl Unfold {
         line: &mut [T],
     ) {
         let (panels, _) = panels.as_chunks_mut::<WIDTH>();
-        let depth = arranged.len() / self.arranged_values() * self.kernel * self.kernel;
-        let pixels = out_rows.len() * self.out_side;
-        line[pixels..].fill(T::ZERO);
-        for (tap, (channel, kernel_row, kernel_column)) in self.taps(arranged).enumerate() {
-            self.copy_line(channel, kernel_row, kernel_column, out_rows.clone(), &mut line[..pixels]);
+        let (width, depth) = (out_rows.len() * self.out_side, self.num_taps(arranged));
+        line[width..].fill(T::ZERO);
+        for tap in 0..depth {
+            self.copy_line(arranged, tap, out_rows.clone(), &mut line[..width]);
             for (panel, part) in panels.chunks_exact_mut(depth).zip(line.as_chunks::<WIDTH>().0) {
                 panel[tap] = *part;
             }
         }
     }
 
-    /// The places of the kernel in each arranged channel: channel, row and column.
+    /// The same columns in panels of taps (num_panels, out_rows * out_side, WIDTH), filled up with zeros. `lines` has
+    /// room for WIDTH lines.
     #[inline(always)]
-    fn taps<'a, T>(&self, arranged: &'a [T]) -> impl Iterator<Item = (&'a [T], usize, usize)> + use<'a, T> {
-        let kernel = self.kernel;
-        let channels = arranged.chunks_exact(self.arranged_values());
-        channels.flat_map(move |channel| (0..kernel * kernel).map(move |tap| (channel, tap / kernel, tap % kernel)))
+    pub fn unfold_taps<T: Real, const WIDTH: usize>(
+        &self,
+        arranged: &[T],
+        out_rows: Range<usize>,
+        panels: &mut [T],
+        lines: &mut [T],
+    ) {
+        let (panels, _) = panels.as_chunks_mut::<WIDTH>();
+        let (width, depth) = (out_rows.len() * self.out_side, self.num_taps(arranged));
+        for (first, panel) in (0..depth).step_by(WIDTH).zip(panels.chunks_exact_mut(width)) {
+            let num_taps = WIDTH.min(depth - first);
+            for (tap, line) in (first..first + num_taps).zip(lines.chunks_exact_mut(width)) {
+                self.copy_line(arranged, tap, out_rows.clone(), line);
+            }
+            pack_rows(lines, num_taps, width, panel);
+        }
+    }
+
+    /// Places of the kernel in all arranged channels: lines of the columns.
+    fn num_taps<T>(&self, arranged: &[T]) -> usize {
+        arranged.len() / self.arranged_values() * self.kernel * self.kernel
     }
 
     #[inline(always)]
-    fn copy_line<T: Real>(
-        &self,
-        channel: &[T],
-        kernel_row: usize,
-        kernel_column: usize,
-        out_rows: Range<usize>,
-        line: &mut [T],
-    ) {
+    fn copy_line<T: Real>(&self, arranged: &[T], tap: usize, out_rows: Range<usize>, line: &mut [T]) {
+        let (channel, tap) = (tap / (self.kernel * self.kernel), tap % (self.kernel * self.kernel));
+        let channel = &arranged[channel * self.arranged_values()..][..self.arranged_values()];
+        let (kernel_row, kernel_column) = (tap / self.kernel, tap % self.kernel);
         for (out_row, to) in out_rows.zip(line.chunks_exact_mut(self.out_side)) {
             let start = self.run_start(out_row, kernel_row, kernel_column);
             copy_run(&channel[start..start + self.out_side], to);
         }
     }
 
-    /// Adds columns (channels * kernel * kernel, out_rows * out_side), whose lines are `pitch` values apart, to arranged
-    /// (channels, ...): the transpose of [`Unfold::unfold`].
+    /// Adds columns (channels * kernel * kernel, out_rows * out_side), whose lines are `pitch` values apart, to
+    /// arranged (channels, ...): the transpose of unfolding.
     #[inline(always)]
     pub fn fold<T: Real>(&self, columns: &[T], pitch: usize, out_rows: Range<usize>, arranged: &mut [T]) {
         let mut lines = columns.chunks_exact(pitch);
@@ -215,25 +221,33 @@ mod tests {
         [unfold, Unfold { kernel: 5, pad: 2, ..unfold }, strided, Unfold { pad: 3, out_side: 4, ..strided }]
     }
 
-    fn unfolded(unfold: &Unfold, image: &[f64], rows: Range<usize>) -> Vec<f64> {
+    const WIDTH: usize = 4;
+
+    fn arranged(unfold: &Unfold, image: &[f64]) -> Vec<f64> {
         let mut arranged = vec![f64::NAN; CHANNELS * unfold.arranged_values()];
         unfold.arrange(image, &mut arranged);
-        let mut columns = vec![f64::NAN; CHANNELS * unfold.kernel.pow(2) * rows.len() * unfold.out_side];
-        unfold.unfold(&arranged, rows, &mut columns);
-        columns
+        arranged
     }
 
-    /// The columns, put together from panels.
-    fn unfolded_through_panels(unfold: &Unfold, image: &[f64], rows: Range<usize>) -> Vec<f64> {
-        const WIDTH: usize = 4;
-        let mut arranged = vec![f64::NAN; CHANNELS * unfold.arranged_values()];
-        unfold.arrange(image, &mut arranged);
+    /// The columns, put together from panels of positions.
+    fn unfolded(unfold: &Unfold, image: &[f64], rows: Range<usize>) -> Vec<f64> {
         let (depth, width) = (CHANNELS * unfold.kernel.pow(2), rows.len() * unfold.out_side);
         let mut line = vec![f64::NAN; width.next_multiple_of(WIDTH)];
         let mut panels = vec![f64::NAN; depth * line.len()];
-        unfold.unfold_panels::<_, WIDTH>(&arranged, rows, &mut panels, &mut line);
+        unfold.unfold_positions::<_, WIDTH>(&arranged(unfold, image), rows, &mut panels, &mut line);
         assert!(panels.iter().all(|value| !value.is_nan()));
         let value = |at: usize| panels[(at % width / WIDTH * depth + at / width) * WIDTH + at % width % WIDTH];
+        (0..depth * width).map(value).collect()
+    }
+
+    /// The columns, put together from panels of taps.
+    fn unfolded_taps(unfold: &Unfold, image: &[f64], rows: Range<usize>) -> Vec<f64> {
+        let (depth, width) = (CHANNELS * unfold.kernel.pow(2), rows.len() * unfold.out_side);
+        let mut lines = vec![f64::NAN; width * WIDTH];
+        let mut panels = vec![f64::NAN; depth.next_multiple_of(WIDTH) * width];
+        unfold.unfold_taps::<_, WIDTH>(&arranged(unfold, image), rows, &mut panels, &mut lines);
+        assert!(panels.iter().all(|value| !value.is_nan()));
+        let value = |at: usize| panels[(at / width / WIDTH * width + at % width) * WIDTH + at / width % WIDTH];
         (0..depth * width).map(value).collect()
     }
 
@@ -258,7 +272,7 @@ mod tests {
                     .map(|(weight, row, column)| pixel(&unfold, &image, weight, row, column))
                     .collect();
                 assert_eq!(unfolded(&unfold, &image, rows.clone()), expected, "{unfold:?}");
-                assert_eq!(unfolded_through_panels(&unfold, &image, rows), expected, "{unfold:?}");
+                assert_eq!(unfolded_taps(&unfold, &image, rows), expected, "{unfold:?}");
             }
         }
     }

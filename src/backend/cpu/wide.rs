@@ -1,7 +1,7 @@
 //! Wide vectors: compiles a call a second time for AVX2 and FMA, and takes that where the processor has them.
 //!
-//! The loops are plain Rust, and the compiler neither reorders sums nor fuses on its own: the bits are the same with and
-//! without, but where [`super::product`] asks for fused multiply-adds.
+//! The loops are plain Rust, and the compiler neither reorders sums nor fuses on its own: the bits are the same with
+//! and without, but where [`super::product`] asks for fused multiply-adds.
 
 /// Makes a call, compiled for AVX2 and FMA where the processor has them.
 ///

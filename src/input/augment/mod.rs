@@ -1,6 +1,6 @@
 //! The augmenter: writes one view of a sample as the network's input.
 //!
-//! out[c][y][x] = (((byte + mean) mod 256) - mean + light[c]) * scale inside the crop, 0 right of it and below it.
+//! `out[c][y][x] = (((byte + mean) mod 256) - mean + light[c]) * scale` inside the crop, 0 right of it and below it.
 //! The mean is taken at the crop's own position. Both versions round after the sum and after the product, and once
 //! more to f16, so they agree bit for bit.
 

@@ -1,6 +1,6 @@
 //! What Prometheus scrapes: how fast the run goes, what it waits for, how well it learns.
 //!
-//! In: a [`StepObservation`] a step. Out: the text of `/metrics`. Names, types and units are in [`METRICS`], once.
+//! In: a [`StepObservation`] a step. Out: the text of `/metrics`. Names, types and units are in `METRICS`, once.
 
 pub mod server;
 

@@ -1,0 +1,162 @@
+//! The gradient of a convolution's weights: parallel over parts of the batch and blocks of input channels, each of
+//! which leaves its share in memory of its own.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::Convolution;
+use crate::backend::cpu::panels::{LEFT, Panels, RIGHT, pack_rows};
+use crate::backend::cpu::product::{Destination, Onto, multiply_panels};
+use crate::backend::cpu::real::Real;
+use crate::backend::cpu::wide::wide;
+use crate::backend::cpu::workers::Workers;
+
+/// Output channels whose shares are added together: they lie side by side, in one line of the cache.
+const STRIP: usize = 16;
+/// The weight gradient is cut into about so many tasks, whatever the threads.
+const NUM_TASKS: usize = 32;
+
+/// One task of the weight gradient: some images, and a block of one group's input channels.
+struct Share {
+    images: Range<usize>,
+    group: usize,
+    block: Range<usize>,
+}
+
+impl Convolution {
+    /// Values of the buffer in which [`Convolution::weight_gradient`] gathers its shares.
+    pub fn shares_values(&self) -> usize {
+        self.num_parts() * self.groups * self.num_blocks() * self.share_values()
+    }
+
+    fn share_values(&self) -> usize {
+        self.group_out * self.block_channels * self.area()
+    }
+
+    /// Parts into which the batch is cut for the weight gradient.
+    fn num_parts(&self) -> usize {
+        NUM_TASKS.div_ceil(self.groups * self.num_blocks()).min(16)
+    }
+
+    /// The weights' gradient (out_channels, group_in, H, W) from a batch of inputs and of gradients of the output.
+    ///
+    /// Images are added in a fixed order within each part of the batch, then the parts in theirs.
+    pub fn weight_gradient<T: Real>(
+        &self,
+        workers: &Workers<T>,
+        input: &[T],
+        gradient: &[T],
+        shares: &mut [T],
+        weight_gradient: &mut [T],
+    ) {
+        let num_images = gradient.len() / self.output_values();
+        let shares = &mut shares[..self.shares_values()];
+        shares.par_chunks_exact_mut(self.share_values()).enumerate().with_max_len(1).for_each(|(index, values)| {
+            let share = self.share(index, num_images);
+            self.gather_share(&share, input, gradient, values, &mut workers.scratch());
+        });
+        let shares = &*shares;
+        let strips = weight_gradient.par_chunks_mut(STRIP * self.depth()).enumerate();
+        strips.for_each(|(index, weights)| {
+            for (row, weights) in weights.chunks_exact_mut(self.depth()).enumerate() {
+                wide!(self.add_shares(index * STRIP + row, shares, weights));
+            }
+        });
+    }
+
+    /// Share `index` of (part, group, block).
+    fn share(&self, index: usize, num_images: usize) -> Share {
+        let (rest, block) = (index / self.num_blocks(), index % self.num_blocks());
+        let (part, group) = (rest / self.groups, rest % self.groups);
+        let start = block * self.block_channels;
+        let cut = |part: usize| part * num_images / self.num_parts();
+        Share {
+            images: cut(part)..cut(part + 1),
+            group,
+            block: start..(start + self.block_channels).min(self.group_in),
+        }
+    }
+
+    /// values (block, H, W, group_out): the sum over the share's images.
+    ///
+    /// The columns are the left factor, so that they are packed six lines at a time, and the output's gradient the
+    /// right one.
+    fn gather_share<T: Real>(&self, share: &Share, input: &[T], gradient: &[T], values: &mut [T], scratch: &mut [T]) {
+        let (depth, channels) = (share.block.len() * self.area(), self.channels(share.group, &share.block));
+        let (arranged, scratch) = scratch.split_at_mut(share.block.len() * self.unfold.arranged_values());
+        let (columns, scratch) = scratch.split_at_mut(self.columns_lines() * self.tile_width());
+        let (lines, packed) = scratch.split_at_mut(LEFT * self.tile_width());
+        if share.images.is_empty() {
+            values.fill(T::ZERO);
+        }
+        let mut index = 0;
+        for image in share.images.clone() {
+            let input = &input[image * self.input_values()..][..self.input_values()];
+            let gradient = &gradient[image * self.output_values()..][..self.output_values()];
+            wide!(self.unfold.arrange(&input[channels.clone()], arranged));
+            for rows in self.tiles() {
+                let width = rows.len() * self.unfold.out_side;
+                wide!(self.unfold.unfold_taps::<_, LEFT>(arranged, rows.clone(), columns, lines));
+                let gradient = &gradient[self.tile_start(share.group, &rows)..];
+                wide!(self.pack_channels(gradient, width, packed));
+                let (columns, gradient) =
+                    (Panels::new(columns, depth, width), Panels::new(packed, self.group_out, width));
+                let sum =
+                    Destination { values: &mut *values, rows: depth, columns: self.group_out, stride: self.group_out };
+                multiply_panels(columns, gradient, sum, Onto::nothing_at_first(index));
+                index += 1;
+            }
+        }
+    }
+
+    /// Some rows of a group's gradient (group_out, rows, out_side) to panels of channels.
+    #[inline(always)]
+    fn pack_channels<T: Real>(&self, gradient: &[T], width: usize, packed: &mut [T]) {
+        let panels = packed.chunks_exact_mut(RIGHT * width);
+        for (channel, panel) in (0..self.group_out).step_by(RIGHT).zip(panels) {
+            let (panel, _) = panel.as_chunks_mut::<RIGHT>();
+            pack_rows(&gradient[channel * self.positions()..], self.group_out - channel, self.positions(), panel);
+        }
+    }
+
+    /// weights (group_in, H, W) of one output channel: the sum of the parts' shares.
+    #[inline(always)]
+    fn add_shares<T: Real>(&self, out_channel: usize, shares: &[T], weights: &mut [T]) {
+        let (group, column) = (out_channel / self.group_out, out_channel % self.group_out);
+        for (index, weights) in weights.chunks_mut(self.block_channels * self.area()).enumerate() {
+            weights.fill(T::ZERO);
+            for part in 0..self.num_parts() {
+                let share = (part * self.groups + group) * self.num_blocks() + index;
+                let rows = shares[share * self.share_values()..].chunks_exact(self.group_out);
+                for (weight, row) in weights.iter_mut().zip(rows) {
+                    *weight += row[column];
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::convolution::tests::{cases, cuts, forward, made_up};
+    use crate::backend::cpu::testing::{assert_is_gradient, dot};
+
+    #[test]
+    fn weight_gradient_agrees_with_central_differences() {
+        for block in cases() {
+            let (images, weights, gradient) = made_up(&block);
+            for convolution in cuts(&block) {
+                let workers = Workers::new(None, convolution.scratch_values(), f64::NAN);
+                let mut shares = vec![f64::NAN; convolution.shares_values()];
+                let mut backward = vec![f64::NAN; weights.len()];
+                workers.pool().install(|| {
+                    convolution.weight_gradient(&workers, &images, &gradient, &mut shares, &mut backward);
+                });
+                let loss = |weights: &[f64]| dot(&forward(&convolution, &images, weights), &gradient);
+                assert_is_gradient(&format!("{block:?}"), &backward, &weights, loss);
+            }
+        }
+    }
+}
