@@ -1,7 +1,7 @@
 //! A raw shard: samples as they were decoded, waiting for the mean of all of them.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,7 @@ impl RawShardWriter {
 #[derive(Debug)]
 pub struct RawShardReader {
     path: PathBuf,
-    file: BufReader<File>,
+    file: File,
     labels: Vec<u32>,
     next: usize,
 }
@@ -85,7 +85,7 @@ impl RawShardReader {
         file.read_exact_at(&mut labels, num_samples * SAMPLE_BYTES as u64).at("read", path)?;
         let labels =
             labels.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().expect("four bytes"))).collect();
-        Ok(Self { path: path.to_path_buf(), file: BufReader::with_capacity(1 << 20, file), labels, next: 0 })
+        Ok(Self { path: path.to_path_buf(), file: file, labels, next: 0 })
     }
 
     /// Reads the next sample and gives its label; `None` after the last.

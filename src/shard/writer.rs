@@ -24,7 +24,8 @@ impl ShardWriter {
     pub fn create(path: &Path, mut header: Header, mean: &[u8]) -> Result<Self> {
         assert_eq!(mean.len(), SAMPLE_BYTES, "bytes of a mean image");
         header.mean_checksum = crc32fast::hash(mean);
-        let mut file = BufWriter::with_capacity(1 << 20, unfinished(path)?);
+        // Smaller than a sample, so that samples are not copied on their way.
+        let mut file = BufWriter::with_capacity(64 << 10, unfinished(path)?);
         file.write_all(&[0; PAGE_BYTES]).at("write", path)?;
         file.write_all(mean).at("write", path)?;
         let capacity = header.num_samples as usize;
