@@ -85,7 +85,7 @@ impl RawShardReader {
         file.read_exact_at(&mut labels, num_samples * SAMPLE_BYTES as u64).at("read", path)?;
         let labels =
             labels.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().expect("four bytes"))).collect();
-        Ok(Self { path: path.to_path_buf(), file: file, labels, next: 0 })
+        Ok(Self { path: path.to_path_buf(), file, labels, next: 0 })
     }
 
     /// Reads the next sample and gives its label; `None` after the last.
