@@ -4,7 +4,10 @@
 //! weights. A backend owns its activations, gradients and working memory, all allocated when it is made.
 
 pub mod cpu;
+mod rank;
 pub mod step;
+
+pub use self::rank::rank;
 
 use crate::error::Result;
 use crate::input::{Batch, Dtype};

@@ -1,7 +1,7 @@
 //! Top-1 and top-5 error over a split: one centre view, or the mean of ten views' softmax outputs (the paper's section 4.1).
 
 use crate::backend::step::step as body;
-use crate::backend::{Backend, Pass, Slot, Statistics, StepScalars};
+use crate::backend::{Backend, Pass, Slot, Statistics, StepScalars, rank};
 use crate::error::Result;
 use crate::input::NumViews;
 use crate::progress::Progress;
@@ -63,13 +63,6 @@ impl ViewSums {
     }
 }
 
-/// How many classes come before `label`: the likelier ones, and of equals those of lower numbers.
-fn rank(scores: &[f64], label: usize) -> usize {
-    let score = scores[label];
-    let before = |(class, &other): (usize, &f64)| other > score || (other == score && class < label);
-    scores.iter().enumerate().filter(|&each| before(each)).count()
-}
-
 /// Runs every batch of `feeder` through the network; `None` when `stop` was asked for before the end.
 ///
 /// `label_of` gives the class of the split's sample at an index.
@@ -114,12 +107,6 @@ pub fn measure<B: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranks_count_the_likelier_and_the_earlier_of_equals() {
-        let scores = [0.1, 0.4, 0.1, 0.4];
-        assert_eq!([0, 1, 2, 3].map(|label| rank(&scores, label)), [2, 0, 3, 1]);
-    }
 
     #[test]
     fn views_are_averaged_before_the_classes_are_ranked() {

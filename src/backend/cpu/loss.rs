@@ -1,14 +1,14 @@
 //! Softmax and cross-entropy, with the counts of top-1 and top-5.
 
 use super::real::Real;
+use crate::backend::rank;
 
 /// What one sample adds to the statistics.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SampleLoss {
     /// Its cross-entropy, in nats.
     pub loss: f64,
-    /// Classes ranked above the label's. Of equal logits the lower class ranks higher, so that exactly one class is
-    /// first; nothing ranks below a logit that is not a number.
+    /// By [`rank`], of the logits.
     pub rank: usize,
 }
 
@@ -23,9 +23,7 @@ pub fn softmax_cross_entropy<T: Real>(logits: &[T], label: usize, probabilities:
     for (probability, logit) in probabilities.iter_mut().zip(logits) {
         *probability = T::from_f64(exponential(logit) / sum);
     }
-    let is_below = |class: usize, logit: T| logit < own || (logit == own && class >= label);
-    let rank = logits.iter().enumerate().filter(|(class, logit)| !is_below(*class, **logit)).count();
-    SampleLoss { loss: sum.ln() + highest - own.to_f64(), rank }
+    SampleLoss { loss: sum.ln() + highest - own.to_f64(), rank: rank(logits, label) }
 }
 
 /// The gradient of the batch's mean loss by one sample's logits, in the probabilities' place:
