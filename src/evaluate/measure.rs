@@ -1,10 +1,13 @@
 //! Top-1 and top-5 error over a split: one centre view, or the mean of ten views' softmax outputs (the paper's section 4.1).
 
+use std::sync::Arc;
+
 use crate::backend::step::step as body;
 use crate::backend::{Backend, Pass, Slot, Statistics, StepScalars, rank};
 use crate::error::Result;
-use crate::input::NumViews;
+use crate::input::{Augmentation, EvalPlan, NumViews, Pipeline, PipelineOptions, Plan};
 use crate::progress::Progress;
+use crate::shard::{Dataset, Split};
 use crate::train::feeder::{Fed, Feeder};
 use crate::train::stop::Stop;
 
@@ -63,10 +66,42 @@ impl ViewSums {
     }
 }
 
-/// Runs every batch of `feeder` through the network; `None` when `stop` was asked for before the end.
-///
-/// `label_of` gives the class of the split's sample at an index.
-pub fn measure<B: Backend>(
+/// What of the validation split is measured, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Measurement<'a> {
+    /// Where the images come from.
+    pub dataset: &'a Arc<Dataset>,
+    /// How the network sees them.
+    pub augmentation: &'a Augmentation,
+    /// Of each image.
+    pub views: NumViews,
+    /// Only the first so many images.
+    pub limit: Option<usize>,
+    /// Views of a batch.
+    pub batch_size: usize,
+    /// Threads that crop.
+    pub workers: usize,
+}
+
+impl Measurement<'_> {
+    /// Measures the network whose weights `backend` holds; `None` when `stop` was asked for before the end.
+    pub fn run<B: Backend>(&self, backend: &mut B, stop: &Stop) -> Result<Option<ErrorRates>> {
+        let &Self { dataset, augmentation, views, limit, batch_size, workers } = self;
+        let split = dataset.split(Split::Val);
+        let plan = EvalPlan::new(split.num_samples(), limit, batch_size, views)?;
+        let num_views = plan.num_rows() as u64;
+        let options = PipelineOptions::new(backend.input_dtype(), workers, 0..plan.num_steps());
+        let (plan, augmentation) = (Plan::Eval(plan), augmentation.clone());
+        let source = Pipeline::start(Arc::clone(dataset), Split::Val, plan, augmentation, options)?;
+        let mut feeder = Feeder::new(Box::new(source));
+        let (label_of, classes) = (|index| split.sample(index).label, dataset.info().classes.len());
+        let mut progress = Progress::new("evaluating", "views", num_views, 0);
+        measure(backend, &mut feeder, views, classes, &label_of, &mut progress, stop)
+    }
+}
+
+/// Runs every batch of `feeder` through the network; `label_of` gives the class of the split's sample at an index.
+fn measure<B: Backend>(
     backend: &mut B,
     feeder: &mut Feeder,
     views: NumViews,
@@ -92,9 +127,7 @@ pub fn measure<B: Backend>(
         }
         progress.add(num_valid as u64);
     }
-    for slot in [Slot::Even, Slot::Odd] {
-        feeder.take_back(backend, slot)?;
-    }
+    feeder.take_all_back(backend)?;
     if fed.is_some() {
         return Ok(None);
     }

@@ -11,15 +11,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use self::measure::measure;
+use self::measure::Measurement;
 use crate::backend::cpu::CpuBackend;
 use crate::backend::{Backend, BackendOptions};
 use crate::error::{Error, Result};
-use crate::input::{Augmentation, EvalPlan, NumViews, Pipeline, PipelineOptions, Plan};
-use crate::progress::Progress;
+use crate::input::{Augmentation, NumViews};
 use crate::shard::{Dataset, Split};
 use crate::train::checkpoint::{self, Checkpoint};
-use crate::train::feeder::Feeder;
 use crate::train::options::{DeviceChoice, PrecisionChoice, check_device};
 use crate::train::stop::Stop;
 
@@ -61,8 +59,7 @@ pub struct Report {
 pub fn run(options: &Options, stop: &Stop) -> Result<Report> {
     check_device(options.device, options.precision)?;
     let dataset = Arc::new(Dataset::open(&options.shards)?);
-    let split = dataset.split(Split::Val);
-    if split.num_samples() == 0 {
+    if dataset.split(Split::Val).num_samples() == 0 {
         return Err(Error::data(dataset.path(), "it has no validation split; pack it with one"));
     }
     let Checkpoint { state, parameters, .. } = checkpoint::read::read(&options.checkpoint)?;
@@ -71,22 +68,15 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Report> {
     let mut backend = CpuBackend::new(&network, BackendOptions::looking(options.batch_size), None);
     backend.load(&parameters)?;
     let augmentation = Augmentation::new(&state.recipe.settings.augment, &state.statistics)?;
-    let plan = EvalPlan::new(split.num_samples(), options.limit, options.batch_size, options.views)?;
-    let pipeline_options = PipelineOptions {
-        dtype: backend.input_dtype(),
+    let measurement = Measurement {
+        dataset: &dataset,
+        augmentation: &augmentation,
+        views: options.views,
+        limit: options.limit,
+        batch_size: options.batch_size,
         workers: options.workers.unwrap_or(crate::train::WORKERS_BESIDE_CPU),
-        buffers: PipelineOptions::DEFAULT_BUFFERS,
-        prefetch_steps: PipelineOptions::DEFAULT_PREFETCH_STEPS,
-        steps: 0..plan.num_steps(),
     };
-    let num_images = options.limit.unwrap_or(usize::MAX).min(split.num_samples());
-    let mut progress = Progress::new("evaluating", "views", (num_images * options.views.count()) as u64, 0);
-    let plan = Plan::Eval(plan);
-    let source = Pipeline::start(Arc::clone(&dataset), Split::Val, plan, augmentation, pipeline_options)?;
-    let mut feeder = Feeder::new(Box::new(source));
-    let label_of = |index| split.sample(index).label;
-    let classes = network.num_classes;
-    let rates = measure(&mut backend, &mut feeder, options.views, classes, &label_of, &mut progress, stop)?;
+    let rates = measurement.run(&mut backend, stop)?;
     let rates = rates.ok_or_else(|| Error::Training("stopped before every image was seen: no result".into()))?;
     Ok(Report {
         top1_error: rates.top1_error,

@@ -40,6 +40,12 @@ impl PipelineOptions {
     pub const DEFAULT_BUFFERS: usize = 6;
     /// At 128 samples of 192 KiB a step, 100 MB on their way from the disk.
     pub const DEFAULT_PREFETCH_STEPS: u64 = 4;
+
+    /// With the default buffers and look-ahead.
+    pub fn new(dtype: Dtype, workers: usize, steps: Range<u64>) -> Self {
+        let (buffers, prefetch_steps) = (Self::DEFAULT_BUFFERS, Self::DEFAULT_PREFETCH_STEPS);
+        Self { dtype, workers, buffers, prefetch_steps, steps }
+    }
 }
 
 /// Lends batches to one trainer. Dropping it stops and joins its threads.

@@ -184,7 +184,8 @@ impl EvalPlan {
         self.num_rows().div_ceil(self.batch_size) as u64
     }
 
-    fn num_rows(&self) -> usize {
+    /// Views of all samples: the rows of all batches.
+    pub fn num_rows(&self) -> usize {
         self.num_samples * self.views.count()
     }
 

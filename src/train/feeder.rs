@@ -54,20 +54,21 @@ impl Feeder {
     }
 
     /// Gives the source the slot's batch back, if one lies there.
-    pub fn take_back<B: Backend>(&mut self, backend: &mut B, slot: Slot) -> Result<()> {
+    fn take_back<B: Backend>(&mut self, backend: &mut B, slot: Slot) -> Result<()> {
         if let Some(batch) = backend.reclaim(slot)? {
             self.source.recycle(batch);
         }
         Ok(())
     }
 
+    /// Gives the source the batches of both slots back.
+    pub fn take_all_back<B: Backend>(&mut self, backend: &mut B) -> Result<()> {
+        self.take_back(backend, Slot::Even)?;
+        self.take_back(backend, Slot::Odd)
+    }
+
     /// What the source has counted.
     pub fn snapshot(&self) -> PipelineSnapshot {
         self.source.stats().snapshot()
-    }
-
-    /// Bytes of the source's batches.
-    pub fn memory_bytes(&self) -> u64 {
-        self.source.memory_bytes()
     }
 }

@@ -28,7 +28,7 @@ pub use self::options::Options;
 use self::record::Record;
 use self::setup::Setup;
 use self::stop::Stop;
-use self::trainer::{Keeping, Outcome, Trainer};
+use self::trainer::{Outcome, Trainer, TrainerOptions};
 use crate::backend::cpu::CpuBackend;
 use crate::backend::{Backend, BackendOptions};
 use crate::error::Result;
@@ -77,14 +77,14 @@ fn run_on<B: Backend>(backend: B, setup: Setup, options: &Options, stop: &Stop) 
     let batch_size = state.recipe.settings.train.batch_size as u64;
     let progress = Progress::new("training", "images", last_step * batch_size, state.step * batch_size);
     let record = Record::new(log, metrics, progress, setup.network.num_classes, options.log_every);
-    let keeping = Keeping { every: options.checkpoint_every, newest: options.keep };
-    let trainer = Trainer::new(setup, backend, Feeder::new(source), workers, (last_step, keeping), record)?;
-    trainer.run(stop)
+    let trainer_options =
+        TrainerOptions { last_step, workers, checkpoint_every: options.checkpoint_every, keep: options.keep };
+    Trainer::new(setup, backend, Feeder::new(source), trainer_options, record)?.run(stop)
 }
 
 fn source<B: Backend>(backend: &B, setup: &Setup, workers: usize, last_step: u64) -> Result<Box<dyn BatchSource>> {
     let steps = setup.state.step..last_step;
-    let (dtype, buffers) = (backend.input_dtype(), PipelineOptions::DEFAULT_BUFFERS);
+    let dtype = backend.input_dtype();
     let Some(dataset) = &setup.dataset else {
         return Ok(Box::new(SyntheticSource::new(&SyntheticOptions {
             seed: setup.state.recipe.settings.train.seed,
@@ -92,14 +92,13 @@ fn source<B: Backend>(backend: &B, setup: &Setup, workers: usize, last_step: u64
             batch_size: setup.state.recipe.settings.train.batch_size,
             frame: setup.augmentation.frame(),
             num_classes: setup.network.num_classes,
-            buffers,
+            buffers: PipelineOptions::DEFAULT_BUFFERS,
             steps_per_epoch: setup.plan.steps_per_epoch(),
             steps,
         })?));
     };
     let plan = Plan::Train(setup.plan.clone());
-    let prefetch_steps = PipelineOptions::DEFAULT_PREFETCH_STEPS;
-    let options = PipelineOptions { dtype, workers, buffers, prefetch_steps, steps };
+    let options = PipelineOptions::new(dtype, workers, steps);
     Ok(Box::new(Pipeline::start(Arc::clone(dataset), Split::Train, plan, setup.augmentation.clone(), options)?))
 }
 

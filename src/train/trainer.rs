@@ -15,9 +15,8 @@ use super::stop::Stop;
 use crate::backend::step::step as body;
 use crate::backend::{Backend, Pass, Slot, StepScalars};
 use crate::error::Result;
-use crate::evaluate::measure::{ErrorRates, measure};
-use crate::input::{EvalPlan, NumViews, Pipeline, PipelineOptions, Plan};
-use crate::progress::Progress;
+use crate::evaluate::measure::{ErrorRates, Measurement};
+use crate::input::NumViews;
 use crate::shard::{Dataset, Split};
 
 /// How a run ended.
@@ -46,13 +45,17 @@ pub enum Ended {
     Stopped,
 }
 
-/// When checkpoints are written and how many stay.
+/// How far a run goes, and what it leaves on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keeping {
-    /// Beside those at the ends of epochs.
-    pub every: Option<u64>,
-    /// Of the newest.
-    pub newest: usize,
+pub struct TrainerOptions {
+    /// The run ends when it has done so many steps.
+    pub last_step: u64,
+    /// Threads that crop for validations.
+    pub workers: usize,
+    /// A checkpoint after so many steps, beside those at the ends of epochs.
+    pub checkpoint_every: Option<u64>,
+    /// How many of the newest checkpoints stay.
+    pub keep: usize,
 }
 
 /// A run on a backend.
@@ -60,9 +63,7 @@ pub struct Trainer<B: Backend> {
     setup: Setup,
     backend: B,
     feeder: Feeder,
-    workers: usize,
-    last_step: u64,
-    keeping: Keeping,
+    options: TrainerOptions,
     record: Record,
     clock: StepClock,
     /// The batch that lies in its slot and has not been launched.
@@ -84,24 +85,15 @@ struct Launched {
 }
 
 impl<B: Backend> Trainer<B> {
-    /// A run that `setup` has decided, on a backend whose weights it loads; `workers` augment for validations.
-    pub fn new(
-        setup: Setup,
-        mut backend: B,
-        feeder: Feeder,
-        workers: usize,
-        (last_step, keeping): (u64, Keeping),
-        record: Record,
-    ) -> Result<Self> {
+    /// A run that `setup` has decided, on a backend whose weights it loads.
+    pub fn new(setup: Setup, mut backend: B, feeder: Feeder, options: TrainerOptions, record: Record) -> Result<Self> {
         backend.load(&setup.parameters)?;
         let saved = (setup.state.step > 0).then(|| setup.state.clone());
         Ok(Self {
             setup,
             backend,
             feeder,
-            workers,
-            last_step,
-            keeping,
+            options,
             record,
             clock: StepClock::start(),
             fed: None,
@@ -114,13 +106,12 @@ impl<B: Backend> Trainer<B> {
     /// Trains to the last step, or until `stop` is asked for; either way a checkpoint holds the end.
     pub fn run(mut self, stop: &Stop) -> Result<Outcome> {
         self.checkpoint()?;
-        self.clock.lap();
         while !stop.requested() {
             if self.ends_unvalidated_epoch() {
                 self.finish_epoch(stop)?;
-            } else if self.setup.state.step < self.last_step {
+            } else if self.setup.state.step < self.options.last_step {
                 self.step()?;
-                if self.keeping.every.is_some_and(|every| self.setup.state.step.is_multiple_of(every)) {
+                if self.options.checkpoint_every.is_some_and(|every| self.setup.state.step.is_multiple_of(every)) {
                     self.checkpoint()?;
                 }
             } else {
@@ -129,7 +120,7 @@ impl<B: Backend> Trainer<B> {
         }
         let checkpoint = self.checkpoint()?;
         let state = &self.setup.state;
-        let done = state.step >= self.last_step && !self.ends_unvalidated_epoch();
+        let done = state.step >= self.options.last_step && !self.ends_unvalidated_epoch();
         Ok(Outcome {
             step: state.step,
             ended: if done { Ended::Done } else { Ended::Stopped },
@@ -169,7 +160,7 @@ impl<B: Backend> Trainer<B> {
         self.setup.state.step = step + 1;
         self.setup.state.epoch = self.setup.plan.epoch(step + 1);
         let validates_next = (step + 1).is_multiple_of(self.setup.plan.steps_per_epoch());
-        if step + 1 < self.last_step && !validates_next {
+        if step + 1 < self.options.last_step && !validates_next {
             self.fed = Some(self.feed(step + 1)?);
         }
         before.map_or(Ok(()), |before| self.settle(before))
@@ -177,7 +168,7 @@ impl<B: Backend> Trainer<B> {
 
     fn feed(&mut self, step: u64) -> Result<Fed> {
         let fed = self.feeder.feed(&mut self.backend, Slot::of_step(step))?;
-        Ok(fed.unwrap_or_else(|| panic!("the source ended before step {step} of {}", self.last_step)))
+        Ok(fed.unwrap_or_else(|| panic!("the source ended before step {step} of {}", self.options.last_step)))
     }
 
     /// Reads a launched step's statistics into the record.
@@ -203,9 +194,7 @@ impl<B: Backend> Trainer<B> {
     /// the middle of it validates again when it is resumed.
     fn finish_epoch(&mut self, stop: &Stop) -> Result<()> {
         self.settle_last()?;
-        for slot in [Slot::Even, Slot::Odd] {
-            self.feeder.take_back(&mut self.backend, slot)?;
-        }
+        self.feeder.take_all_back(&mut self.backend)?;
         let (step, epoch) = (self.setup.state.step, self.setup.state.schedule.num_validated);
         self.record.epoch(step, epoch)?;
         let Some(dataset) = self.setup.dataset.clone().filter(|dataset| dataset.split(Split::Val).num_samples() > 0)
@@ -213,7 +202,6 @@ impl<B: Backend> Trainer<B> {
             // Nothing to validate on; the epoch counts as validated.
             self.setup.state.schedule.num_validated += 1;
             self.checkpoint()?;
-            self.clock.lap();
             return Ok(());
         };
         let begun = Instant::now();
@@ -228,32 +216,31 @@ impl<B: Backend> Trainer<B> {
             self.record.event(step, epoch, &event)?;
         }
         self.checkpoint()?;
-        self.clock.lap();
         Ok(())
     }
 
     fn validate(&mut self, dataset: &Arc<Dataset>, stop: &Stop) -> Result<Option<ErrorRates>> {
-        let split = dataset.split(Split::Val);
-        let batch_size = self.setup.state.recipe.settings.train.batch_size;
-        let plan = EvalPlan::new(split.num_samples(), None, batch_size, NumViews::One)?;
-        let options = PipelineOptions {
-            dtype: self.backend.input_dtype(),
-            workers: self.workers,
-            buffers: PipelineOptions::DEFAULT_BUFFERS,
-            prefetch_steps: PipelineOptions::DEFAULT_PREFETCH_STEPS,
-            steps: 0..plan.num_steps(),
+        let measurement = Measurement {
+            dataset,
+            augmentation: &self.setup.augmentation,
+            views: NumViews::One,
+            limit: None,
+            batch_size: self.setup.state.recipe.settings.train.batch_size,
+            workers: self.options.workers,
         };
-        let augmentation = self.setup.augmentation.clone();
-        let source = Pipeline::start(Arc::clone(dataset), Split::Val, Plan::Eval(plan), augmentation, options)?;
-        let mut feeder = Feeder::new(Box::new(source));
-        let mut progress = Progress::new("validating", "images", split.num_samples() as u64, 0);
-        let (label_of, classes) = (|index| split.sample(index).label, self.setup.network.num_classes);
-        measure(&mut self.backend, &mut feeder, NumViews::One, classes, &label_of, &mut progress, stop)
+        measurement.run(&mut self.backend, stop)
     }
 
-    /// Writes a checkpoint unless the newest is of this very state, and deletes old ones.
+    /// Writes a checkpoint unless the newest is of this very state, and deletes old ones. The time that it and what came before
+    /// it took is no step's.
     fn checkpoint(&mut self) -> Result<Option<PathBuf>> {
         self.settle_last()?;
+        let path = self.save()?;
+        self.clock.lap();
+        Ok(path)
+    }
+
+    fn save(&mut self) -> Result<Option<PathBuf>> {
         if self.setup.dataset.is_none() {
             return Ok(None);
         }
@@ -269,8 +256,7 @@ impl<B: Backend> Trainer<B> {
         }
         checkpoint::write::write(&path, &self.setup.state, &self.setup.parameters, &self.setup.mean)?;
         self.saved = Some(self.setup.state.clone());
-        checkpoint::prune(&folder, self.keeping.newest, self.setup.state.schedule.best_step)?;
-        self.clock.lap();
+        checkpoint::prune(&folder, self.options.keep, self.setup.state.schedule.best_step)?;
         Ok(Some(path))
     }
 }
