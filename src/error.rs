@@ -1,5 +1,6 @@
 //! What can be wrong with the input: what, where, what was expected and found, and what to do.
 
+use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +50,12 @@ impl Error {
     pub fn usage(problem: impl Into<String>) -> Self {
         Self::Usage(problem.into())
     }
+}
+
+/// What a panic that was caught says.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
 }
 
 /// Gives an [`io::Error`] its place.

@@ -244,6 +244,16 @@ fn two_runs_do_not_share_a_folder() {
 }
 
 #[test]
+fn what_a_killed_run_left_unfinished_is_gone_when_it_resumes() {
+    let bench = Bench::new();
+    train(&Options { steps: Some(1), ..bench.options("left", &[]) });
+    let leftover = bench.run("left").join("checkpoints/.unfinished-abc");
+    std::fs::write(&leftover, "half a checkpoint").unwrap();
+    train(&Options { start: Start::Resume, steps: Some(2), ..bench.options("left", &[]) });
+    assert!(!leftover.exists());
+}
+
+#[test]
 fn made_up_batches_train_without_shards_and_keep_no_checkpoints() {
     let bench = Bench::new();
     let options = Options { data: Data::Synthetic, steps: Some(3), ..bench.options("synthetic", &[]) };

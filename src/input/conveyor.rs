@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 
 use super::batch::Batch;
 use super::stats::PipelineStats;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, panic_message};
 
 /// Batches that are being filled at a time: the second one's samples keep the workers busy that have none left of the
 /// first.
@@ -128,10 +128,7 @@ async fn restore_order(
 
 fn panicked(step: u64, failed: tokio::task::JoinError) -> Error {
     let message = match failed.try_into_panic() {
-        Ok(payload) => match payload.downcast::<String>() {
-            Ok(text) => *text,
-            Err(payload) => payload.downcast::<&str>().map_or("no message".to_string(), |text| text.to_string()),
-        },
+        Ok(payload) => panic_message(&*payload),
         Err(cancelled) => cancelled.to_string(),
     };
     Error::Input(format!("the batch of step {step}: a worker panicked: {message}; this is a fault of the program"))

@@ -1,13 +1,13 @@
 //! The folder that is packed into: claimed by one packer at a time, never someone else's.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use indicatif::DecimalBytes;
 
+use crate::claim;
 use crate::error::{Error, IoContext, Result};
-use crate::publish::UNFINISHED_PREFIX;
 use crate::shard::Split;
 use crate::shard::dataset::DATASET_FILE;
 
@@ -41,18 +41,7 @@ impl OutFolder {
         }
         fs::create_dir_all(path).at("create the folder", path)?;
         let lock = File::open(path).at("open the folder", path)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::data(
-                    path,
-                    "another pack-shards is packing into it; wait for it or give another --out",
-                ));
-            }
-            // A file system without locks.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(error).at("lock the folder", path),
-        }
+        claim::lock(&lock, path, "another pack-shards is packing into it; wait for it or give another --out")?;
         let packing = path.join(PACKING_FOLDER);
         let names = names_in(path)?;
         let ours = names.is_empty() || names.iter().any(|name| name == DATASET_FILE || name == PACKING_FOLDER);
@@ -61,9 +50,7 @@ impl OutFolder {
                 format!("it holds files that pack-shards did not write (such as {}); give another --out", names[0]);
             return Err(Error::data(path, problem));
         }
-        for name in names.iter().filter(|name| name.starts_with(UNFINISHED_PREFIX)) {
-            remove_file(&path.join(name))?;
-        }
+        claim::delete_unfinished(path)?;
         let folder = Self { path: path.to_path_buf(), packing, existed, _lock: lock };
         let index = folder.index();
         fs::create_dir_all(&index).at("create the folder", &index)?;

@@ -1,11 +1,12 @@
 //! A run's folder: its name, its configuration, its checkpoints, and that only one process writes to it.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::checkpoint;
+use crate::claim;
 use crate::error::{Error, IoContext, Result};
 use crate::publish::publish_bytes;
 use crate::recipe::Recipe;
@@ -82,13 +83,12 @@ impl RunFolder {
     fn hold(path: PathBuf) -> Result<Self> {
         let lock_path = path.join(".lock");
         let lock = File::create(&lock_path).at("create", &lock_path)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
-            Err(TryLockError::WouldBlock) => {
-                Err(Error::data(&path, "another process is training in this folder; stop it or name another --run"))
-            }
-            Err(TryLockError::Error(error)) => Err(error).at("lock", lock_path),
-        }
+        let taken = "another process is training in this folder; stop it or name another --run";
+        claim::lock(&lock, &path, taken)?;
+        let folder = Self { path, _lock: lock };
+        claim::delete_unfinished(&folder.path)?;
+        claim::delete_unfinished(&folder.checkpoints())?;
+        Ok(folder)
     }
 
     /// The folder.

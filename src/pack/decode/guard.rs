@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
+use crate::error::panic_message;
+
 thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
@@ -14,10 +16,7 @@ pub fn catch_panic<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
     DECODING.set(true);
     let result = panic::catch_unwind(AssertUnwindSafe(decode));
     DECODING.set(false);
-    result.map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
-    })
+    result.map_err(|panic| panic_message(&*panic))
 }
 
 /// Other panics are shown as before.
