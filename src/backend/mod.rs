@@ -3,11 +3,13 @@
 //! In: host batches and the order of a step, written once in [`step`]. Out: losses, counts, probabilities and
 //! weights. A backend owns its activations, gradients and working memory, all allocated when it is made.
 
+mod choice;
 pub mod cpu;
 pub mod cuda;
 mod rank;
 pub mod step;
 
+pub use self::choice::{Choice, Chosen, DeviceChoice, PrecisionChoice, Work};
 pub use self::rank::rank;
 
 use crate::error::Result;

@@ -16,7 +16,7 @@ pub mod view;
 mod workers;
 
 pub use augment::Kernel;
-pub use batch::{Batch, Dtype, Values};
+pub use batch::{Batch, Dtype, HostBuffer, Values};
 pub use pipeline::{Pipeline, PipelineOptions};
 pub use plan::{BatchPlan, EvalPlan, NumViews, Plan, TrainPlan};
 pub use source::BatchSource;

@@ -29,20 +29,16 @@ use self::record::Record;
 use self::setup::Setup;
 use self::stop::Stop;
 use self::trainer::{Outcome, Trainer, TrainerOptions};
-use crate::backend::cpu::CpuBackend;
-use crate::backend::{Backend, BackendOptions};
+use crate::backend::{Backend, BackendOptions, Chosen, Work};
 use crate::error::Result;
 use crate::input::synthetic::{SyntheticOptions, SyntheticSource};
 use crate::input::{BatchSource, Pipeline, PipelineOptions, Plan};
 use crate::progress::Progress;
 use crate::shard::Split;
 
-/// Threads that augment beside a CPU that computes: one fills batches many times faster than all cores train.
-pub const WORKERS_BESIDE_CPU: usize = 1;
-
 /// Trains as `options` say, until the end or until `stop` is asked for.
 pub fn run(options: &Options, stop: &Stop) -> Result<Outcome> {
-    options::check_device(options.device, options.precision)?;
+    let chosen = Chosen::new(&options.compute)?;
     let setup = Setup::new(options)?;
     let train = &setup.state.recipe.settings.train;
     let backend_options = BackendOptions {
@@ -51,14 +47,33 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Outcome> {
         momentum: train.momentum as f32,
         weight_decay: train.weight_decay as f32,
     };
-    let backend = CpuBackend::new(&setup.network, backend_options, options.threads);
-    run_on(backend, setup, options, stop)
+    let workers = options.workers.unwrap_or_else(|| chosen.default_workers());
+    let network = setup.network.clone();
+    let about_device = chosen.describe()?;
+    chosen.run(&network, backend_options, Run { setup, options, stop, workers, about_device })
 }
 
-fn run_on<B: Backend>(backend: B, setup: Setup, options: &Options, stop: &Stop) -> Result<Outcome> {
-    let workers = options.workers.unwrap_or(WORKERS_BESIDE_CPU);
+/// A run that waits for its backend.
+struct Run<'a> {
+    setup: Setup,
+    options: &'a Options,
+    stop: &'a Stop,
+    workers: usize,
+    about_device: Option<String>,
+}
+
+impl Work for Run<'_> {
+    type Output = Outcome;
+
+    fn run<B: Backend>(self, backend: B) -> Result<Outcome> {
+        run_on(backend, self)
+    }
+}
+
+fn run_on<B: Backend>(backend: B, run: Run<'_>) -> Result<Outcome> {
+    let Run { setup, options, stop, workers, about_device } = run;
     let last_step = setup.last_step(options.steps);
-    let source = source(&backend, &setup, workers, last_step)?;
+    let source = source(&backend, &setup, workers, options.buffers, last_step)?;
     let device = backend.device();
     setup.write_config(&device.name, device.precision, workers)?;
     let build = BuildInfo {
@@ -69,7 +84,7 @@ fn run_on<B: Backend>(backend: B, setup: Setup, options: &Options, stop: &Stop) 
     let num_skipped = setup.dataset.as_ref().map_or(0, |dataset| dataset.info().num_skipped);
     let metrics = Arc::new(Metrics::new(&build, num_skipped, workers));
     let server = Server::start(options.metrics, Arc::clone(&metrics))?;
-    announce(&backend, &setup, source.as_ref(), workers, last_step);
+    announce(&backend, about_device.as_deref(), &setup, source.as_ref(), workers, last_step);
     crate::say!("metrics    {}", server.as_ref().map_or_else(|| "off".into(), Server::describe));
     let state = &setup.state;
     let mut log = RunLog::open(setup.folder.path(), state.step)?;
@@ -82,7 +97,13 @@ fn run_on<B: Backend>(backend: B, setup: Setup, options: &Options, stop: &Stop) 
     Trainer::new(setup, backend, Feeder::new(source), trainer_options, record)?.run(stop)
 }
 
-fn source<B: Backend>(backend: &B, setup: &Setup, workers: usize, last_step: u64) -> Result<Box<dyn BatchSource>> {
+fn source<B: Backend>(
+    backend: &B,
+    setup: &Setup,
+    workers: usize,
+    buffers: usize,
+    last_step: u64,
+) -> Result<Box<dyn BatchSource>> {
     let steps = setup.state.step..last_step;
     let dtype = backend.input_dtype();
     let Some(dataset) = &setup.dataset else {
@@ -92,21 +113,31 @@ fn source<B: Backend>(backend: &B, setup: &Setup, workers: usize, last_step: u64
             batch_size: setup.state.recipe.settings.train.batch_size,
             frame: setup.augmentation.frame(),
             num_classes: setup.network.num_classes,
-            buffers: PipelineOptions::DEFAULT_BUFFERS,
+            buffers,
             steps_per_epoch: setup.plan.steps_per_epoch(),
             steps,
         })?));
     };
     let plan = Plan::Train(setup.plan.clone());
-    let options = PipelineOptions::new(dtype, workers, steps);
+    let options = PipelineOptions { buffers, ..PipelineOptions::new(dtype, workers, steps) };
     Ok(Box::new(Pipeline::start(Arc::clone(dataset), Split::Train, plan, setup.augmentation.clone(), options)?))
 }
 
 /// The first lines: device, precision, recipe, sizes, memory.
-fn announce<B: Backend>(backend: &B, setup: &Setup, source: &dyn BatchSource, workers: usize, last_step: u64) {
+fn announce<B: Backend>(
+    backend: &B,
+    about_device: Option<&str>,
+    setup: &Setup,
+    source: &dyn BatchSource,
+    workers: usize,
+    last_step: u64,
+) {
     let (device, state) = (backend.device(), &setup.state);
     let train = &state.recipe.settings.train;
     crate::say!("device     {}, precision {}", device.name, device.precision);
+    if let Some(about_device) = about_device {
+        crate::say!("           {about_device}");
+    }
     crate::say!(
         "network    recipe {}, {} parameters, {} classes, width {}",
         state.recipe.name,
