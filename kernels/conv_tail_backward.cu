@@ -4,8 +4,7 @@
 
 // A thread's place in (num_samples, side, side), moved by steps without divisions.
 struct Place {
-    long long sample;
-    int row, column;
+    int sample, row, column;
 
     __device__ __forceinline__ void advance(int pixels, int side) {
         column += pixels;
@@ -39,7 +38,7 @@ __device__ __forceinline__ Octet gather_windows(
             if ((left == 1 && place.column % 2 == 1) || out_column < 0 || out_column >= out_side) {
                 continue;
             }
-            const long long at = ((place.sample * out_side + out_row) * out_side + out_column) * channels + channel;
+            const long long at = ((static_cast<long long>(place.sample) * out_side + out_row) * out_side + out_column) * channels + channel;
             const unsigned int tap = (place.row - 2 * out_row) * 3 + place.column - 2 * out_column;
             const uint2 places = read<uint2>(winners + at);
             Octet own = load_octet(gradient + at);
@@ -119,17 +118,18 @@ __device__ __forceinline__ void tail_backward(
     const unsigned char* winners, float* bias_partials, int num_samples, int channels, int side, int out_side,
     int num_partials, const Lrn& lrn) {
     const long long num_pixels = static_cast<long long>(num_samples) * side * side;
-    const long long start = num_pixels * blockIdx.x / num_partials, end = num_pixels * (blockIdx.x + 1) / num_partials;
+    const int start = static_cast<int>(num_pixels * blockIdx.x / num_partials);
+    const int end = static_cast<int>(num_pixels * (blockIdx.x + 1) / num_partials);
     const int channel = threadIdx.x * OCTET;
     const Around<HALF> biases = load_around<HALF>(bias, channel, channels);
     const float factor = -2.0f * lrn.alpha * lrn.beta;
-    const long long own_start = start + threadIdx.y;
-    Place place = {own_start / (side * side), static_cast<int>(own_start / side % side), static_cast<int>(own_start % side)};
+    const int own_start = start + threadIdx.y;
+    Place place = {own_start / (side * side), own_start / side % side, own_start % side};
     Octet bias_sums = zero_octet();
     int buffer = 0;
-    for (long long first = start; first < end; first += blockDim.y, buffer ^= 1) {
-        const bool is_inside = first + threadIdx.y < end;
-        real* pixel = convolved + (first + threadIdx.y) * channels;
+    for (int first = start; first < end; first += blockDim.y, buffer ^= 1) {
+        const bool is_inside = first + static_cast<int>(threadIdx.y) < end;
+        real* pixel = convolved + (first + static_cast<long long>(threadIdx.y)) * channels;
         Octet own = zero_octet(), gradient = zero_octet(), ratios = zero_octet();
         if (is_inside) {
             Around<HALF> values = load_around<HALF>(pixel, channel, channels);
