@@ -29,10 +29,10 @@ extern "C" __global__ void __launch_bounds__(256) bias_relu_forward(real* values
 extern "C" __global__ void __launch_bounds__(BIAS_THREADS) bias_relu_backward(
     const real* output, real* gradient, float* bias_partials, int rows, int channels, int num_partials) {
     __shared__ float shared[BIAS_THREADS * OCTET];
-    const int octet = blockIdx.y * blockDim.x + threadIdx.x;
-    const bool is_inside = octet < channels / OCTET && blockIdx.x < num_partials;
-    const int first = static_cast<int>(static_cast<long long>(rows) * blockIdx.x / num_partials);
-    const int end = static_cast<int>(static_cast<long long>(rows) * (blockIdx.x + 1) / num_partials);
+    const int octet = blockIdx.y * blockDim.x + threadIdx.x, partial = blockIdx.x;
+    const bool is_inside = octet < channels / OCTET && partial < num_partials;
+    const int first = static_cast<int>(static_cast<long long>(rows) * partial / num_partials);
+    const int end = static_cast<int>(static_cast<long long>(rows) * (partial + 1) / num_partials);
     Octet sums = zero_octet();
 #pragma unroll 2
     for (int row = is_inside ? first + threadIdx.y : end; row < end; row += blockDim.y) {
@@ -48,8 +48,8 @@ extern "C" __global__ void __launch_bounds__(BIAS_THREADS) bias_relu_backward(
     }
     sum_rows(sums, shared, [&](int in_block, float sum) {
         const int channel = blockIdx.y * blockDim.x * OCTET + in_block;
-        if (channel < channels && blockIdx.x < num_partials) {
-            bias_partials[static_cast<long long>(blockIdx.x) * channels + channel] = sum;
+        if (channel < channels && partial < num_partials) {
+            bias_partials[static_cast<long long>(partial) * channels + channel] = sum;
         }
     });
 }

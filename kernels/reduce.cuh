@@ -32,7 +32,7 @@ __device__ __forceinline__ void sum_rows(const Octet& own, float* shared, Sums s
     const int thread = threadIdx.y * blockDim.x + threadIdx.x;
     for (int channel = thread; channel < num_channels; channel += blockDim.x * blockDim.y) {
         float sum = shared[channel];
-        for (int row = 1; row < blockDim.y; ++row) {
+        for (unsigned int row = 1; row < blockDim.y; ++row) {
             sum += shared[row * num_channels + channel];
         }
         sums(channel, sum);
