@@ -4,6 +4,7 @@
 //! weights. A backend owns its activations, gradients and working memory, all allocated when it is made.
 
 pub mod cpu;
+pub mod cuda;
 mod rank;
 pub mod step;
 
