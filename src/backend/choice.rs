@@ -124,7 +124,7 @@ pub trait Work {
 impl Chosen {
     /// Looks for a GPU where one is wanted or welcome. A GPU's context is current on this thread only.
     pub fn new(choice: &Choice) -> Result<Self> {
-        let cpu = |why| {
+        let cpu = |why: Option<String>| {
             if !matches!(choice.precision, PrecisionChoice::Auto | PrecisionChoice::F32) {
                 let why = why.map_or_else(String::new, |why| format!(" ({why})"));
                 let problem = "--precision: the CPU computes in f32 only; --precision f32";

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use super::Real;
 use super::convolution::{Convolution, ConvolutionShape, Cudnn};
-use super::driver::{Buffer, Context, Slice, SliceMut, Stream};
-use super::kernels::{Kernels, TailOrder};
+use super::driver::{Buffer, Context, Slice, SliceMut};
+use super::kernels::{ConvTail, num_bias_partials};
 use super::layout::{BLOCK_CHANNELS, BLOCK_KERNEL};
 use super::precision::Precision;
 use super::tuning::Tuning;
 use super::weights::LayerWeights;
+use super::workspace::{Activations, Workspace};
 use crate::error::Result;
-use crate::model::{self, Lrn, Tail};
+use crate::model;
 
 /// What follows the bias.
 #[derive(Debug)]
@@ -21,8 +22,7 @@ enum DeviceTail<R> {
     Relu,
     /// ReLU, LRN and pooling in some order, from the convolution's output to the block's.
     Pooled {
-        order: TailOrder,
-        lrn: Lrn,
+        tail: ConvTail,
         /// (N, conv_side, conv_side, C), without the bias; the backward pass leaves its gradient there.
         convolved: Buffer<R>,
         /// Of each pooled value: where in its window it comes from.
@@ -36,13 +36,10 @@ pub struct ConvBlock<R> {
     convolution: Convolution,
     tail: DeviceTail<R>,
     num_samples: usize,
+    /// Pixels of the convolution's output, in all samples.
+    rows: usize,
     channels: usize,
-    side: usize,
-    out_side: usize,
 }
-
-/// LRN of a block that has none: it is not looked at.
-const NO_LRN: Lrn = Lrn { k: 1.0, n: 1, alpha: 0.0, beta: 1.0 };
 
 impl<R: Real> ConvBlock<R> {
     /// The first block takes its input by space-to-depth, the others as the block before leaves it.
@@ -57,20 +54,10 @@ impl<R: Real> ConvBlock<R> {
     ) -> Result<Self> {
         let shape = if is_first { block_shape(block, num_samples) } else { shape(block, num_samples) };
         let values = |side: usize| num_samples * side * side * block.out_channels;
-        let order = match block.tail.as_slice() {
-            [Tail::Relu] => None,
-            [Tail::Relu, Tail::Lrn(lrn), Tail::Pool(_)] => Some((TailOrder::ReluLrnPool, *lrn)),
-            [Tail::Relu, Tail::Pool(_), Tail::Lrn(lrn)] => Some((TailOrder::ReluPoolLrn, *lrn)),
-            [Tail::Lrn(lrn), Tail::Pool(_), Tail::Relu] => Some((TailOrder::LrnPoolRelu, *lrn)),
-            // Either order gives the same values and the same gradients.
-            [Tail::Relu, Tail::Pool(_)] | [Tail::Pool(_), Tail::Relu] => Some((TailOrder::ReluPool, NO_LRN)),
-            other => unreachable!("a block's tail of {other:?}"),
-        };
-        let tail = match order {
+        let tail = match ConvTail::new(block) {
             None => DeviceTail::Relu,
-            Some((order, lrn)) => DeviceTail::Pooled {
-                order,
-                lrn,
+            Some(tail) => DeviceTail::Pooled {
+                tail,
                 convolved: Buffer::zeros(context, "a convolution's output", values(block.conv_side))?,
                 winners: Buffer::zeros(context, "pooling's winners", values(block.out_side))?,
             },
@@ -79,9 +66,8 @@ impl<R: Real> ConvBlock<R> {
             convolution: Convolution::new(cudnn, shape, precision, tuning)?,
             tail,
             num_samples,
+            rows: num_samples * block.conv_side * block.conv_side,
             channels: block.out_channels,
-            side: block.conv_side,
-            out_side: block.out_side,
         })
     }
 
@@ -98,6 +84,18 @@ impl<R: Real> ConvBlock<R> {
         self.channels
     }
 
+    /// Values of [`Workspace::bias_partials`] that its bias gradient needs.
+    pub fn bias_partials(&self) -> usize {
+        self.num_partials() * self.channels
+    }
+
+    fn num_partials(&self) -> usize {
+        match &self.tail {
+            DeviceTail::Relu => num_bias_partials(self.rows, self.channels),
+            DeviceTail::Pooled { tail, .. } => tail.num_partials(self.num_samples),
+        }
+    }
+
     /// Bytes of working memory that its products need.
     pub fn workspace_bytes(&self) -> usize {
         self.convolution.workspace_bytes()
@@ -106,107 +104,65 @@ impl<R: Real> ConvBlock<R> {
     /// From the block's input to its output, (N, out_side, out_side, C).
     pub fn forward(
         &mut self,
-        kernels: &Kernels<R>,
-        stream: &Stream,
-        workspace: &mut Buffer<u8>,
+        workspace: Workspace<'_, R>,
         weights: &LayerWeights<'_, R>,
         input: Slice<'_, R>,
         output: &mut SliceMut<'_, R>,
     ) -> Result<()> {
-        let (num_samples, channels, side, out_side) = (self.num_samples, self.channels, self.side, self.out_side);
+        let Workspace { kernels, stream, products, .. } = workspace;
         match &mut self.tail {
             DeviceTail::Relu => {
-                self.convolution.forward(workspace, input, weights.weight, output)?;
-                let rows = num_samples * side * side;
-                kernels.bias_relu_forward(stream, output, weights.bias, rows, channels)
+                self.convolution.forward(products, input, weights.weight, output)?;
+                kernels.bias_relu_forward(stream, output, weights.bias, self.rows, self.channels)
             }
-            DeviceTail::Pooled { order, lrn, convolved, winners } => {
-                self.convolution.forward(workspace, input, weights.weight, &mut convolved.all_mut())?;
-                kernels.conv_tail_forward(
-                    stream,
-                    convolved.all(),
-                    weights.bias,
-                    output,
-                    &mut winners.all_mut(),
-                    num_samples,
-                    channels,
-                    side,
-                    out_side,
-                    *order,
-                    *lrn,
-                )
+            DeviceTail::Pooled { tail, convolved, winners } => {
+                self.convolution.forward(products, input, weights.weight, &mut convolved.all_mut())?;
+                let (convolved, winners) = (convolved.all(), &mut winners.all_mut());
+                kernels.conv_tail_forward(stream, convolved, weights.bias, output, winners, self.num_samples, tail)
             }
         }
     }
 
-    /// The gradients of weights and biases, and of the input where it is asked for. The gradient of the output is overwritten.
+    /// The gradients of weights and biases, and of the input where it is asked for.
     pub fn backward(
         &mut self,
-        kernels: &Kernels<R>,
-        stream: &Stream,
-        work: WorkingMemory<'_>,
+        workspace: Workspace<'_, R>,
         weights: &mut LayerWeights<'_, R>,
-        input: Slice<'_, R>,
-        output: Slice<'_, R>,
-        output_gradient: &mut SliceMut<'_, R>,
-        input_gradient: Option<&mut SliceMut<'_, R>>,
+        activations: Activations<'_, R>,
     ) -> Result<()> {
-        let (num_samples, channels, side, out_side) = (self.num_samples, self.channels, self.side, self.out_side);
-        let WorkingMemory { workspace, bias_partials } = work;
-        let mut partials = bias_partials.all_mut();
-        let bias_gradient = &mut weights.bias_gradient;
+        let Workspace { kernels, stream, products, bias_partials } = workspace;
+        let Activations { input, output, mut output_gradient, input_gradient } = activations;
+        let (num_partials, mut partials) = (self.num_partials(), bias_partials.part_mut(0..self.bias_partials()));
         let gradient = match &mut self.tail {
             DeviceTail::Relu => {
-                let rows = num_samples * side * side;
-                kernels.bias_relu_backward(
-                    stream,
-                    output,
-                    output_gradient,
-                    bias_gradient,
-                    &mut partials,
-                    rows,
-                    channels,
-                )?;
+                let (rows, channels) = (self.rows, self.channels);
+                kernels.bias_relu_backward(stream, output, &mut output_gradient, &mut partials, rows, channels)?;
                 output_gradient.as_slice()
             }
-            DeviceTail::Pooled { order, lrn, convolved, winners } => {
+            DeviceTail::Pooled { tail, convolved, winners } => {
                 kernels.conv_tail_backward(
                     stream,
                     &mut convolved.all_mut(),
                     weights.bias,
                     output,
-                    output_gradient,
+                    &mut output_gradient,
                     winners.all(),
-                    bias_gradient,
                     &mut partials,
-                    num_samples,
-                    channels,
-                    side,
-                    out_side,
-                    *order,
-                    *lrn,
+                    self.num_samples,
+                    tail,
                 )?;
                 convolved.all()
             }
         };
-        self.convolution.weight_gradient(workspace, input, gradient, &mut weights.weight_gradient)?;
+        let bias_gradient = &mut weights.bias_gradient;
+        kernels.sum_bias_partials(stream, partials.as_slice(), bias_gradient, num_partials, self.channels)?;
+        self.convolution.weight_gradient(products, input, gradient, &mut weights.weight_gradient)?;
         match input_gradient {
-            Some(input_gradient) => {
-                self.convolution.input_gradient(workspace, weights.weight, gradient, input_gradient)
-            }
+            Some(mut to) => self.convolution.input_gradient(products, weights.weight, gradient, &mut to),
             // conv1: what was summed for padded taps is not a gradient of anything.
-            None => kernels.mask_taps(stream, &mut weights.weight_gradient, channels),
+            None => kernels.mask_taps(stream, &mut weights.weight_gradient, self.channels),
         }
     }
-}
-
-/// What blocks share, one after another.
-#[derive(Debug)]
-pub struct WorkingMemory<'a> {
-    /// Of the products.
-    pub workspace: &'a mut Buffer<u8>,
-    /// Sums of parts of a bias gradient.
-    pub bias_partials: &'a mut Buffer<f32>,
 }
 
 fn shape(block: &model::ConvBlock, num_samples: usize) -> ConvolutionShape {

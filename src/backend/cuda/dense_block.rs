@@ -3,11 +3,12 @@
 use std::rc::Rc;
 
 use super::Real;
-use super::driver::{Buffer, Slice, SliceMut, Stream};
-use super::kernels::{Kernels, Rectify, Scalars};
+use super::driver::{Slice, SliceMut};
+use super::kernels::Scalars;
 use super::precision::Precision;
 use super::product::{CublasLt, DenseShape, Epilogue, Kind, Product};
 use super::weights::LayerWeights;
+use super::workspace::{Activations, Workspace};
 use crate::backend::Pass;
 use crate::error::Result;
 use crate::model::Dropout;
@@ -59,30 +60,23 @@ impl DenseBlock {
     /// A hidden block: input (N, inputs) to output (N, outputs).
     pub fn forward_hidden<R: Real>(
         &self,
-        kernels: &Kernels<R>,
-        stream: &Stream,
-        workspace: &mut Buffer<u8>,
+        workspace: Workspace<'_, R>,
         pass: Pass,
         draw: DropoutDraw<'_>,
         weights: &LayerWeights<'_, R>,
         input: Slice<'_, R>,
         output: &mut SliceMut<'_, R>,
     ) -> Result<()> {
-        let dropout = self.hidden.expect("a hidden block");
+        let Workspace { kernels, stream, products, .. } = workspace;
+        let DropoutDraw { seed, layer, scalars } = draw;
         let DenseShape { num_samples, outputs, .. } = self.shape;
-        self.forward.run(stream, workspace, weights.weight, input, output)?;
+        let dropout = self.hidden.expect("a hidden block");
+        self.forward.run(stream, products, weights.weight, input, output)?;
         match pass {
             _ if dropout.probability == 0.0 => Ok(()),
-            Pass::Train => kernels.dropout_forward(
-                stream,
-                output,
-                draw.scalars,
-                draw.seed,
-                draw.layer,
-                &dropout,
-                num_samples,
-                outputs,
-            ),
+            Pass::Train => {
+                kernels.dropout_forward(stream, output, scalars, seed, layer, &dropout, num_samples, outputs)
+            }
             Pass::Eval => kernels.scale(stream, output, dropout.eval_scale),
         }
     }
@@ -90,37 +84,35 @@ impl DenseBlock {
     /// The last block: input (N, inputs) to logits (N, outputs) in f32.
     pub fn forward_logits<R: Real>(
         &self,
-        stream: &Stream,
-        workspace: &mut Buffer<u8>,
+        workspace: Workspace<'_, R>,
         weights: &LayerWeights<'_, R>,
         input: Slice<'_, R>,
         logits: &mut SliceMut<'_, f32>,
     ) -> Result<()> {
-        self.forward.run(stream, workspace, weights.weight, input, logits)
+        self.forward.run(workspace.stream, workspace.products, weights.weight, input, logits)
     }
 
-    /// The gradients of weights, biases and input. That of the output is overwritten; `output` is read by hidden blocks only.
+    /// The gradients of weights, biases and input.
     pub fn backward<R: Real>(
         &self,
-        kernels: &Kernels<R>,
-        stream: &Stream,
-        workspace: &mut Buffer<u8>,
+        workspace: Workspace<'_, R>,
         weights: &mut LayerWeights<'_, R>,
-        input: Slice<'_, R>,
-        output: Slice<'_, R>,
-        output_gradient: &mut SliceMut<'_, R>,
-        input_gradient: &mut SliceMut<'_, R>,
+        activations: Activations<'_, R>,
     ) -> Result<()> {
+        let Workspace { kernels, stream, products, .. } = workspace;
+        let Activations { input, output, mut output_gradient, input_gradient } = activations;
         let DenseShape { num_samples, outputs, .. } = self.shape;
-        let rectify = match self.hidden {
-            Some(dropout) if dropout.probability > 0.0 => Rectify::Yes { scale: dropout.train_scale },
-            Some(_) => Rectify::Yes { scale: 1.0 },
-            None => Rectify::No,
-        };
+        let hidden = self.hidden.map(|dropout| {
+            let scale = if dropout.probability > 0.0 { dropout.train_scale } else { 1.0 };
+            (output, scale)
+        });
         let bias_gradient = &mut weights.bias_gradient;
-        kernels.dense_backward(stream, output, output_gradient, bias_gradient, num_samples, outputs, rectify)?;
+        kernels.dense_backward(stream, hidden, &mut output_gradient, bias_gradient, num_samples, outputs)?;
         let gradient = output_gradient.as_slice();
-        self.weight_gradient.run(stream, workspace, input, gradient, &mut weights.weight_gradient)?;
-        self.input_gradient.run(stream, workspace, weights.weight, gradient, input_gradient)
+        self.weight_gradient.run(stream, products, input, gradient, &mut weights.weight_gradient)?;
+        match input_gradient {
+            Some(mut to) => self.input_gradient.run(stream, products, weights.weight, gradient, &mut to),
+            None => Ok(()),
+        }
     }
 }

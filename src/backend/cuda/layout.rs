@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use crate::model::network::{Block, Layer, NUM_LAYERS};
 use crate::model::Network;
+use crate::model::network::{Block, Layer, NUM_LAYERS};
 
 /// Every tensor begins at a multiple of so many values: 256 bytes of bf16, the alignment that cuBLASLt expects.
 const ALIGNMENT: usize = 128;
@@ -99,7 +99,7 @@ impl DeviceTensors {
                 (conv.out_channels * outer * inner, conv.out_channels, Order::Transposed { outer, inner })
             }
             (Block::Dense(dense), before) => {
-                let outputs = dense.outputs.next_multiple_of(OUTPUT_MULTIPLE);
+                let outputs = padded_outputs(dense.outputs);
                 let (outer, inner) = match before {
                     Some(Block::Conv(conv)) => (conv.out_channels, conv.out_side * conv.out_side),
                     _ => (dense.inputs, 1),
@@ -116,7 +116,7 @@ impl DeviceTensors {
     }
 
     /// Writes the layer's tensors of the border, weights (O, I, H, W) and biases, into `device` (`all`'s values).
-    pub fn to_device(&self, weights: &[f32], biases: &[f32], device: &mut [f32]) {
+    pub fn write_device(&self, weights: &[f32], biases: &[f32], device: &mut [f32]) {
         device.fill(0.0);
         let (to_weights, to_biases) = device.split_at_mut(self.bias.start - self.all.start);
         match self.order {
@@ -131,7 +131,7 @@ impl DeviceTensors {
     }
 
     /// Reads the layer's tensors of the border out of `device` (`all`'s values).
-    pub fn from_device(&self, device: &[f32], weights: &mut [f32], biases: &mut [f32]) {
+    pub fn read_device(&self, device: &[f32], weights: &mut [f32], biases: &mut [f32]) {
         let (from_weights, from_biases) = device.split_at(self.bias.start - self.all.start);
         match self.order {
             Order::SpaceToDepth { kernel } => {
@@ -143,6 +143,11 @@ impl DeviceTensors {
         }
         biases.copy_from_slice(&from_biases[..self.num_biases]);
     }
+}
+
+/// Outputs of a dense layer on the device.
+pub fn padded_outputs(outputs: usize) -> usize {
+    outputs.next_multiple_of(OUTPUT_MULTIPLE)
 }
 
 /// For each weight of (O, 3, kernel, kernel): where it lies in (O, 3, 3, 64).
@@ -190,9 +195,9 @@ mod tests {
                 let weights: Vec<_> = (0..place.weight.len()).map(|at| at as f32 + 1.0).collect();
                 let biases: Vec<_> = (0..place.bias.len()).map(|at| -(at as f32) - 1.0).collect();
                 let mut device = vec![f32::NAN; tensors.all.len()];
-                tensors.to_device(&weights, &biases, &mut device);
+                tensors.write_device(&weights, &biases, &mut device);
                 let (mut back, mut back_biases) = (vec![0.0; weights.len()], vec![0.0; biases.len()]);
-                tensors.from_device(&device, &mut back, &mut back_biases);
+                tensors.read_device(&device, &mut back, &mut back_biases);
                 assert!(back == weights && back_biases == biases, "{}", network.layers[index].name);
                 let num_set = device.iter().filter(|value| **value != 0.0).count();
                 assert_eq!(num_set, weights.len() + biases.len(), "{}: all else is 0", network.layers[index].name);

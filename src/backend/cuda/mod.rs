@@ -31,15 +31,16 @@ mod real;
 mod slot;
 pub mod tuning;
 mod weights;
+mod workspace;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use self::conv_block::{ConvBlock, WorkingMemory, block_side};
+use self::conv_block::{ConvBlock, block_side};
 use self::convolution::Cudnn;
 use self::dense_block::{DenseBlock, DropoutDraw};
-use self::driver::{Buffer, Capture, Context, Event, Graph, Module, Priority, SliceMut, Stream, Timing};
-use self::kernels::{Kernels, SampleLoss};
+use self::driver::{Buffer, Capture, Context, Event, Graph, Module, Priority, Stream, Timing};
+use self::kernels::{Kernels, SampleLoss, source};
 use self::layout::BLOCK_CHANNELS;
 use self::libraries::Versions;
 pub use self::options::{CudaOptions, Graphs};
@@ -49,6 +50,7 @@ pub use self::real::Real;
 use self::slot::DeviceSlot;
 use self::tuning::Tuning;
 use self::weights::Weights;
+use self::workspace::{Activations, Workspace};
 use crate::backend::{Backend, BackendOptions, Device, Pass, Slot, Statistics, StepScalars};
 use crate::error::Result;
 use crate::input::{Batch, Dtype};
@@ -69,7 +71,7 @@ pub struct CudaBackend<R: Real> {
     kernels: Kernels<R>,
     blocks: Vec<Block<R>>,
     weights: Weights<R>,
-    activations: Activations<R>,
+    memory: Memory<R>,
     slots: [DeviceSlot; 2],
     events: StepEvents,
     streams: Rc<Streams>,
@@ -93,7 +95,7 @@ struct StepEvents {
 
 /// What passes between the layers, and what they share.
 #[derive(Debug)]
-struct Activations<R> {
+struct Memory<R> {
     /// conv1's input, (N, side, side, 64).
     arranged: Buffer<R>,
     side: usize,
@@ -104,7 +106,8 @@ struct Activations<R> {
     /// Gradients of the outputs of layers of even and odd number: no two layers are in work at a time.
     output_gradients: [Buffer<R>; 2],
     losses: Buffer<SampleLoss>,
-    workspace: Buffer<u8>,
+    /// Of the libraries' products.
+    products: Buffer<u8>,
     bias_partials: Buffer<f32>,
 }
 
@@ -139,33 +142,25 @@ impl<R: Real> CudaBackend<R> {
             compute: Stream::new(context, Priority::High)?,
             side: Stream::new(context, Priority::Normal)?,
         });
-        let kernels = Kernels::load(&module::<R>(context, versions)?)?;
+        let kernels = Kernels::new(&module::<R>(context, versions)?)?;
         let mut weights = Weights::new(context, network)?;
         let setting = format!("{}, cuDNN {}, {}", context.name(), versions.cudnn, precision.name());
         let mut tuning = Tuning::open(cuda.search, cuda.repeatable, setting)?;
-        let blocks =
-            Block::all(context, &streams.compute, network, &options, precision, &mut weights, &mut tuning)?;
+        let blocks = Block::all(context, &streams.compute, network, &options, precision, &mut weights, &mut tuning)?;
         tuning.remember()?;
-        let activations = Activations::new(context, network, options.batch_size, &blocks)?;
+        let memory = Memory::new(context, network, options.batch_size, &blocks)?;
         let slot = || DeviceSlot::new(context, network, &options);
         let slots = [slot()?, slot()?];
         let event = || Event::new(context, Timing::No);
-        let events = StepEvents {
-            gradients_ready: (0..NUM_LAYERS).map(|_| event()).collect::<Result<_>>()?,
-            updated: event()?,
-        };
+        let events =
+            StepEvents { gradients_ready: (0..NUM_LAYERS).map(|_| event()).collect::<Result<_>>()?, updated: event()? };
         let memory_bytes = weights.num_bytes()
-            + activations.num_bytes()
+            + memory.num_bytes()
             + slots.iter().map(DeviceSlot::num_bytes).sum::<u64>()
             + blocks.iter().map(Block::num_bytes).sum::<u64>();
         let capability = context.capability();
-        let name = format!(
-            "{} (cuda:{}, sm_{}{})",
-            context.name(),
-            context.ordinal(),
-            capability.major,
-            capability.minor
-        );
+        let name =
+            format!("{} (cuda:{}, sm_{}{})", context.name(), context.ordinal(), capability.major, capability.minor);
         let recording = || [Recording::New, Recording::New];
         Ok(Self {
             device: Device { name, precision: precision.name(), memory_bytes },
@@ -178,7 +173,7 @@ impl<R: Real> CudaBackend<R> {
             kernels,
             blocks,
             weights,
-            activations,
+            memory,
             slots,
             events,
             streams,
@@ -195,8 +190,8 @@ impl<R: Real> CudaBackend<R> {
     /// The last output of a layer's block, (N, output values) as the border has them; waits for the step.
     pub fn output(&mut self, layer: usize) -> Result<Vec<f32>> {
         self.context.synchronize()?;
-        let Some(output) = self.activations.outputs.get(layer) else {
-            let logits = &self.activations.logits;
+        let Some(output) = self.memory.outputs.get(layer) else {
+            let logits = &self.memory.logits;
             let (mut read, stride) = (vec![0.0; logits.len()], logits.len() / self.options.batch_size);
             logits.all().read(&mut read)?;
             return Ok(read.chunks_exact(stride).flat_map(|row| &row[..self.num_classes]).copied().collect());
@@ -258,8 +253,8 @@ impl<R: Real> CudaBackend<R> {
 
 /// The kernels for the context's GPU.
 fn module<R: Real>(context: &Arc<Context>, versions: Versions) -> Result<Module> {
-    let options = kernels::options::<R>(context.capability());
-    Module::load(context, &compile::cubin(&kernels::source(), &options, versions.nvrtc)?)
+    let options = source::options::<R>(context.capability());
+    Module::load(context, &compile::cubin(source::SOURCE, &options, versions.nvrtc)?)
 }
 
 impl<R: Real> Block<R> {
@@ -295,6 +290,13 @@ impl<R: Real> Block<R> {
         }
     }
 
+    fn bias_partials(&self) -> usize {
+        match self {
+            Self::Conv(conv) => conv.bias_partials(),
+            Self::Dense(_) => 0,
+        }
+    }
+
     fn workspace_bytes(&self) -> usize {
         match self {
             Self::Conv(conv) => conv.workspace_bytes(),
@@ -303,16 +305,17 @@ impl<R: Real> Block<R> {
     }
 }
 
-impl<R: Real> Activations<R> {
+impl<R: Real> Memory<R> {
     fn new(context: &Arc<Context>, network: &Network, batch_size: usize, blocks: &[Block<R>]) -> Result<Self> {
         let network::Block::Conv(first) = &network.layers[0].block else { unreachable!("conv1 comes first") };
         let side = block_side(first);
         let values = |layer: &network::Layer| batch_size * layer.block.output_values();
         let (last, before) = network.layers.split_last().expect("eight layers");
-        let num_logits = batch_size * kernels::padded_classes(last.block.num_biases());
+        let num_logits = batch_size * layout::padded_outputs(last.block.num_biases());
         let largest = before.iter().map(values).max().unwrap_or(0).max(num_logits);
         let gradients = || Buffer::zeros(context, "gradients of outputs", largest);
-        let workspace = blocks.iter().map(Block::workspace_bytes).max().unwrap_or(0);
+        let products = blocks.iter().map(Block::workspace_bytes).max().unwrap_or(0);
+        let bias_partials = blocks.iter().map(Block::bias_partials).max().unwrap_or(0);
         Ok(Self {
             arranged: Buffer::zeros(context, "the arranged input", batch_size * side * side * BLOCK_CHANNELS)?,
             side,
@@ -323,8 +326,8 @@ impl<R: Real> Activations<R> {
             logits: Buffer::zeros(context, "logits", num_logits)?,
             output_gradients: [gradients()?, gradients()?],
             losses: Buffer::zeros(context, "losses", batch_size)?,
-            workspace: Buffer::zeros(context, "the products' working memory", workspace)?,
-            bias_partials: Buffer::zeros(context, "bias gradients", kernels::bias_partials(network, batch_size))?,
+            products: Buffer::zeros(context, "the products' working memory", products)?,
+            bias_partials: Buffer::zeros(context, "bias gradients", bias_partials)?,
         })
     }
 
@@ -333,7 +336,7 @@ impl<R: Real> Activations<R> {
             + self.outputs.iter().map(Buffer::num_bytes).sum::<u64>()
             + self.logits.num_bytes()
             + self.output_gradients.iter().map(Buffer::num_bytes).sum::<u64>()
-            + self.workspace.num_bytes()
+            + self.products.num_bytes()
             + self.bias_partials.num_bytes()
     }
 }
@@ -390,7 +393,8 @@ impl<R: Real> Backend for CudaBackend<R> {
 
     fn forward(&mut self, layer: usize, pass: Pass) -> Result<()> {
         let (compute, slot) = (&self.streams.compute, &self.slots[self.running()]);
-        let Activations { arranged, side, outputs, logits, workspace, .. } = &mut self.activations;
+        let Memory { arranged, side, outputs, logits, products, bias_partials, .. } = &mut self.memory;
+        let workspace = Workspace { kernels: &self.kernels, stream: compute, products, bias_partials };
         if layer == 0 {
             let (input, scalars) = (slot.input.all(), slot.scalars.all());
             let to = &mut arranged.all_mut();
@@ -400,17 +404,12 @@ impl<R: Real> Backend for CudaBackend<R> {
         let input = before.last().map_or_else(|| arranged.all(), Buffer::all);
         let weights = self.weights.layer(layer);
         match (&mut self.blocks[layer], after.first_mut()) {
-            (Block::Conv(conv), Some(output)) => {
-                conv.forward(&self.kernels, compute, workspace, &weights, input, &mut output.all_mut())
-            }
+            (Block::Conv(conv), Some(output)) => conv.forward(workspace, &weights, input, &mut output.all_mut()),
             (Block::Dense(dense), Some(output)) => {
                 let draw = DropoutDraw { seed: self.options.seed, layer, scalars: slot.scalars.all() };
-                let output = &mut output.all_mut();
-                dense.forward_hidden(&self.kernels, compute, workspace, pass, draw, &weights, input, output)
+                dense.forward_hidden(workspace, pass, draw, &weights, input, &mut output.all_mut())
             }
-            (Block::Dense(dense), None) => {
-                dense.forward_logits(compute, workspace, &weights, input, &mut logits.all_mut())
-            }
+            (Block::Dense(dense), None) => dense.forward_logits(workspace, &weights, input, &mut logits.all_mut()),
             (Block::Conv(_), None) => unreachable!("the last layer is dense"),
         }
     }
@@ -418,7 +417,7 @@ impl<R: Real> Backend for CudaBackend<R> {
     fn loss(&mut self, pass: Pass) -> Result<()> {
         let running = self.running();
         let (compute, slot) = (&self.streams.compute, &mut self.slots[running]);
-        let Activations { logits, output_gradients, losses, .. } = &mut self.activations;
+        let Memory { logits, output_gradients, losses, .. } = &mut self.memory;
         let mut gradient = output_gradients[(NUM_LAYERS - 1) % 2].part_mut(0..logits.len());
         let mut probabilities = slot.probabilities.all_mut();
         let (gradient, probabilities) = match pass {
@@ -443,43 +442,30 @@ impl<R: Real> Backend for CudaBackend<R> {
     }
 
     fn backward(&mut self, layer: usize) -> Result<()> {
-        let compute = &self.streams.compute;
-        let Activations { arranged, outputs, logits, workspace, bias_partials, output_gradients, .. } =
-            &mut self.activations;
+        let Memory { arranged, outputs, logits, products, bias_partials, output_gradients, .. } = &mut self.memory;
+        let stream = &self.streams.compute;
+        let workspace = Workspace { kernels: &self.kernels, stream, products, bias_partials };
         let input = match layer.checked_sub(1) {
             Some(before) => outputs[before].all(),
             None => arranged.all(),
         };
-        // fc8 does not read its output.
-        let output = outputs.get(layer).map_or_else(|| input, Buffer::all);
-        let num_outputs = outputs.get(layer).map_or(logits.len(), Buffer::len);
-        let (mut own, mut other) = gradients(output_gradients, layer, num_outputs, input.len());
+        let (output, num_outputs) = match outputs.get(layer) {
+            Some(output) => (output.all(), output.len()),
+            // fc8 does not read its output.
+            None => (input, logits.len()),
+        };
+        let [even, odd] = output_gradients;
+        let (own, other) = if layer.is_multiple_of(2) { (even, odd) } else { (odd, even) };
+        let activations = Activations {
+            input,
+            output,
+            output_gradient: own.part_mut(0..num_outputs),
+            input_gradient: (layer > 0).then(|| other.part_mut(0..input.len())),
+        };
         let mut weights = self.weights.layer(layer);
         match &mut self.blocks[layer] {
-            Block::Conv(conv) => {
-                let input_gradient = (layer > 0).then_some(&mut other);
-                let work = WorkingMemory { workspace, bias_partials };
-                conv.backward(
-                    &self.kernels,
-                    compute,
-                    work,
-                    &mut weights,
-                    input,
-                    output,
-                    &mut own,
-                    input_gradient,
-                )
-            }
-            Block::Dense(dense) => dense.backward(
-                &self.kernels,
-                compute,
-                workspace,
-                &mut weights,
-                input,
-                output,
-                &mut own,
-                &mut other,
-            ),
+            Block::Conv(conv) => conv.backward(workspace, &mut weights, activations),
+            Block::Dense(dense) => dense.backward(workspace, &mut weights, activations),
         }
     }
 
@@ -506,15 +492,4 @@ impl<R: Real> Drop for CudaBackend<R> {
         // Memory must outlast the work that uses it. What failed has been reported by the call that met it first.
         let _ = self.context.synchronize();
     }
-}
-
-/// The gradient of a layer's output, and room for that of its input: no two layers are in work at a time.
-fn gradients<R>(
-    [even, odd]: &mut [Buffer<R>; 2],
-    layer: usize,
-    outputs: usize,
-    inputs: usize,
-) -> (SliceMut<'_, R>, SliceMut<'_, R>) {
-    let (own, other) = if layer.is_multiple_of(2) { (even, odd) } else { (odd, even) };
-    (own.part_mut(0..outputs), other.part_mut(0..inputs))
 }

@@ -1,8 +1,8 @@
 //! In which numbers the products are computed.
 
 use super::driver::Capability;
-use crate::error::{Error, Result};
 use crate::backend::PrecisionChoice;
+use crate::error::{Error, Result};
 
 /// Of the products; sums are in f32 always, and so are the master weights and the velocities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -96,8 +96,8 @@ impl DeviceSlot {
     }
 
     /// Samples that count, of the batch uploaded last.
-    pub fn num_valid(&self) -> usize {
-        self.num_valid
+    pub fn num_valid(&self) -> u32 {
+        self.num_valid as u32
     }
 
     /// What is enqueued on `stream` from now on is the step on this slot's batch.

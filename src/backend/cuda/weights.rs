@@ -51,7 +51,7 @@ impl<R: Real> Weights<R> {
         for (from, to) in kinds {
             for (place, tensors) in parameters.layout.layers().iter().zip(self.layout.layers()) {
                 let staging = &mut self.staging[..tensors.all.len()];
-                tensors.to_device(&from[place.weight.clone()], &from[place.bias.clone()], staging);
+                tensors.write_device(&from[place.weight.clone()], &from[place.bias.clone()], staging);
                 to.part_mut(tensors.all.clone()).write(staging)?;
             }
         }
@@ -69,7 +69,7 @@ impl<R: Real> Weights<R> {
                 let staging = &mut self.staging[..tensors.all.len()];
                 from.part(tensors.all.clone()).read(staging)?;
                 let (weights, biases) = to[place.all()].split_at_mut(place.weight.len());
-                tensors.from_device(staging, weights, biases);
+                tensors.read_device(staging, weights, biases);
             }
         }
         Ok(())
@@ -85,7 +85,7 @@ impl<R: Real> Weights<R> {
                 *to = from.to_f32();
             }
             let (weights, biases) = parameters.values[place.all()].split_at_mut(place.weight.len());
-            tensors.from_device(staging, weights, biases);
+            tensors.read_device(staging, weights, biases);
         }
         Ok(())
     }
@@ -97,8 +97,7 @@ impl<R: Real> Weights<R> {
             Some(working) => working.all(),
             None => self.values.all().cast(),
         };
-        let (weight_gradient, bias_gradient) =
-            self.gradients.all_mut().split(weight.clone(), bias.clone());
+        let (weight_gradient, bias_gradient) = self.gradients.all_mut().split(weight.clone(), bias.clone());
         LayerWeights {
             weight: working.part(weight),
             bias: working.part(bias.clone()),
