@@ -3,6 +3,7 @@
 
 pub mod compile;
 pub mod driver;
+pub mod kernels;
 pub mod libraries;
 mod real;
 
