@@ -126,6 +126,8 @@ pub struct State {
     pub captures: Table<Capture>,
     pub observed: Observed,
     pub violations: Vec<String>,
+    /// What was alive when the context was destroyed, once for each context.
+    pub leaks: Vec<serde_json::Value>,
     demands: Vec<Demand>,
     /// Records asked for by queries.
     asked: Vec<Arc<Token>>,
@@ -163,6 +165,7 @@ impl State {
             captures: Table::new(0x507),
             observed: Observed::default(),
             violations: Vec::new(),
+            leaks: Vec::new(),
             demands: Vec::new(),
             asked: Vec::new(),
             running: None,

@@ -17,6 +17,7 @@ fn alive(state: &State) -> BTreeMap<&'static str, usize> {
     let mut alive = BTreeMap::from([
         ("allocations", blocks(Side::Device)),
         ("pinned", blocks(Side::Pinned)),
+        ("registered", blocks(Side::Registered)),
         ("contexts", state.retained as usize),
         ("streams", state.streams.len()),
         ("events", state.events.len()),
@@ -33,22 +34,18 @@ fn alive(state: &State) -> BTreeMap<&'static str, usize> {
 
 /// The whole report.
 pub fn report() -> Value {
-    // The libraries' own tables are locked before the device's nowhere else: read them with it unlocked would race, but a report may.
     let state = device::lock();
-    let waits = state
-        .observed
-        .waits
-        .iter()
-        .map(|((stream, event), count)| json!({"stream": stream, "event": event, "count": count}));
-    let records = state
-        .observed
-        .records
-        .iter()
-        .map(|((event, stream), count)| json!({"event": event, "stream": stream, "count": count}));
+    report_of(&state)
+}
+
+fn report_of(state: &State) -> Value {
+    let waits = state.observed.waits.iter().map(|((stream, event), count)| json!({"stream": stream, "event": event, "count": count}));
+    let records = state.observed.records.iter().map(|((event, stream), count)| json!({"event": event, "stream": stream, "count": count}));
     let syncs = state.observed.syncs.iter().map(|(event, count)| json!({"event": event, "count": count}));
     let left = state.memory.blocks.values().map(|block| json!(block.to_string()));
     json!({
-        "alive": alive(&state),
+        "alive": alive(state),
+        "leaks": state.leaks,
         "blocks": left.collect::<Vec<_>>(),
         "used_bytes": state.memory.used_bytes,
         "peak_bytes": state.memory.peak_bytes,
@@ -62,8 +59,7 @@ pub fn report() -> Value {
 }
 
 fn write_to(path: &Path, value: &Value) {
-    let written =
-        serde_json::to_vec_pretty(value).map_err(std::io::Error::other).and_then(|bytes| std::fs::write(path, bytes));
+    let written = serde_json::to_vec_pretty(value).map_err(std::io::Error::other).and_then(|bytes| std::fs::write(path, bytes));
     if let Err(error) = written {
         eprintln!("simulated CUDA: {}: {error}", path.display());
     }
@@ -83,9 +79,14 @@ pub fn write() {
     }
 }
 
-/// Destroys the context: what is left of it goes, as CUDA does, and a later one begins anew.
+/// Destroys the context: what is left of it is noted as a leak and goes, as CUDA does, and a later one begins anew.
 pub fn tear_down() {
     let mut state = device::quiet();
+    let left: BTreeMap<_, _> = alive(&state).into_iter().filter(|(_, count)| *count > 0).collect();
+    if !left.is_empty() {
+        let blocks: Vec<_> = state.memory.blocks.values().map(|block| block.to_string()).collect();
+        state.leaks.push(json!({"alive": left, "blocks": blocks}));
+    }
     state.captures = crate::table::Table::new(0x507);
     state.drop_pending();
     let kept = State::new();
@@ -108,6 +109,7 @@ pub fn reset() {
     state.initialised = false;
     state.observed = crate::observed::Observed::default();
     state.violations.clear();
+    state.leaks.clear();
     drop(state);
     let mut calls = calls::lock();
     calls.counts.clear();

@@ -138,8 +138,8 @@ exported! {
         let last = state.retained == 0;
         drop(state);
         if last {
-            crate::report::write();
             crate::report::tear_down();
+            crate::report::write();
         }
         Ok(())
     }

@@ -20,6 +20,15 @@ pub const POISON: u8 = 0xFF;
 pub enum Side {
     Device,
     Pinned,
+    /// The program's own memory, pinned by `cuMemHostRegister_v2`: without guard zones.
+    Registered,
+}
+
+impl Side {
+    /// Whether the device reads it by itself, when a copy runs.
+    fn is_host(self) -> bool {
+        self != Self::Device
+    }
 }
 
 /// One allocation.
@@ -54,6 +63,9 @@ impl Block {
 
     /// What was written beside it, in words.
     fn damage(&self) -> Option<String> {
+        if self.side == Side::Registered {
+            return None;
+        }
         // SAFETY: both guards belong to this live allocation; kernels that write there are what is looked for.
         let guard = |start: u64| unsafe { std::slice::from_raw_parts(start as *const u8, GUARD_BYTES) };
         let before = guard(self.address - GUARD_BYTES as u64).iter().rposition(|byte| *byte != GUARD);
@@ -67,7 +79,7 @@ impl Block {
     }
 
     fn free(self) {
-        if let Some(layout) = Self::layout(self.bytes) {
+        if let Some(layout) = Self::layout(self.bytes).filter(|_| self.side != Side::Registered) {
             // SAFETY: `allocate` made it with this layout, and nobody else frees it: it has left the map.
             unsafe { std::alloc::dealloc((self.address - GUARD_BYTES as u64) as *mut u8, layout) };
         }
@@ -76,7 +88,11 @@ impl Block {
 
 impl std::fmt::Display for Block {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let side = if self.side == Side::Device { "device" } else { "pinned" };
+        let side = match self.side {
+            Side::Device => "device",
+            Side::Pinned => "pinned",
+            Side::Registered => "registered",
+        };
         write!(formatter, "{side} allocation {} ({} bytes)", self.ordinal, self.bytes)
     }
 }
@@ -91,6 +107,7 @@ pub struct Memory {
     pub peak_bytes: usize,
     num_device: u32,
     num_pinned: u32,
+    num_registered: u32,
 }
 
 impl Memory {
@@ -111,6 +128,17 @@ impl Memory {
         Some(start)
     }
 
+    /// Notes host memory that is not the simulation's; none if it overlaps what is pinned already.
+    fn register(&mut self, address: u64, bytes: usize) -> Option<()> {
+        let before = self.blocks.range(..address + bytes as u64).next_back();
+        if before.is_some_and(|(_, block)| block.address + block.bytes as u64 > address) {
+            return None;
+        }
+        self.blocks.insert(address, Block { side: Side::Registered, ordinal: self.num_registered, address, bytes });
+        self.num_registered += 1;
+        Some(())
+    }
+
     fn remove(&mut self, address: u64) -> Option<Block> {
         let block = self.blocks.remove(&address)?;
         if block.side == Side::Device {
@@ -126,11 +154,11 @@ impl Memory {
         (address < block.address + block.bytes as u64).then_some(block)
     }
 
-    /// The address of the block on `side` that holds this range whole.
+    /// The address of the block of device memory (or pinned memory, of either kind) that holds this range whole.
     pub fn holding(&self, side: Side, address: u64, bytes: usize) -> Option<u64> {
         let block = self.containing(address)?;
         let end = address.checked_add(bytes as u64)?;
-        (block.side == side && end <= block.address + block.bytes as u64).then_some(block.address)
+        (block.side.is_host() == side.is_host() && end <= block.address + block.bytes as u64).then_some(block.address)
     }
 
     /// Whether an address lies in device memory that was freed.
@@ -212,5 +240,20 @@ exported! {
 
     fn cuMemFreeHost(pointer: *mut c_void) -> CUresult {
         free(Side::Pinned, pointer as u64, "cuMemFreeHost")
+    }
+
+    fn cuMemHostRegister_v2(pointer: *mut c_void, bytes: usize, flags: c_uint) -> CUresult {
+        let mut state = not_capturing("cuMemHostRegister_v2")?;
+        if bytes == 0 || pointer.is_null() || flags > 15 {
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("cuMemHostRegister_v2 of {bytes} bytes with flags {flags}"));
+        }
+        match state.memory.register(pointer as u64, bytes) {
+            Some(()) => Ok(()),
+            None => state.refuse(CUresult::CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "cuMemHostRegister_v2 of memory that is pinned"),
+        }
+    }
+
+    fn cuMemHostUnregister(pointer: *mut c_void) -> CUresult {
+        free(Side::Registered, pointer as u64, "cuMemHostUnregister")
     }
 }

@@ -130,6 +130,14 @@ fn cache_folder() -> Option<PathBuf> {
     Some(folder)
 }
 
+/// The texts of the shim, in the order of their names.
+fn shim() -> std::io::Result<Vec<u8>> {
+    let mut paths = std::fs::read_dir(SHIM)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    paths.sort();
+    let texts = paths.iter().map(std::fs::read).collect::<std::io::Result<Vec<_>>>()?;
+    Ok(texts.concat())
+}
+
 /// Compiles the whole translation unit to a CUBIN; the error is the compiler's log.
 fn compile(source: &str, options: &Options) -> Result<Vec<u8>, String> {
     if let Some(line) = source.lines().find(|line| line.trim_start().starts_with("#include")) {
@@ -141,7 +149,7 @@ fn compile(source: &str, options: &Options) -> Result<Vec<u8>, String> {
     }
     unit.push('\n');
     let header = Path::new(SHIM).join("cuda_shim.h");
-    let shim = std::fs::read(&header).map_err(|error| format!("{}: {error}", header.display()))?;
+    let shim = shim().map_err(|error| format!("{SHIM}: {error}"))?;
     let texts = options.definitions.iter().map(String::as_bytes).chain([unit.as_bytes(), &shim]);
     let key = cubin::hash(texts.flat_map(|text| text.iter().copied().chain([0])));
     let cached = cache_folder().map(|folder| folder.join(format!("{key:016x}.so")));
@@ -165,6 +173,7 @@ fn compile_library(
     std::fs::write(&source, unit).map_err(words)?;
     let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let mut command = Command::new(&compiler);
+    command.env("LC_ALL", "C");
     command.args(["-std=c++17", "-O2", "-fPIC", "-shared", "-pthread", "-w", "-include"]).arg(header).args(definitions);
     let finished = command.args(["-x", "c++"]).arg(&source).arg("-o").arg(&output).output();
     let finished = finished.map_err(|error| format!("simulated NVRTC: {}: {error}", compiler.display()))?;
