@@ -10,6 +10,7 @@
 pub mod backend;
 mod claim;
 pub mod cli;
+pub mod clock;
 pub mod error;
 pub mod evaluate;
 pub mod input;
@@ -20,6 +21,7 @@ pub mod progress;
 pub mod publish;
 pub mod recipe;
 pub mod shard;
+pub mod trace;
 pub mod train;
 
 pub use error::{Error, Result};

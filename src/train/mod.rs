@@ -4,6 +4,7 @@
 //! owns one host copy of the weights beside the backend's.
 
 pub mod checkpoint;
+pub mod device;
 pub mod feeder;
 pub mod health;
 pub mod log;
@@ -13,6 +14,7 @@ pub mod record;
 pub mod run_folder;
 pub mod schedule;
 pub mod setup;
+pub mod stepper;
 pub mod stop;
 pub mod trainer;
 
@@ -20,6 +22,7 @@ use std::sync::Arc;
 
 use indicatif::{HumanBytes, HumanCount};
 
+use self::device::{DeviceOptions, OnBackend};
 use self::feeder::Feeder;
 use self::log::RunLog;
 use self::metrics::server::Server;
@@ -29,13 +32,13 @@ use self::record::Record;
 use self::setup::Setup;
 use self::stop::Stop;
 use self::trainer::{Outcome, Trainer, TrainerOptions};
-use crate::backend::cpu::CpuBackend;
 use crate::backend::{Backend, BackendOptions};
 use crate::error::Result;
 use crate::input::synthetic::{SyntheticOptions, SyntheticSource};
 use crate::input::{BatchSource, Pipeline, PipelineOptions, Plan};
 use crate::progress::Progress;
 use crate::shard::Split;
+use crate::trace::{TraceFile, Tracer};
 
 /// Threads that augment beside a CPU that computes: one fills batches many times faster than all cores train.
 pub const WORKERS_BESIDE_CPU: usize = 1;
@@ -51,14 +54,44 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Outcome> {
         momentum: train.momentum as f32,
         weight_decay: train.weight_decay as f32,
     };
-    let backend = CpuBackend::new(&setup.network, backend_options, options.threads);
-    run_on(backend, setup, options, stop)
+    let trace = options.trace.as_deref().map(TraceFile::create).transpose()?;
+    let chosen = DeviceOptions { device: options.device, precision: options.precision, threads: options.threads };
+    let network = setup.network.clone();
+    let tracer = trace.as_ref().map(TraceFile::tracer).unwrap_or_default();
+    let outcome = device::on_backend(chosen, &network, backend_options, Run { setup, options, stop, tracer })?;
+    if let Some(trace) = trace {
+        let path = options.trace.as_deref().map(std::path::Path::display).expect("a trace has a path");
+        let summary = trace.finish()?;
+        let dropped = match summary.num_dropped {
+            0 => String::new(),
+            num => format!(", {num} missing: they came faster than they could be written"),
+        };
+        crate::say!("trace      {path}: {} spans{dropped}", HumanCount(summary.num_spans));
+    }
+    Ok(outcome)
 }
 
-fn run_on<B: Backend>(backend: B, setup: Setup, options: &Options, stop: &Stop) -> Result<Outcome> {
+/// A run whose backend is still to come.
+struct Run<'a> {
+    setup: Setup,
+    options: &'a Options,
+    stop: &'a Stop,
+    tracer: Tracer,
+}
+
+impl OnBackend for Run<'_> {
+    type Output = Outcome;
+
+    fn run<B: Backend>(self, backend: B) -> Result<Outcome> {
+        run_on(backend, self)
+    }
+}
+
+fn run_on<B: Backend>(backend: B, run: Run<'_>) -> Result<Outcome> {
+    let Run { setup, options, stop, tracer } = run;
     let workers = options.workers.unwrap_or(WORKERS_BESIDE_CPU);
     let last_step = setup.last_step(options.steps);
-    let source = source(&backend, &setup, workers, last_step)?;
+    let source = source(&backend, &setup, workers, last_step, &tracer)?;
     let device = backend.device();
     setup.write_config(&device.name, device.precision, workers)?;
     let build = BuildInfo {
@@ -79,10 +112,16 @@ fn run_on<B: Backend>(backend: B, setup: Setup, options: &Options, stop: &Stop) 
     let record = Record::new(log, metrics, progress, setup.network.num_classes, options.log_every);
     let trainer_options =
         TrainerOptions { last_step, workers, checkpoint_every: options.checkpoint_every, keep: options.keep };
-    Trainer::new(setup, backend, Feeder::new(source), trainer_options, record)?.run(stop)
+    Trainer::new(setup, backend, Feeder::new(source), trainer_options, record, tracer)?.run(stop)
 }
 
-fn source<B: Backend>(backend: &B, setup: &Setup, workers: usize, last_step: u64) -> Result<Box<dyn BatchSource>> {
+fn source<B: Backend>(
+    backend: &B,
+    setup: &Setup,
+    workers: usize,
+    last_step: u64,
+    tracer: &Tracer,
+) -> Result<Box<dyn BatchSource>> {
     let steps = setup.state.step..last_step;
     let dtype = backend.input_dtype();
     let Some(dataset) = &setup.dataset else {
@@ -99,7 +138,8 @@ fn source<B: Backend>(backend: &B, setup: &Setup, workers: usize, last_step: u64
     };
     let plan = Plan::Train(setup.plan.clone());
     let options = PipelineOptions::new(dtype, workers, steps);
-    Ok(Box::new(Pipeline::start(Arc::clone(dataset), Split::Train, plan, setup.augmentation.clone(), options)?))
+    let (dataset, augmentation) = (Arc::clone(dataset), setup.augmentation.clone());
+    Ok(Box::new(Pipeline::start_traced(dataset, Split::Train, plan, augmentation, options, tracer.clone())?))
 }
 
 /// The first lines: device, precision, recipe, sizes, memory.

@@ -3,8 +3,10 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::metrics::server::Address;
+use crate::backend::synthetic::Pace;
 use crate::error::{Error, Result};
 
 /// Everything that `train` can be told, as the library takes it.
@@ -38,6 +40,8 @@ pub struct Options {
     pub log_every: u64,
     /// Where Prometheus scrapes.
     pub metrics: Address,
+    /// Where a timeline of the run goes.
+    pub trace: Option<PathBuf>,
 }
 
 impl Options {
@@ -58,6 +62,7 @@ impl Options {
             keep: 3,
             log_every: 10,
             metrics: Address::Default,
+            trace: None,
         }
     }
 }
@@ -91,6 +96,15 @@ pub enum DeviceChoice {
     Cpu,
     /// The NVIDIA GPU of that number.
     Cuda(u32),
+    /// One that takes the times it is given and computes nothing.
+    Synthetic(Pace),
+}
+
+impl DeviceChoice {
+    /// `device`, unless the times of a synthetic one are given: a step's, and an upload's, which takes none by default.
+    pub fn paced(device: Self, step: Option<Duration>, upload: Option<Duration>) -> Self {
+        step.map_or(device, |step| Self::Synthetic(Pace { upload: upload.unwrap_or_default(), step }))
+    }
 }
 
 impl FromStr for DeviceChoice {
