@@ -8,6 +8,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)] // say! and tell! survive a closed terminal.
 
 pub mod backend;
+pub mod bench;
 mod claim;
 pub mod cli;
 pub mod clock;
