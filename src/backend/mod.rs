@@ -3,12 +3,15 @@
 //! In: host batches and the order of a step, written once in [`step`]. Out: losses, counts, probabilities and
 //! weights. A backend owns its activations, gradients and working memory, all allocated when it is made.
 
+mod choice;
 pub mod cpu;
+pub mod cuda;
 mod device_times;
 mod rank;
 pub mod step;
 pub mod synthetic;
 
+pub use self::choice::{Choice, Chosen, DeviceChoice, PrecisionChoice, Work};
 pub use self::device_times::DeviceTimes;
 pub use self::rank::rank;
 

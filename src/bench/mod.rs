@@ -21,11 +21,9 @@ pub use self::options::{Effort, Options, Stage};
 pub use self::report::Report;
 use self::subject::Subject;
 use self::upload::UploadRound;
-use crate::backend::Backend;
+use crate::backend::{Backend, Chosen, Work};
 use crate::error::Result;
 use crate::input::{Batch, Dtype};
-use crate::train::WORKERS_BESIDE_CPU;
-use crate::train::device::{OnBackend, on_backend};
 
 /// What was measured of every stage that was asked for, round by round.
 #[derive(Debug, Default)]
@@ -38,15 +36,16 @@ struct Rounds {
 
 /// Measures as `options` say.
 pub fn run(options: &Options) -> Result<Report> {
+    let chosen = Chosen::new(&options.compute)?;
     let subject = Subject::new(options)?;
-    let workers = options.workers.unwrap_or(WORKERS_BESIDE_CPU);
+    let workers = options.workers.unwrap_or_else(|| chosen.default_workers());
     if let (Some(Stage::Input), Some(dtype)) = (options.only, options.dtype) {
         let rounds = Rounds { input: input_rounds(&subject, workers, dtype, options.effort)?, ..Rounds::default() };
         return Ok(Report::new(&rounds, &subject, workers, dtype, None));
     }
     let network = subject.network.clone();
     let backend_options = subject.backend_options();
-    on_backend(options.device, &network, backend_options, Stages { subject, workers, options })
+    chosen.run(&network, backend_options, Stages { subject, workers, options })
 }
 
 fn input_rounds(subject: &Subject, workers: usize, dtype: Dtype, effort: Effort) -> Result<Vec<InputRound>> {
@@ -60,7 +59,7 @@ struct Stages<'a> {
     options: &'a Options,
 }
 
-impl OnBackend for Stages<'_> {
+impl Work for Stages<'_> {
     type Output = Report;
 
     fn run<B: Backend>(self, mut backend: B) -> Result<Report> {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use crate::backend::Choice;
 use crate::input::Dtype;
-use crate::train::device::DeviceOptions;
 
 /// Everything that `bench` can be told, as the library takes it.
 #[derive(Clone, Debug)]
@@ -16,8 +16,8 @@ pub struct Options {
     pub recipe: Option<String>,
     /// `KEY=VALUE`, applied in order.
     pub sets: Vec<String>,
-    /// Who computes.
-    pub device: DeviceOptions,
+    /// Who computes, and how.
+    pub compute: Choice,
     /// Threads that augment.
     pub workers: Option<usize>,
     /// The one stage to measure; all by default.

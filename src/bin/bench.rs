@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use alexnet::backend::cuda::tuning::{Repeatable, Search};
+use alexnet::backend::cuda::{CudaOptions, Graphs};
+use alexnet::backend::{Choice, DeviceChoice, PrecisionChoice};
 use alexnet::bench::{self, Effort, Options, Stage, overlap};
 use alexnet::cli::milliseconds;
 use alexnet::input::Dtype;
 use alexnet::say;
-use alexnet::train::device::DeviceOptions;
-use alexnet::train::options::{DeviceChoice, PrecisionChoice};
 use clap::Parser;
 use serde::Serialize;
 
@@ -61,6 +62,15 @@ struct Arguments {
     /// auto, bf16, tf32 or f32.
     #[arg(long, default_value = "auto")]
     precision: PrecisionChoice,
+    /// On a GPU: time all algorithms of each convolution once, and take the fastest.
+    #[arg(long)]
+    tune: bool,
+    /// On a GPU: also take algorithms that do not give the same bits each time.
+    #[arg(long)]
+    fast: bool,
+    /// On a GPU: launch each kernel on its own instead of a recorded step.
+    #[arg(long)]
+    no_graph: bool,
     /// Threads that crop, mirror and relight.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
@@ -133,11 +143,16 @@ fn options(arguments: Arguments) -> alexnet::Result<Options> {
     sets.extend(arguments.width.map(|width| format!("model.width={width:?}")));
     let threads = arguments.threads.and_then(|threads| NonZeroUsize::new(threads.into()));
     let device = DeviceChoice::paced(arguments.device, arguments.synthetic_device, arguments.synthetic_upload);
+    let cuda = CudaOptions {
+        graphs: if arguments.no_graph { Graphs::Unused } else { Graphs::Used },
+        search: if arguments.tune { Search::Timed } else { Search::Known },
+        repeatable: if arguments.fast { Repeatable::NotNeeded } else { Repeatable::Required },
+    };
     Ok(Options {
         shards: arguments.shards.ok_or_else(missing)?,
         recipe: arguments.recipe,
         sets,
-        device: DeviceOptions { device, precision: arguments.precision, threads },
+        compute: Choice { device, precision: arguments.precision, threads, cuda },
         workers: arguments.workers.map(usize::from),
         only: arguments.only,
         dtype: arguments.dtype,

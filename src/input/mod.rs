@@ -17,7 +17,7 @@ pub mod view;
 mod workers;
 
 pub use augment::Kernel;
-pub use batch::{Batch, Dtype, Values};
+pub use batch::{Batch, Dtype, HostBuffer, Values};
 pub use paced::PacedOptions;
 pub use pipeline::{Pipeline, PipelineOptions};
 pub use plan::{BatchPlan, EvalPlan, NumViews, Plan, TrainPlan};

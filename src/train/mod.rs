@@ -4,7 +4,6 @@
 //! owns one host copy of the weights beside the backend's.
 
 pub mod checkpoint;
-pub mod device;
 pub mod feeder;
 pub mod health;
 pub mod log;
@@ -22,7 +21,6 @@ use std::sync::Arc;
 
 use indicatif::{HumanBytes, HumanCount};
 
-use self::device::{DeviceOptions, OnBackend};
 use self::feeder::Feeder;
 use self::log::RunLog;
 use self::metrics::server::Server;
@@ -32,20 +30,17 @@ use self::record::Record;
 use self::setup::Setup;
 use self::stop::Stop;
 use self::trainer::{Outcome, Trainer, TrainerOptions};
-use crate::backend::{Backend, BackendOptions};
+use crate::backend::{Backend, BackendOptions, Chosen, Work};
 use crate::error::Result;
 use crate::input::synthetic::{SyntheticOptions, SyntheticSource};
 use crate::input::{BatchSource, Pipeline, PipelineOptions, Plan};
 use crate::progress::Progress;
 use crate::shard::Split;
-use crate::trace::{TraceFile, Tracer};
-
-/// Threads that augment beside a CPU that computes: one fills batches many times faster than all cores train.
-pub const WORKERS_BESIDE_CPU: usize = 1;
+use crate::trace::{TraceFile, TraceSummary, Tracer};
 
 /// Trains as `options` say, until the end or until `stop` is asked for.
 pub fn run(options: &Options, stop: &Stop) -> Result<Outcome> {
-    options::check_device(options.device, options.precision)?;
+    let chosen = Chosen::new(&options.compute)?;
     let setup = Setup::new(options)?;
     let train = &setup.state.recipe.settings.train;
     let backend_options = BackendOptions {
@@ -54,32 +49,35 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Outcome> {
         momentum: train.momentum as f32,
         weight_decay: train.weight_decay as f32,
     };
-    let trace = options.trace.as_deref().map(TraceFile::create).transpose()?;
-    let chosen = DeviceOptions { device: options.device, precision: options.precision, threads: options.threads };
+    let workers = options.workers.unwrap_or_else(|| chosen.default_workers());
     let network = setup.network.clone();
+    let about_device = chosen.describe()?;
+    let trace = options.trace.as_deref().map(TraceFile::create).transpose()?;
     let tracer = trace.as_ref().map(TraceFile::tracer).unwrap_or_default();
-    let outcome = device::on_backend(chosen, &network, backend_options, Run { setup, options, stop, tracer })?;
-    if let Some(trace) = trace {
-        let path = options.trace.as_deref().map(std::path::Path::display).expect("a trace has a path");
-        let summary = trace.finish()?;
-        let dropped = match summary.num_dropped {
+    let run = Run { setup, options, stop, workers, about_device, tracer };
+    let outcome = chosen.run(&network, backend_options, run)?;
+    if let Some((trace, path)) = trace.zip(options.trace.as_deref()) {
+        let TraceSummary { num_spans, num_dropped } = trace.finish()?;
+        let missing = match num_dropped {
             0 => String::new(),
             num => format!(", {num} missing: they came faster than they could be written"),
         };
-        crate::say!("trace      {path}: {} spans{dropped}", HumanCount(summary.num_spans));
+        crate::say!("trace      {}, {} spans{missing}", path.display(), HumanCount(num_spans));
     }
     Ok(outcome)
 }
 
-/// A run whose backend is still to come.
+/// A run that waits for its backend.
 struct Run<'a> {
     setup: Setup,
     options: &'a Options,
     stop: &'a Stop,
+    workers: usize,
+    about_device: Option<String>,
     tracer: Tracer,
 }
 
-impl OnBackend for Run<'_> {
+impl Work for Run<'_> {
     type Output = Outcome;
 
     fn run<B: Backend>(self, backend: B) -> Result<Outcome> {
@@ -88,10 +86,9 @@ impl OnBackend for Run<'_> {
 }
 
 fn run_on<B: Backend>(backend: B, run: Run<'_>) -> Result<Outcome> {
-    let Run { setup, options, stop, tracer } = run;
-    let workers = options.workers.unwrap_or(WORKERS_BESIDE_CPU);
+    let Run { setup, options, stop, workers, about_device, tracer } = run;
     let last_step = setup.last_step(options.steps);
-    let source = source(&backend, &setup, workers, last_step, &tracer)?;
+    let source = source(&backend, &setup, workers, options.buffers, last_step, &tracer)?;
     let device = backend.device();
     setup.write_config(&device.name, device.precision, workers)?;
     let build = BuildInfo {
@@ -102,7 +99,7 @@ fn run_on<B: Backend>(backend: B, run: Run<'_>) -> Result<Outcome> {
     let num_skipped = setup.dataset.as_ref().map_or(0, |dataset| dataset.info().num_skipped);
     let metrics = Arc::new(Metrics::new(&build, num_skipped, workers));
     let server = Server::start(options.metrics, Arc::clone(&metrics))?;
-    announce(&backend, &setup, source.as_ref(), workers, last_step);
+    announce(&backend, about_device.as_deref(), &setup, source.as_ref(), workers, last_step);
     crate::say!("metrics    {}", server.as_ref().map_or_else(|| "off".into(), Server::describe));
     let state = &setup.state;
     let mut log = RunLog::open(setup.folder.path(), state.step)?;
@@ -119,6 +116,7 @@ fn source<B: Backend>(
     backend: &B,
     setup: &Setup,
     workers: usize,
+    buffers: usize,
     last_step: u64,
     tracer: &Tracer,
 ) -> Result<Box<dyn BatchSource>> {
@@ -131,22 +129,32 @@ fn source<B: Backend>(
             batch_size: setup.state.recipe.settings.train.batch_size,
             frame: setup.augmentation.frame(),
             num_classes: setup.network.num_classes,
-            buffers: PipelineOptions::DEFAULT_BUFFERS,
+            buffers,
             steps_per_epoch: setup.plan.steps_per_epoch(),
             steps,
         })?));
     };
     let plan = Plan::Train(setup.plan.clone());
-    let options = PipelineOptions::new(dtype, workers, steps);
+    let options = PipelineOptions { buffers, ..PipelineOptions::new(dtype, workers, steps) };
     let (dataset, augmentation) = (Arc::clone(dataset), setup.augmentation.clone());
     Ok(Box::new(Pipeline::start_traced(dataset, Split::Train, plan, augmentation, options, tracer.clone())?))
 }
 
 /// The first lines: device, precision, recipe, sizes, memory.
-fn announce<B: Backend>(backend: &B, setup: &Setup, source: &dyn BatchSource, workers: usize, last_step: u64) {
+fn announce<B: Backend>(
+    backend: &B,
+    about_device: Option<&str>,
+    setup: &Setup,
+    source: &dyn BatchSource,
+    workers: usize,
+    last_step: u64,
+) {
     let (device, state) = (backend.device(), &setup.state);
     let train = &state.recipe.settings.train;
     crate::say!("device     {}, precision {}", device.name, device.precision);
+    if let Some(about_device) = about_device {
+        crate::say!("           {about_device}");
+    }
     crate::say!(
         "network    recipe {}, {} parameters, {} classes, width {}",
         state.recipe.name,
