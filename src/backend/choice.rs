@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use half::bf16;
 use indicatif::HumanBytes;
@@ -12,7 +13,9 @@ use super::cpu::CpuBackend;
 use super::cuda::driver::Context;
 use super::cuda::libraries::{self, Versions};
 use super::cuda::{CudaBackend, CudaOptions, Precision};
+use super::synthetic::{Pace, SyntheticBackend};
 use super::{Backend, BackendOptions};
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::model::Network;
 
@@ -25,6 +28,15 @@ pub enum DeviceChoice {
     Cpu,
     /// The NVIDIA GPU of that number.
     Cuda(u32),
+    /// A device that takes the times it is given and computes nothing.
+    Synthetic(Pace),
+}
+
+impl DeviceChoice {
+    /// `device`, unless the times of a synthetic one are given: a step's, and an upload's, which takes none by default.
+    pub fn paced(device: Self, step: Option<Duration>, upload: Option<Duration>) -> Self {
+        step.map_or(device, |step| Self::Synthetic(Pace { upload: upload.unwrap_or_default(), step }))
+    }
 }
 
 impl FromStr for DeviceChoice {
@@ -101,6 +113,8 @@ pub enum Chosen {
     },
     /// An NVIDIA GPU.
     Cuda(Gpu),
+    /// Nobody, in chosen times.
+    Synthetic(Pace),
 }
 
 /// A GPU that can train.
@@ -134,6 +148,7 @@ impl Chosen {
         };
         match choice.device {
             DeviceChoice::Cpu => cpu(None),
+            DeviceChoice::Synthetic(pace) => Ok(Self::Synthetic(pace)),
             DeviceChoice::Cuda(ordinal) => Gpu::open(ordinal, choice).map(Self::Cuda),
             DeviceChoice::Auto => match Gpu::open(0, choice) {
                 Ok(gpu) => Ok(Self::Cuda(gpu)),
@@ -146,6 +161,7 @@ impl Chosen {
     pub fn run<W: Work>(&self, network: &Network, options: BackendOptions, work: W) -> Result<W::Output> {
         match self {
             Self::Cpu { threads, .. } => work.run(CpuBackend::new(network, options, *threads)),
+            Self::Synthetic(pace) => work.run(SyntheticBackend::new(network, options, *pace, Clock::Wall)),
             Self::Cuda(Gpu { context, versions, precision, options: cuda }) => match precision {
                 Precision::Bf16 => {
                     work.run(CudaBackend::<bf16>::new(context, *versions, network, options, cuda, *precision)?)
@@ -162,13 +178,16 @@ impl Chosen {
         match self {
             Self::Cpu { .. } => 1,
             // One core is the trainer's.
-            Self::Cuda(_) => available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1)),
+            Self::Cuda(_) | Self::Synthetic(_) => {
+                available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+            }
         }
     }
 
     /// What a person wants to know of it beside its name: nothing of a CPU that was asked for.
     pub fn describe(&self) -> Result<Option<String>> {
         match self {
+            Self::Synthetic(_) => Ok(Some("nothing is computed, and nothing learned".into())),
             Self::Cpu { why, .. } => Ok(why.as_ref().map(|why| format!("the CPU trains: {why}"))),
             Self::Cuda(Gpu { context, versions, .. }) => {
                 let (free, total) = context.memory()?;

@@ -3,10 +3,12 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use alexnet::backend::cuda::tuning::{Repeatable, Search};
 use alexnet::backend::cuda::{CudaOptions, Graphs};
 use alexnet::backend::{Choice, DeviceChoice, PrecisionChoice};
+use alexnet::cli::milliseconds;
 use alexnet::input::PipelineOptions;
 use alexnet::recipe::Recipe;
 use alexnet::say;
@@ -93,9 +95,18 @@ struct Arguments {
     /// Write a line of steps to log.jsonl after so many steps.
     #[arg(long, value_name = "STEPS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     log_every: u64,
+    /// Write a timeline of the run (who did what, when), to open in Perfetto or chrome://tracing.
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
     /// Where Prometheus scrapes, or off. [default: 127.0.0.1:9464, or a free port when that one is taken]
     #[arg(long, value_name = "ADDR")]
     metrics: Option<Address>,
+    /// Let a device that computes nothing take so many milliseconds a step: shows the loop around it.
+    #[arg(long, value_name = "MS", conflicts_with = "device", value_parser = milliseconds, help_heading = "Advanced")]
+    synthetic_device: Option<Duration>,
+    /// The synthetic device's milliseconds an upload.
+    #[arg(long, value_name = "MS", requires = "synthetic_device", value_parser = milliseconds, help_heading = "Advanced")]
+    synthetic_upload: Option<Duration>,
 }
 
 const EXAMPLES: &str = "\
@@ -140,7 +151,7 @@ fn options(arguments: Arguments) -> alexnet::Result<Options> {
         None => Start::Fresh,
     };
     let compute = Choice {
-        device: arguments.device,
+        device: DeviceChoice::paced(arguments.device, arguments.synthetic_device, arguments.synthetic_upload),
         precision: arguments.precision,
         threads: arguments.threads.and_then(|threads| NonZeroUsize::new(threads.into())),
         cuda: CudaOptions {
@@ -162,6 +173,7 @@ fn options(arguments: Arguments) -> alexnet::Result<Options> {
         keep: arguments.keep as usize,
         log_every: arguments.log_every,
         metrics: arguments.metrics.unwrap_or(Address::Default),
+        trace: arguments.trace,
         ..Options::new(data)
     })
 }

@@ -13,6 +13,7 @@ pub mod record;
 pub mod run_folder;
 pub mod schedule;
 pub mod setup;
+pub mod stepper;
 pub mod stop;
 pub mod trainer;
 
@@ -35,6 +36,7 @@ use crate::input::synthetic::{SyntheticOptions, SyntheticSource};
 use crate::input::{BatchSource, Pipeline, PipelineOptions, Plan};
 use crate::progress::Progress;
 use crate::shard::Split;
+use crate::trace::{TraceFile, TraceSummary, Tracer};
 
 /// Trains as `options` say, until the end or until `stop` is asked for.
 pub fn run(options: &Options, stop: &Stop) -> Result<Outcome> {
@@ -50,7 +52,19 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Outcome> {
     let workers = options.workers.unwrap_or_else(|| chosen.default_workers());
     let network = setup.network.clone();
     let about_device = chosen.describe()?;
-    chosen.run(&network, backend_options, Run { setup, options, stop, workers, about_device })
+    let trace = options.trace.as_deref().map(TraceFile::create).transpose()?;
+    let tracer = trace.as_ref().map(TraceFile::tracer).unwrap_or_default();
+    let run = Run { setup, options, stop, workers, about_device, tracer };
+    let outcome = chosen.run(&network, backend_options, run)?;
+    if let Some((trace, path)) = trace.zip(options.trace.as_deref()) {
+        let TraceSummary { num_spans, num_dropped } = trace.finish()?;
+        let missing = match num_dropped {
+            0 => String::new(),
+            num => format!(", {num} missing: they came faster than they could be written"),
+        };
+        crate::say!("trace      {}, {} spans{missing}", path.display(), HumanCount(num_spans));
+    }
+    Ok(outcome)
 }
 
 /// A run that waits for its backend.
@@ -60,6 +74,7 @@ struct Run<'a> {
     stop: &'a Stop,
     workers: usize,
     about_device: Option<String>,
+    tracer: Tracer,
 }
 
 impl Work for Run<'_> {
@@ -71,9 +86,9 @@ impl Work for Run<'_> {
 }
 
 fn run_on<B: Backend>(backend: B, run: Run<'_>) -> Result<Outcome> {
-    let Run { setup, options, stop, workers, about_device } = run;
+    let Run { setup, options, stop, workers, about_device, tracer } = run;
     let last_step = setup.last_step(options.steps);
-    let source = source(&backend, &setup, workers, options.buffers, last_step)?;
+    let source = source(&backend, &setup, workers, options.buffers, last_step, &tracer)?;
     let device = backend.device();
     setup.write_config(&device.name, device.precision, workers)?;
     let build = BuildInfo {
@@ -94,7 +109,7 @@ fn run_on<B: Backend>(backend: B, run: Run<'_>) -> Result<Outcome> {
     let record = Record::new(log, metrics, progress, setup.network.num_classes, options.log_every);
     let trainer_options =
         TrainerOptions { last_step, workers, checkpoint_every: options.checkpoint_every, keep: options.keep };
-    Trainer::new(setup, backend, Feeder::new(source), trainer_options, record)?.run(stop)
+    Trainer::new(setup, backend, Feeder::new(source), trainer_options, record, tracer)?.run(stop)
 }
 
 fn source<B: Backend>(
@@ -103,6 +118,7 @@ fn source<B: Backend>(
     workers: usize,
     buffers: usize,
     last_step: u64,
+    tracer: &Tracer,
 ) -> Result<Box<dyn BatchSource>> {
     let steps = setup.state.step..last_step;
     let dtype = backend.input_dtype();
@@ -120,7 +136,8 @@ fn source<B: Backend>(
     };
     let plan = Plan::Train(setup.plan.clone());
     let options = PipelineOptions { buffers, ..PipelineOptions::new(dtype, workers, steps) };
-    Ok(Box::new(Pipeline::start(Arc::clone(dataset), Split::Train, plan, setup.augmentation.clone(), options)?))
+    let (dataset, augmentation) = (Arc::clone(dataset), setup.augmentation.clone());
+    Ok(Box::new(Pipeline::start_traced(dataset, Split::Train, plan, augmentation, options, tracer.clone())?))
 }
 
 /// The first lines: device, precision, recipe, sizes, memory.

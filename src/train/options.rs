@@ -35,6 +35,8 @@ pub struct Options {
     pub log_every: u64,
     /// Where Prometheus scrapes.
     pub metrics: Address,
+    /// Where a timeline of the run goes.
+    pub trace: Option<PathBuf>,
 }
 
 impl Options {
@@ -54,6 +56,7 @@ impl Options {
             keep: 3,
             log_every: 10,
             metrics: Address::Default,
+            trace: None,
         }
     }
 }
