@@ -79,7 +79,7 @@ impl Filler {
     /// Asks the kernel to read the samples of a step ahead.
     pub(super) fn advise(&self, step: u64) {
         for sample in self.plan.samples(step) {
-            if self.samples().advise(sample).is_err() {
+            if self.samples().advise(sample..sample + 1).is_err() {
                 self.stats.advice_failed();
             }
         }

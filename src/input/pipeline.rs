@@ -65,7 +65,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Checks the split's tables, allocates the buffers and begins to fill them.
+    /// Allocates the buffers and begins to fill them.
     pub fn start(
         dataset: Arc<Dataset>,
         split: Split,
@@ -89,9 +89,6 @@ impl Pipeline {
         assert!(plan.num_samples() <= num_samples, "a plan of {} of {num_samples} samples", plan.num_samples());
         if options.workers == 0 {
             return Err(Error::usage("0 workers: at least one fills the batches"));
-        }
-        for shard in dataset.split(split).shards() {
-            shard.verify_tables()?;
         }
         let stats = Arc::new(PipelineStats::traced(tracer));
         let buffer = Batch::zeros(options.dtype, plan.batch_size(), augmentation.frame().num_values());
