@@ -1,8 +1,8 @@
 //! libcublasLt: matrix products with a bias and a ReLU.
 
-mod descriptors;
-mod heuristic;
-mod matmul;
+pub mod descriptors;
+pub mod heuristic;
+pub mod matmul;
 mod problem;
 
 use std::ffi::c_char;

@@ -1,9 +1,9 @@
 //! libcudnn: convolutions of NHWC tensors.
 
-mod algorithms;
+pub mod algorithms;
 mod compute;
-mod convolution;
-mod descriptors;
+pub mod convolution;
+pub mod descriptors;
 mod geometry;
 
 use std::cell::RefCell;
