@@ -11,7 +11,8 @@ use libloading::os::unix::{Library as UnixLibrary, RTLD_LAZY, RTLD_LOCAL};
 /// How often a function was called, by the report that this library gives.
 fn count(library: &Library, function: &str) -> u64 {
     // SAFETY: the type is that of the simulation's function.
-    let report = unsafe { library.get::<unsafe extern "C" fn(*mut c_char, usize) -> usize>(b"simulated_report") }.expect("it is there");
+    let report = unsafe { library.get::<unsafe extern "C" fn(*mut c_char, usize) -> usize>(b"simulated_report") }
+        .expect("it is there");
     // SAFETY: it writes nothing without a buffer, and else no more than the buffer's bytes.
     let bytes = unsafe {
         let mut text = vec![0u8; report(std::ptr::null_mut(), 0)];
@@ -29,7 +30,8 @@ fn four_libraries_are_found_by_their_names_and_share_one_state() {
     // SAFETY: the simulation's initialisers do nothing.
     let opened = names.map(|name| unsafe { Library::new(folder.join(name)) }.expect("it was linked"));
     // SAFETY: the type is that of CUDA's function.
-    let version = unsafe { opened[0].get::<unsafe extern "C" fn(*mut c_int) -> c_int>(b"cuDriverGetVersion") }.expect("it is there");
+    let version = unsafe { opened[0].get::<unsafe extern "C" fn(*mut c_int) -> c_int>(b"cuDriverGetVersion") }
+        .expect("it is there");
     let mut value = 0;
     // SAFETY: the pointer is to a number that outlives the call.
     assert_eq!(unsafe { version(&mut value) }, 0);

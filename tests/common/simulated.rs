@@ -12,7 +12,11 @@ const NAMES: [&str; 4] = ["libcuda.so.1", "libnvrtc.so.13", "libcudnn.so.9", "li
 pub fn folder() -> PathBuf {
     let executable = std::env::current_exe().expect("the test knows its file");
     let built = executable.parent().expect("the test lies in a folder");
-    assert!(built.join("libsimulated_cuda.so").exists(), "{}: no libsimulated_cuda.so, a dev-dependency's", built.display());
+    assert!(
+        built.join("libsimulated_cuda.so").exists(),
+        "{}: no libsimulated_cuda.so, a dev-dependency's",
+        built.display()
+    );
     let folder = built.parent().expect("deps lies in a folder").join("simulated-cuda");
     std::fs::create_dir_all(&folder).expect("the target folder can be written");
     // Many tests, in many processes, begin at once.
@@ -29,7 +33,11 @@ fn link(path: &Path, name: &str, built: &Path) {
     let unfinished = path.with_extension("unfinished");
     let mut command = Command::new("cc");
     command.args(["-shared", "-nostdlib", "-x", "c", "/dev/null", "-o"]).arg(&unfinished);
-    command.arg(format!("-Wl,-soname,{name},--no-as-needed,-rpath,$ORIGIN/../deps")).arg("-L").arg(built).arg("-lsimulated_cuda");
+    command
+        .arg(format!("-Wl,-soname,{name},--no-as-needed,-rpath,$ORIGIN/../deps"))
+        .arg("-L")
+        .arg(built)
+        .arg("-lsimulated_cuda");
     let status = command.status().expect("a C compiler is installed as cc");
     assert!(status.success(), "cc: {status}");
     std::fs::rename(&unfinished, path).expect("the target folder can be written");

@@ -58,7 +58,8 @@ pub struct Calls {
     pub faults: Vec<Fault>,
 }
 
-static CALLS: LazyLock<Mutex<Calls>> = LazyLock::new(|| Mutex::new(Calls { counts: BTreeMap::new(), faults: Vec::new() }));
+static CALLS: LazyLock<Mutex<Calls>> =
+    LazyLock::new(|| Mutex::new(Calls { counts: BTreeMap::new(), faults: Vec::new() }));
 
 /// The counts and the faults, locked.
 pub fn lock() -> MutexGuard<'static, Calls> {

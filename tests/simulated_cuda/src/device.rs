@@ -285,7 +285,8 @@ impl State {
 
     /// The stream whose first step runs next.
     fn pick(&self) -> Option<u64> {
-        let heads = self.streams.iter().filter_map(|(handle, stream)| Some((handle, stream.ordinal, stream.queue.front()?)));
+        let heads =
+            self.streams.iter().filter_map(|(handle, stream)| Some((handle, stream.ordinal, stream.queue.front()?)));
         let ready = heads.filter(|(_, _, head)| !matches!(head.step, Step::Wait(_)));
         let schedule = &self.settings.schedule;
         let (streams, numbers): (Vec<_>, Vec<_>) = ready
@@ -397,7 +398,8 @@ fn run_queues() {
             Step::Wait(_) => Ok(()),
             Step::Work(work) => {
                 drop(state);
-                let outcome = (work.job)(schedule.thread_order(number)).map_err(|message| format!("{}: {message}", work.name));
+                let outcome =
+                    (work.job)(schedule.thread_order(number)).map_err(|message| format!("{}: {message}", work.name));
                 state = lock();
                 outcome
             }

@@ -56,12 +56,16 @@ pub unsafe fn read(kind: Kind, address: u64, count: usize, tf32: bool) -> Vec<f3
             let source = std::slice::from_raw_parts(address as *const f32, count);
             let round = if tf32 { to_tf32 } else { |value| value };
             let pairs = values.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK));
-            pairs.for_each(|(values, source)| values.iter_mut().zip(source).for_each(|(value, source)| *value = round(*source)));
+            pairs.for_each(|(values, source)| {
+                values.iter_mut().zip(source).for_each(|(value, source)| *value = round(*source))
+            });
         }
         Kind::Bf16 => {
             let source = std::slice::from_raw_parts(address as *const u16, count);
             let pairs = values.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK));
-            pairs.for_each(|(values, source)| values.iter_mut().zip(source).for_each(|(value, source)| *value = from_bf16(*source)));
+            pairs.for_each(|(values, source)| {
+                values.iter_mut().zip(source).for_each(|(value, source)| *value = from_bf16(*source))
+            });
         }
     }
     values

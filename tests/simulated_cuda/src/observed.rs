@@ -28,12 +28,16 @@ impl Mutation {
     /// Reads `skip-wait:<stream>:<event>`, `early-record:<event>` or `early-sync:<event>`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let parts: Vec<_> = text.split(':').collect();
-        let number = |index: usize| parts[index].parse::<u32>().map_err(|_| format!("mutation {text:?}: {:?} is no ordinal", parts[index]));
+        let number = |index: usize| {
+            parts[index].parse::<u32>().map_err(|_| format!("mutation {text:?}: {:?} is no ordinal", parts[index]))
+        };
         match (parts[0], parts.len()) {
             ("skip-wait", 3) => Ok(Self::SkipWait { stream: number(1)?, event: number(2)? }),
             ("early-record", 2) => Ok(Self::EarlyRecord { event: number(1)? }),
             ("early-sync", 2) => Ok(Self::EarlySync { event: number(1)? }),
-            _ => Err(format!("mutation {text:?}: expected skip-wait:STREAM:EVENT, early-record:EVENT or early-sync:EVENT")),
+            _ => Err(format!(
+                "mutation {text:?}: expected skip-wait:STREAM:EVENT, early-record:EVENT or early-sync:EVENT"
+            )),
         }
     }
 }

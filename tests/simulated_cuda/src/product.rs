@@ -13,8 +13,18 @@ pub struct Matrix<'a> {
 /// `output[row * output_stride + column] = sum of left(row, i) * right(i, column)`, for one thread.
 ///
 /// Panics if a matrix is too short for its shape.
-pub fn product(rows: usize, columns: usize, depth: usize, left: Matrix, right: Matrix, output: &mut [f32], output_stride: usize) {
-    let last = |rows: usize, columns: usize, row_stride: usize, column_stride: usize| (rows - 1) * row_stride + (columns - 1) * column_stride;
+pub fn product(
+    rows: usize,
+    columns: usize,
+    depth: usize,
+    left: Matrix,
+    right: Matrix,
+    output: &mut [f32],
+    output_stride: usize,
+) {
+    let last = |rows: usize, columns: usize, row_stride: usize, column_stride: usize| {
+        (rows - 1) * row_stride + (columns - 1) * column_stride
+    };
     assert!(last(rows, depth, left.row_stride, left.column_stride) < left.values.len());
     assert!(last(depth, columns, right.row_stride, right.column_stride) < right.values.len());
     assert!(last(rows, columns, output_stride, 1) < output.len() && output_stride >= columns);
@@ -50,7 +60,8 @@ const TILE: (usize, usize) = (128, 256);
 /// As `product`, on all threads, with a dense output.
 pub fn parallel_product(rows: usize, columns: usize, depth: usize, left: Matrix, right: Matrix) -> Vec<f32> {
     let starts = |all: usize, step: usize| (0..all).step_by(step);
-    let tiles: Vec<_> = starts(rows, TILE.0).flat_map(|row| starts(columns, TILE.1).map(move |column| (row, column))).collect();
+    let tiles: Vec<_> =
+        starts(rows, TILE.0).flat_map(|row| starts(columns, TILE.1).map(move |column| (row, column))).collect();
     let compute = |(row, column): (usize, usize)| {
         let (tile_rows, tile_columns) = (TILE.0.min(rows - row), TILE.1.min(columns - column));
         let left = Matrix { values: &left.values[row * left.row_stride..], ..left };

@@ -39,8 +39,16 @@ pub fn report() -> Value {
 }
 
 fn report_of(state: &State) -> Value {
-    let waits = state.observed.waits.iter().map(|((stream, event), count)| json!({"stream": stream, "event": event, "count": count}));
-    let records = state.observed.records.iter().map(|((event, stream), count)| json!({"event": event, "stream": stream, "count": count}));
+    let waits = state
+        .observed
+        .waits
+        .iter()
+        .map(|((stream, event), count)| json!({"stream": stream, "event": event, "count": count}));
+    let records = state
+        .observed
+        .records
+        .iter()
+        .map(|((event, stream), count)| json!({"event": event, "stream": stream, "count": count}));
     let syncs = state.observed.syncs.iter().map(|(event, count)| json!({"event": event, "count": count}));
     let left = state.memory.blocks.values().map(|block| json!(block.to_string()));
     json!({
@@ -59,7 +67,8 @@ fn report_of(state: &State) -> Value {
 }
 
 fn write_to(path: &Path, value: &Value) {
-    let written = serde_json::to_vec_pretty(value).map_err(std::io::Error::other).and_then(|bytes| std::fs::write(path, bytes));
+    let written =
+        serde_json::to_vec_pretty(value).map_err(std::io::Error::other).and_then(|bytes| std::fs::write(path, bytes));
     if let Err(error) = written {
         eprintln!("simulated CUDA: {}: {error}", path.display());
     }
@@ -103,6 +112,9 @@ pub fn tear_down() {
 /// Forgets everything but that the device was initialised.
 pub fn reset() {
     tear_down();
+    cudnn::forget();
+    cublaslt::forget();
+    nvrtc::forget();
     let mut state = device::lock();
     state.settings = crate::settings::Settings::default();
     state.retained = 0;

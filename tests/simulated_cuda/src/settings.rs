@@ -50,7 +50,8 @@ impl Default for Settings {
     }
 }
 
-const NAMES: [&str; 11] = ["schedule", "memory", "devices", "sm", "driver", "strict", "mutate", "report", "count", "cache", "fail"];
+const NAMES: [&str; 11] =
+    ["schedule", "memory", "devices", "sm", "driver", "strict", "mutate", "report", "count", "cache", "fail"];
 
 /// Reads the environment, once in a process.
 pub fn read_environment() {

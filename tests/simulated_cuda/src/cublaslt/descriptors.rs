@@ -3,8 +3,8 @@
 use std::ffi::c_void;
 
 use cudarc::cublaslt::sys::{
-    cublasComputeType_t, cublasLtMatmulDesc_t, cublasLtMatmulDescAttributes_t, cublasLtMatmulPreferenceAttributes_t,
-    cublasLtMatmulPreference_t, cublasLtMatrixLayout_t, cublasStatus_t, cudaDataType,
+    cublasComputeType_t, cublasLtMatmulDesc_t, cublasLtMatmulDescAttributes_t, cublasLtMatmulPreference_t,
+    cublasLtMatmulPreferenceAttributes_t, cublasLtMatrixLayout_t, cublasStatus_t, cudaDataType,
 };
 
 use super::{answer, objects, refuse};
@@ -77,7 +77,10 @@ fn missing<T>(call: &str) -> Result<T, cublasStatus_t> {
 
 /// Sets an attribute in a copy of a description.
 unsafe fn set(
-    description: &mut Description, attribute: cublasLtMatmulDescAttributes_t, buffer: *const c_void, bytes: usize,
+    description: &mut Description,
+    attribute: cublasLtMatmulDescAttributes_t,
+    buffer: *const c_void,
+    bytes: usize,
 ) -> Result<(), cublasStatus_t> {
     use cublasLtMatmulDescAttributes_t as Attribute;
     let name = format!("{attribute:?}");
@@ -87,21 +90,33 @@ unsafe fn set(
         _ => refuse(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED, format!("{name} {number} is not simulated")),
     };
     match attribute {
-        Attribute::CUBLASLT_MATMUL_DESC_TRANSA => description.transposed[0] = transposition(value(&name, buffer, bytes)?)?,
-        Attribute::CUBLASLT_MATMUL_DESC_TRANSB => description.transposed[1] = transposition(value(&name, buffer, bytes)?)?,
+        Attribute::CUBLASLT_MATMUL_DESC_TRANSA => {
+            description.transposed[0] = transposition(value(&name, buffer, bytes)?)?
+        }
+        Attribute::CUBLASLT_MATMUL_DESC_TRANSB => {
+            description.transposed[1] = transposition(value(&name, buffer, bytes)?)?
+        }
         Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE => {
             let number: u32 = value(&name, buffer, bytes)?;
             if ![1, 2, 4, 6].contains(&number) {
-                return refuse(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED, format!("epilogue {number} is not simulated"));
+                return refuse(
+                    cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
+                    format!("epilogue {number} is not simulated"),
+                );
             }
             description.epilogue = Epilogue { bias: number & 4 != 0, rectify: number & 2 != 0 };
         }
         Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER => description.bias = value(&name, buffer, bytes)?,
-        Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE => description.bias_kind = Some(kind(value(&name, buffer, bytes)?)?),
+        Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE => {
+            description.bias_kind = Some(kind(value(&name, buffer, bytes)?)?)
+        }
         Attribute::CUBLASLT_MATMUL_DESC_POINTER_MODE => {
             let mode: i32 = value(&name, buffer, bytes)?;
             if mode != 0 {
-                return refuse(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED, "scales in device memory are not simulated");
+                return refuse(
+                    cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
+                    "scales in device memory are not simulated",
+                );
             }
         }
         _ => return refuse(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED, format!("{name} is not simulated")),

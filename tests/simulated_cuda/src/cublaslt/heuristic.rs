@@ -3,8 +3,8 @@
 use std::ffi::c_int;
 
 use cudarc::cublaslt::sys::{
-    cublasLtHandle_t, cublasLtMatmulAlgo_t, cublasLtMatmulDesc_t, cublasLtMatmulHeuristicResult_t, cublasLtMatmulPreference_t,
-    cublasLtMatrixLayout_t, cublasStatus_t,
+    cublasLtHandle_t, cublasLtMatmulAlgo_t, cublasLtMatmulDesc_t, cublasLtMatmulHeuristicResult_t,
+    cublasLtMatmulPreference_t, cublasLtMatrixLayout_t, cublasStatus_t,
 };
 
 use super::problem::Problem;
@@ -24,7 +24,16 @@ pub struct Algorithm {
 impl Algorithm {
     fn encode(&self) -> cublasLtMatmulAlgo_t {
         let alignment = |index: usize| u64::from(self.alignments[index]);
-        let data = [MARK, self.problem, self.workspace_bytes as u64, alignment(0), alignment(1), alignment(2), alignment(3), !self.problem];
+        let data = [
+            MARK,
+            self.problem,
+            self.workspace_bytes as u64,
+            alignment(0),
+            alignment(1),
+            alignment(2),
+            alignment(3),
+            !self.problem,
+        ];
         cublasLtMatmulAlgo_t { data }
     }
 
@@ -34,7 +43,11 @@ impl Algorithm {
         if mark != MARK || check != !problem {
             return refuse(cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE, "an algorithm that no heuristic gave");
         }
-        Ok(Self { problem, workspace_bytes: workspace_bytes as usize, alignments: alignments.map(|alignment| alignment as u32) })
+        Ok(Self {
+            problem,
+            workspace_bytes: workspace_bytes as usize,
+            alignments: alignments.map(|alignment| alignment as u32),
+        })
     }
 }
 

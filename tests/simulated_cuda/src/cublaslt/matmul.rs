@@ -32,13 +32,23 @@ fn of_driver(_status: CUresult) -> cublasStatus_t {
 }
 
 /// Checks the algorithm and where everything lies; returns the blocks.
-fn checked(problem: &Problem, algorithm: &Algorithm, addresses: &Addresses, reads_c: bool) -> Result<Vec<u64>, cublasStatus_t> {
+fn checked(
+    problem: &Problem,
+    algorithm: &Algorithm,
+    addresses: &Addresses,
+    reads_c: bool,
+) -> Result<Vec<u64>, cublasStatus_t> {
     let invalid = cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE;
     if algorithm.problem != problem.key() {
         return refuse(invalid, format!("an algorithm for another problem than {problem:?}"));
     }
-    if addresses.workspace_bytes < algorithm.workspace_bytes || (addresses.workspace == 0 && algorithm.workspace_bytes > 0) {
-        let reason = format!("a workspace of {} bytes; the algorithm takes {}", addresses.workspace_bytes, algorithm.workspace_bytes);
+    if addresses.workspace_bytes < algorithm.workspace_bytes
+        || (addresses.workspace == 0 && algorithm.workspace_bytes > 0)
+    {
+        let reason = format!(
+            "a workspace of {} bytes; the algorithm takes {}",
+            addresses.workspace_bytes, algorithm.workspace_bytes
+        );
         return refuse(invalid, reason);
     }
     let layouts = [problem.a, problem.b, problem.c, problem.d];
@@ -46,7 +56,10 @@ fn checked(problem: &Problem, algorithm: &Algorithm, addresses: &Addresses, read
     for (index, name) in ["A", "B", "C", "D"].into_iter().enumerate().filter(|(index, _)| reads_c || *index != 2) {
         let address = addresses.matrices[index];
         if address % u64::from(algorithm.alignments[index]) != 0 {
-            let reason = format!("{name} at {address:#x} is not aligned to {} bytes, as the heuristic was told", algorithm.alignments[index]);
+            let reason = format!(
+                "{name} at {address:#x} is not aligned to {} bytes, as the heuristic was told",
+                algorithm.alignments[index]
+            );
             return refuse(invalid, reason);
         }
         ranges.push((name, address, layouts[index].bytes()));
@@ -60,17 +73,24 @@ fn checked(problem: &Problem, algorithm: &Algorithm, addresses: &Addresses, read
         }
         ranges.push(("workspace", addresses.workspace, algorithm.workspace_bytes));
     }
-    let overlap = |one: &(_, u64, usize), other: &(_, u64, usize)| one.1 < other.1 + other.2 as u64 && other.1 < one.1 + one.2 as u64;
+    let overlap = |one: &(_, u64, usize), other: &(_, u64, usize)| {
+        one.1 < other.1 + other.2 as u64 && other.1 < one.1 + one.2 as u64
+    };
     let mut blocks = Vec::new();
     for range in &ranges {
         let block = current().map_err(of_driver)?.memory.holding(Side::Device, range.1, range.2);
         let Some(block) = block else {
-            return refuse(invalid, format!("{}: {:#x} + {} bytes do not lie in one device allocation", range.0, range.1, range.2));
+            return refuse(
+                invalid,
+                format!("{}: {:#x} + {} bytes do not lie in one device allocation", range.0, range.1, range.2),
+            );
         };
         blocks.push(block);
         let is_written = |range: &(&str, u64, usize)| matches!(range.0, "D" | "workspace");
         let in_place = |one: &str, other: &str| matches!((one, other), ("C", "D") | ("D", "C"));
-        let clash = ranges.iter().find(|other| other.0 != range.0 && is_written(other) && !in_place(other.0, range.0) && overlap(other, range));
+        let clash = ranges.iter().find(|other| {
+            other.0 != range.0 && is_written(other) && !in_place(other.0, range.0) && overlap(other, range)
+        });
         if let Some(clash) = clash {
             return refuse(invalid, format!("{} and {} overlap", range.0, clash.0));
         }
@@ -105,7 +125,8 @@ unsafe fn multiply(problem: &Problem, addresses: &Addresses, workspace_bytes: us
     let (left, right) = (side(b, &left, description.transposed[1]), side(a, &right, description.transposed[0]));
     let mut product = parallel_product(d.columns, d.rows, *depth, left, right);
     let old = if beta == 0.0 { Vec::new() } else { read(c, addresses.matrices[2], false) };
-    let bias = if description.epilogue.bias { numbers::read(d.kind, addresses.bias, d.rows, false) } else { Vec::new() };
+    let bias =
+        if description.epilogue.bias { numbers::read(d.kind, addresses.bias, d.rows, false) } else { Vec::new() };
     std::ptr::write_bytes(addresses.workspace as *mut u8, POISON, workspace_bytes);
     for (column, values) in product.chunks_mut(d.rows).enumerate() {
         for (row, value) in values.iter_mut().enumerate() {

@@ -48,11 +48,26 @@ struct Objects {
     preferences: Table<Preference>,
 }
 
-static OBJECTS: Mutex<Objects> =
-    Mutex::new(Objects { handles: Table::new(0x531), descriptions: Table::new(0x532), layouts: Table::new(0x533), preferences: Table::new(0x534) });
+impl Objects {
+    const fn new() -> Self {
+        Self {
+            handles: Table::new(0x531),
+            descriptions: Table::new(0x532),
+            layouts: Table::new(0x533),
+            preferences: Table::new(0x534),
+        }
+    }
+}
+
+static OBJECTS: Mutex<Objects> = Mutex::new(Objects::new());
 
 fn objects() -> MutexGuard<'static, Objects> {
     OBJECTS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Forgets all objects.
+pub fn forget() {
+    *objects() = Objects::new();
 }
 
 /// Numbers of live objects by kind.
@@ -70,7 +85,9 @@ pub fn alive() -> [(&'static str, usize); 4] {
 fn refuse<T>(status: cublasStatus_t, reason: impl Into<String>) -> Result<T, cublasStatus_t> {
     let reason = reason.into();
     match status {
-        cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED | cublasStatus_t::CUBLAS_STATUS_ARCH_MISMATCH => eprintln!("simulated cuBLASLt: {reason}"),
+        cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED | cublasStatus_t::CUBLAS_STATUS_ARCH_MISMATCH => {
+            eprintln!("simulated cuBLASLt: {reason}")
+        }
         _ => crate::device::lock().violation(format!("cuBLASLt: {reason}")),
     }
     Err(status)

@@ -30,7 +30,10 @@ impl Problem {
             description.zip(layout(0)).zip(layout(1)).zip(layout(2)).zip(layout(3))
         };
         let Some(((((description, a), b), c), d)) = found else {
-            return refuse(cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE, "a description or a layout that does not exist");
+            return refuse(
+                cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE,
+                "a description or a layout that does not exist",
+            );
         };
         let depth = if description.transposed[0] { a.rows } else { a.columns };
         let problem = Self { description, a, b, c, d, depth };
@@ -40,7 +43,9 @@ impl Problem {
     }
 
     fn check_shapes(&self) -> Result<(), cublasStatus_t> {
-        let sides = |layout: &Layout, transposed: bool| if transposed { (layout.columns, layout.rows) } else { (layout.rows, layout.columns) };
+        let sides = |layout: &Layout, transposed: bool| {
+            if transposed { (layout.columns, layout.rows) } else { (layout.rows, layout.columns) }
+        };
         let (rows, depth) = sides(&self.a, self.description.transposed[0]);
         let (other_depth, columns) = sides(&self.b, self.description.transposed[1]);
         let fits = |layout: &Layout| (layout.rows, layout.columns) == (rows, columns);
@@ -52,15 +57,25 @@ impl Problem {
 
     fn check_types(&self) -> Result<(), cublasStatus_t> {
         let bf16 = self.a.kind == Kind::Bf16;
-        if self.a.kind != self.b.kind || self.c.kind != self.d.kind || (!bf16 && self.d.kind == Kind::Bf16) || (bf16 && self.description.tf32) {
-            return refuse(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED, format!("types that are not multiplied: {self:?}"));
+        if self.a.kind != self.b.kind
+            || self.c.kind != self.d.kind
+            || (!bf16 && self.d.kind == Kind::Bf16)
+            || (bf16 && self.description.tf32)
+        {
+            return refuse(
+                cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
+                format!("types that are not multiplied: {self:?}"),
+            );
         }
         if bf16 && crate::device::lock().settings.sm < 80 {
             return refuse(cublasStatus_t::CUBLAS_STATUS_ARCH_MISMATCH, "bf16 before compute capability 8.0");
         }
         let bias_kind = self.description.bias_kind.unwrap_or(self.d.kind);
         if self.description.epilogue.bias && bias_kind != self.d.kind {
-            return refuse(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED, format!("a bias in {bias_kind:?} for a result in {:?}", self.d.kind));
+            return refuse(
+                cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
+                format!("a bias in {bias_kind:?} for a result in {:?}", self.d.kind),
+            );
         }
         Ok(())
     }
@@ -69,7 +84,8 @@ impl Problem {
     pub fn key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         let Description { tf32, transposed, epilogue, bias_kind, .. } = self.description;
-        (tf32, transposed, epilogue, bias_kind.unwrap_or(self.d.kind), self.a, self.b, self.c, self.d).hash(&mut hasher);
+        (tf32, transposed, epilogue, bias_kind.unwrap_or(self.d.kind), self.a, self.b, self.c, self.d)
+            .hash(&mut hasher);
         hasher.finish()
     }
 }

@@ -3,9 +3,10 @@
 use std::ffi::{c_int, c_void};
 
 use cudarc::cudnn::sys::{
-    cudnnConvolutionBwdDataAlgo_t, cudnnConvolutionBwdDataAlgoPerf_t, cudnnConvolutionBwdFilterAlgo_t, cudnnConvolutionBwdFilterAlgoPerf_t,
-    cudnnConvolutionDescriptor_t, cudnnConvolutionFwdAlgo_t, cudnnConvolutionFwdAlgoPerf_t, cudnnDeterminism_t, cudnnFilterDescriptor_t,
-    cudnnHandle_t, cudnnStatus_t, cudnnTensorDescriptor_t,
+    cudnnConvolutionBwdDataAlgo_t, cudnnConvolutionBwdDataAlgoPerf_t, cudnnConvolutionBwdFilterAlgo_t,
+    cudnnConvolutionBwdFilterAlgoPerf_t, cudnnConvolutionDescriptor_t, cudnnConvolutionFwdAlgo_t,
+    cudnnConvolutionFwdAlgoPerf_t, cudnnDeterminism_t, cudnnFilterDescriptor_t, cudnnHandle_t, cudnnStatus_t,
+    cudnnTensorDescriptor_t,
 };
 
 use super::convolution::{Operand, Workspace, checked};
@@ -71,7 +72,12 @@ fn answers(direction: Direction, geometry: &Geometry) -> Vec<(u32, Answer)> {
 }
 
 /// Waits for what is enqueued and overwrites the output, as a Find does.
-fn overwrite(handle: cudnnHandle_t, geometry: &Geometry, operands: [Operand; 3], workspace: Workspace) -> Result<(), cudnnStatus_t> {
+fn overwrite(
+    handle: cudnnHandle_t,
+    geometry: &Geometry,
+    operands: [Operand; 3],
+    workspace: Workspace,
+) -> Result<(), cudnnStatus_t> {
     let stream = stream_of(handle)?;
     drop(not_capturing("cudnnFindConvolution...AlgorithmEx").map_err(of_driver)?);
     let blocks = checked(geometry, &operands, workspace)?;
@@ -85,7 +91,9 @@ fn overwrite(handle: cudnnHandle_t, geometry: &Geometry, operands: [Operand; 3],
         Ok(())
     });
     let mut state = device::lock();
-    state.submit(stream, Work { name: "cudnnFindConvolution", class: Class::Compute, blocks, job }).map_err(of_driver)?;
+    state
+        .submit(stream, Work { name: "cudnnFindConvolution", class: Class::Compute, blocks, job })
+        .map_err(of_driver)?;
     let last = state.last_number();
     device::wait(state, Demand::Streams(vec![stream], last)).map(drop).map_err(of_driver)
 }
@@ -118,8 +126,10 @@ use cudnnConvolutionBwdDataAlgo_t as DataAlgorithm;
 use cudnnConvolutionBwdFilterAlgo_t as FilterAlgorithm;
 use cudnnConvolutionFwdAlgo_t as ForwardAlgorithm;
 
-const FORWARD: [ForwardAlgorithm; 2] =
-    [ForwardAlgorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM, ForwardAlgorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM];
+const FORWARD: [ForwardAlgorithm; 2] = [
+    ForwardAlgorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM,
+    ForwardAlgorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
+];
 const DATA: [DataAlgorithm; 4] = [
     DataAlgorithm::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0,
     DataAlgorithm::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1,

@@ -18,7 +18,9 @@ fn visit_patches(geometry: &Geometry, group: usize, mut visit: impl FnMut(usize,
             let Some(y) = (pixel_y * stride_y + tap_y).checked_sub(pad_y).filter(|y| *y < height) else { continue };
             for pixel_x in 0..output_width {
                 for tap_x in 0..filter_width {
-                    let Some(x) = (pixel_x * stride_x + tap_x).checked_sub(pad_x).filter(|x| *x < width) else { continue };
+                    let Some(x) = (pixel_x * stride_x + tap_x).checked_sub(pad_x).filter(|x| *x < width) else {
+                        continue;
+                    };
                     let tap = (tap_y * filter_width + tap_x) * group_channels;
                     visit(pixel_y * output_width + pixel_x, tap, (y * width + x) * channels + group * group_channels);
                 }
@@ -64,11 +66,16 @@ pub fn backward_data(geometry: &Geometry, filter: &[f32], output_gradient: &[f32
     let (taps, outputs, pixels) = (geometry.taps(), geometry.group_outputs(), geometry.output_pixels());
     let channels = geometry.group_channels();
     let mut gradient = vec![0.0; output_gradient.len() / geometry.output_image() * geometry.input_image()];
-    let images = gradient.par_chunks_mut(geometry.input_image()).zip(output_gradient.par_chunks(geometry.output_image()));
+    let images =
+        gradient.par_chunks_mut(geometry.input_image()).zip(output_gradient.par_chunks(geometry.output_image()));
     images.for_each(|(image, output_gradient)| {
         let mut patches = vec![0.0; pixels * taps];
         for group in 0..geometry.convolution.groups {
-            let left = Matrix { values: &output_gradient[group * outputs..], row_stride: geometry.output.shape[1], column_stride: 1 };
+            let left = Matrix {
+                values: &output_gradient[group * outputs..],
+                row_stride: geometry.output.shape[1],
+                column_stride: 1,
+            };
             let right = Matrix { values: group_filters(geometry, filter, group), row_stride: taps, column_stride: 1 };
             product(pixels, taps, outputs, left, right, &mut patches, taps);
             visit_patches(geometry, group, |pixel, tap, place| {
@@ -86,7 +93,9 @@ const IMAGES_A_SUM: usize = 4;
 /// The filter's gradient.
 pub fn backward_filter(geometry: &Geometry, input: &[f32], output_gradient: &[f32]) -> Vec<f32> {
     let numbers = geometry.filter.shape.iter().product::<usize>();
-    let chunks = input.par_chunks(IMAGES_A_SUM * geometry.input_image()).zip(output_gradient.par_chunks(IMAGES_A_SUM * geometry.output_image()));
+    let chunks = input
+        .par_chunks(IMAGES_A_SUM * geometry.input_image())
+        .zip(output_gradient.par_chunks(IMAGES_A_SUM * geometry.output_image()));
     let sums: Vec<Vec<f32>> = chunks.map(|(images, gradients)| filter_gradient(geometry, images, gradients)).collect();
     let mut gradient = vec![0.0; numbers];
     for sum in sums {
@@ -103,7 +112,8 @@ fn filter_gradient(geometry: &Geometry, images: &[f32], gradients: &[f32]) -> Ve
     for (image, gradient) in images.chunks(geometry.input_image()).zip(gradients.chunks(geometry.output_image())) {
         for group in 0..geometry.convolution.groups {
             let patches = patches(geometry, image, group);
-            let left = Matrix { values: &gradient[group * outputs..], row_stride: 1, column_stride: geometry.output.shape[1] };
+            let left =
+                Matrix { values: &gradient[group * outputs..], row_stride: 1, column_stride: geometry.output.shape[1] };
             let right = Matrix { values: &patches, row_stride: taps, column_stride: 1 };
             product(outputs, taps, pixels, left, right, &mut part, taps);
             let place = &mut total[group * outputs * taps..][..outputs * taps];

@@ -3,8 +3,8 @@
 use std::ffi::c_void;
 
 use cudarc::cudnn::sys::{
-    cudnnConvolutionBwdDataAlgo_t, cudnnConvolutionBwdFilterAlgo_t, cudnnConvolutionDescriptor_t, cudnnConvolutionFwdAlgo_t,
-    cudnnFilterDescriptor_t, cudnnHandle_t, cudnnStatus_t, cudnnTensorDescriptor_t,
+    cudnnConvolutionBwdDataAlgo_t, cudnnConvolutionBwdFilterAlgo_t, cudnnConvolutionDescriptor_t,
+    cudnnConvolutionFwdAlgo_t, cudnnFilterDescriptor_t, cudnnHandle_t, cudnnStatus_t, cudnnTensorDescriptor_t,
 };
 
 use super::algorithms::Direction;
@@ -44,7 +44,10 @@ pub struct Workspace {
 pub fn checked(geometry: &Geometry, operands: &[Operand; 3], workspace: Workspace) -> Result<Vec<u64>, cudnnStatus_t> {
     let demanded = geometry.workspace_bytes();
     if workspace.bytes < demanded || workspace.address == 0 {
-        let reason = format!("a workspace of {} bytes at {:#x}; the algorithm demands {demanded}", workspace.bytes, workspace.address);
+        let reason = format!(
+            "a workspace of {} bytes at {:#x}; the algorithm demands {demanded}",
+            workspace.bytes, workspace.address
+        );
         return refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT, reason);
     }
     let operand_ranges = operands.iter().map(|operand| (operand.name, operand.address, operand.tensor.bytes()));
@@ -52,15 +55,23 @@ pub fn checked(geometry: &Geometry, operands: &[Operand; 3], workspace: Workspac
     let mut blocks = Vec::new();
     for (name, address, bytes) in &ranges {
         if address % 16 != 0 {
-            return refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER, format!("{name} at {address:#x} is not aligned to 16 bytes"));
+            return refuse(
+                cudnnStatus_t::CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER,
+                format!("{name} at {address:#x} is not aligned to 16 bytes"),
+            );
         }
         let block = current().map_err(of_driver)?.memory.holding(Side::Device, *address, *bytes);
         let Some(block) = block else {
-            return refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM, format!("{name}: {address:#x} + {bytes} bytes do not lie in one device allocation"));
+            return refuse(
+                cudnnStatus_t::CUDNN_STATUS_BAD_PARAM,
+                format!("{name}: {address:#x} + {bytes} bytes do not lie in one device allocation"),
+            );
         };
         blocks.push(block);
     }
-    let overlap = |one: &(_, u64, usize), other: &(_, u64, usize)| one.1 < other.1 + other.2 as u64 && other.1 < one.1 + one.2 as u64;
+    let overlap = |one: &(_, u64, usize), other: &(_, u64, usize)| {
+        one.1 < other.1 + other.2 as u64 && other.1 < one.1 + one.2 as u64
+    };
     for written in &ranges[2..] {
         if let Some(read) = ranges.iter().find(|range| range.0 != written.0 && overlap(range, written)) {
             return refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM, format!("{} and {} overlap", written.0, read.0));
@@ -81,8 +92,14 @@ type Compute = fn(&Geometry, &[f32], &[f32]) -> Vec<f32>;
 
 /// Enqueues a convolution that reads the first two operands and writes the third.
 unsafe fn enqueue(
-    name: &'static str, handle: cudnnHandle_t, geometry: Geometry, operands: [Operand; 3], workspace: Workspace, alpha: *const c_void,
-    beta: *const c_void, compute: Compute,
+    name: &'static str,
+    handle: cudnnHandle_t,
+    geometry: Geometry,
+    operands: [Operand; 3],
+    workspace: Workspace,
+    alpha: *const c_void,
+    beta: *const c_void,
+    compute: Compute,
 ) -> Result<(), cudnnStatus_t> {
     let stream = stream_of(handle)?;
     let (alpha, beta) = (scale(alpha)?, scale(beta)?);

@@ -3,8 +3,8 @@
 use std::ffi::c_int;
 
 use cudarc::cudnn::sys::{
-    cudnnConvolutionDescriptor_t, cudnnConvolutionMode_t, cudnnDataType_t, cudnnFilterDescriptor_t, cudnnMathType_t, cudnnStatus_t,
-    cudnnTensorDescriptor_t, cudnnTensorFormat_t,
+    cudnnConvolutionDescriptor_t, cudnnConvolutionMode_t, cudnnDataType_t, cudnnFilterDescriptor_t, cudnnMathType_t,
+    cudnnStatus_t, cudnnTensorDescriptor_t, cudnnTensorFormat_t,
 };
 
 use super::{answer, objects, positive, refuse};

@@ -33,7 +33,10 @@ impl Geometry {
             tensor(input).zip(filter).zip(convolution).zip(tensor(output))
         };
         let Some((((input, filter), convolution), output)) = found else {
-            return refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, "a descriptor that does not exist or was not set");
+            return refuse(
+                cudnnStatus_t::CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED,
+                "a descriptor that does not exist or was not set",
+            );
         };
         let geometry = Self { input, filter, output, convolution };
         geometry.check()?;
@@ -56,13 +59,19 @@ impl Geometry {
             && channels == group_channels * groups
             && outputs % groups == 0;
         if !fits {
-            return refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH, format!("shapes that do not fit: {self:?}"));
+            return refuse(
+                cudnnStatus_t::CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH,
+                format!("shapes that do not fit: {self:?}"),
+            );
         }
         if input.kind == Kind::Bf16 && convolution.math == cudnnMathType_t::CUDNN_FMA_MATH {
             return refuse(cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED, "bf16 with CUDNN_FMA_MATH");
         }
         if input.kind == Kind::Bf16 && crate::device::lock().settings.sm < 80 {
-            return refuse(cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED_ARCH_MISMATCH, "bf16 before compute capability 8.0");
+            return refuse(
+                cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED_ARCH_MISMATCH,
+                "bf16 before compute capability 8.0",
+            );
         }
         Ok(())
     }
@@ -74,7 +83,11 @@ impl Geometry {
 
     /// The math type that an answer about algorithms names.
     pub fn math(&self) -> cudnnMathType_t {
-        if self.convolution.math == cudnnMathType_t::CUDNN_FMA_MATH { self.convolution.math } else { cudnnMathType_t::CUDNN_TENSOR_OP_MATH }
+        if self.convolution.math == cudnnMathType_t::CUDNN_FMA_MATH {
+            self.convolution.math
+        } else {
+            cudnnMathType_t::CUDNN_TENSOR_OP_MATH
+        }
     }
 
     /// Bytes of workspace that the supported algorithms demand: never 0, and different for every shape.

@@ -37,7 +37,9 @@ impl Status for cudnnStatus_t {
         match function {
             "cudnnCreate" => Self::CUDNN_STATUS_NOT_INITIALIZED,
             name if name.starts_with("cudnnCreate") => Self::CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED,
-            name if name.starts_with("cudnnConvolution") || name.starts_with("cudnnFind") => Self::CUDNN_STATUS_EXECUTION_FAILED,
+            name if name.starts_with("cudnnConvolution") || name.starts_with("cudnnFind") => {
+                Self::CUDNN_STATUS_EXECUTION_FAILED
+            }
             name if name.starts_with("cudnnGetConvolution") => Self::CUDNN_STATUS_NOT_SUPPORTED,
             _ => Self::CUDNN_STATUS_INTERNAL_ERROR,
         }
@@ -53,12 +55,18 @@ struct Objects {
     convolutions: Table<Option<Convolution>>,
 }
 
-static OBJECTS: Mutex<Objects> = Mutex::new(Objects {
-    handles: Table::new(0x521),
-    tensors: Table::new(0x522),
-    filters: Table::new(0x523),
-    convolutions: Table::new(0x524),
-});
+impl Objects {
+    const fn new() -> Self {
+        Self {
+            handles: Table::new(0x521),
+            tensors: Table::new(0x522),
+            filters: Table::new(0x523),
+            convolutions: Table::new(0x524),
+        }
+    }
+}
+
+static OBJECTS: Mutex<Objects> = Mutex::new(Objects::new());
 
 thread_local! {
     static LAST_ERROR: RefCell<String> = const { RefCell::new(String::new()) };
@@ -66,6 +74,11 @@ thread_local! {
 
 fn objects() -> MutexGuard<'static, Objects> {
     OBJECTS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Forgets all objects.
+pub fn forget() {
+    *objects() = Objects::new();
 }
 
 /// Numbers of live objects by kind.
@@ -104,7 +117,10 @@ fn stream_of(handle: cudnnHandle_t) -> Result<u64, cudnnStatus_t> {
     let stream = objects().handles.get(handle as u64).copied();
     match stream {
         None => refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM, "a handle that does not exist"),
-        Some(0) => refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM_STREAM_MISMATCH, "a handle without a stream (default streams are refused)"),
+        Some(0) => refuse(
+            cudnnStatus_t::CUDNN_STATUS_BAD_PARAM_STREAM_MISMATCH,
+            "a handle without a stream (default streams are refused)",
+        ),
         Some(stream) => Ok(stream),
     }
 }
@@ -167,5 +183,9 @@ pub unsafe extern "C" fn cudnnGetLastErrorString(message: *mut c_char, capacity:
 
 /// A positive count or size of a descriptor.
 fn positive(name: &str, value: c_int) -> Result<usize, cudnnStatus_t> {
-    if value > 0 { Ok(value as usize) } else { refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM, format!("{name} is {value}")) }
+    if value > 0 {
+        Ok(value as usize)
+    } else {
+        refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM, format!("{name} is {value}"))
+    }
 }

@@ -69,7 +69,8 @@ impl Executable {
             let numbers: Vec<u64> = candidates.iter().map(|index| place(*index)).collect();
             let chosen = candidates[schedule.choose(&numbers, place(round))];
             let work = &self.nodes[chosen].work;
-            (work.job)(schedule.thread_order(place(chosen))).map_err(|message| format!("{} in a graph: {message}", work.name))?;
+            (work.job)(schedule.thread_order(place(chosen)))
+                .map_err(|message| format!("{} in a graph: {message}", work.name))?;
             done[chosen] = true;
         }
         Ok(())
@@ -115,7 +116,10 @@ impl State {
     }
 
     fn valid_capture(&mut self, capture: u64) -> Result<&mut Capture, CUresult> {
-        self.captures.get_mut(capture).filter(|capture| capture.valid).ok_or(CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)
+        self.captures
+            .get_mut(capture)
+            .filter(|capture| capture.valid)
+            .ok_or(CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)
     }
 
     /// Captures work at the end of a stream.
@@ -140,7 +144,10 @@ impl State {
         let own = self.streams.get(stream).and_then(|stream| stream.capture);
         if self.captures.get(capture).is_none() {
             self.invalidate_capture_of(stream);
-            return self.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuStreamWaitEvent of an event recorded in a capture that has ended");
+            return self.refuse(
+                CUresult::CUDA_ERROR_INVALID_VALUE,
+                "cuStreamWaitEvent of an event recorded in a capture that has ended",
+            );
         }
         if own.is_some_and(|own| own != capture) {
             self.invalidate_capture_of(stream);
@@ -159,13 +166,25 @@ impl State {
     /// Ends a capture: its nodes, if every fork was joined.
     fn end_capture(&mut self, stream: u64) -> Result<Vec<Node>, CUresult> {
         let Some(handle) = self.checked_stream(stream, "cuStreamEndCapture")?.capture else {
-            return self.refuse(CUresult::CUDA_ERROR_ILLEGAL_STATE, "cuStreamEndCapture of a stream that does not capture");
+            return self
+                .refuse(CUresult::CUDA_ERROR_ILLEGAL_STATE, "cuStreamEndCapture of a stream that does not capture");
         };
-        let here = self.captures.get(handle).map(|capture| (capture.origin == stream, capture.thread == std::thread::current().id()));
+        let here = self
+            .captures
+            .get(handle)
+            .map(|capture| (capture.origin == stream, capture.thread == std::thread::current().id()));
         match here {
             Some((true, true)) => {}
-            Some((false, _)) => return self.refuse(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNMATCHED, "cuStreamEndCapture of a stream that joined the capture"),
-            _ => return self.refuse(CUresult::CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD, "cuStreamEndCapture by another thread"),
+            Some((false, _)) => {
+                return self.refuse(
+                    CUresult::CUDA_ERROR_STREAM_CAPTURE_UNMATCHED,
+                    "cuStreamEndCapture of a stream that joined the capture",
+                );
+            }
+            _ => {
+                return self
+                    .refuse(CUresult::CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD, "cuStreamEndCapture by another thread");
+            }
         }
         for stream in self.streams.values_mut().filter(|stream| stream.capture == Some(handle)) {
             stream.capture = None;
@@ -176,7 +195,10 @@ impl State {
         }
         let joined = capture.ancestors(&capture.tails.get(&stream).cloned().unwrap_or_default().after);
         if capture.tails.values().any(|tail| tail.after.iter().any(|node| !joined[*node])) {
-            return self.refuse(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNJOINED, "cuStreamEndCapture with a forked stream that was not joined");
+            return self.refuse(
+                CUresult::CUDA_ERROR_STREAM_CAPTURE_UNJOINED,
+                "cuStreamEndCapture with a forked stream that was not joined",
+            );
         }
         Ok(capture.nodes)
     }

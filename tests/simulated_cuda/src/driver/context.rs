@@ -38,14 +38,21 @@ pub fn current() -> Result<Guard, CUresult> {
 pub fn not_capturing(call: &str) -> Result<Guard, CUresult> {
     let mut state = current()?;
     if state.invalidate_own_captures() {
-        return state.refuse(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, format!("{call} by a thread that captures a stream"));
+        return state.refuse(
+            CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
+            format!("{call} by a thread that captures a stream"),
+        );
     }
     Ok(state)
 }
 
 fn checked(device: CUdevice) -> Result<Guard, CUresult> {
     let state = initialised()?;
-    if device < 0 || device >= state.settings.num_devices { Err(CUresult::CUDA_ERROR_INVALID_DEVICE) } else { Ok(state) }
+    if device < 0 || device >= state.settings.num_devices {
+        Err(CUresult::CUDA_ERROR_INVALID_DEVICE)
+    } else {
+        Ok(state)
+    }
 }
 
 exported! {

@@ -13,7 +13,10 @@ use crate::schedule::Class;
 fn on_device(state: &mut State, call: &str, address: u64, bytes: usize) -> Result<u64, CUresult> {
     match state.memory.holding(Side::Device, address, bytes) {
         Some(block) => Ok(block),
-        None => state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("{call}: {address:#x} + {bytes} bytes do not lie in one device allocation")),
+        None => state.refuse(
+            CUresult::CUDA_ERROR_INVALID_VALUE,
+            format!("{call}: {address:#x} + {bytes} bytes do not lie in one device allocation"),
+        ),
     }
 }
 

@@ -33,7 +33,8 @@ impl State {
     /// The event behind a handle.
     pub fn checked_event(&mut self, event: u64, call: &str) -> Result<&mut Event, CUresult> {
         if self.events.get(event).is_none() {
-            return self.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, format!("{call} of {event:#x}, which is no event"));
+            return self
+                .refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, format!("{call} of {event:#x}, which is no event"));
         }
         self.events.get_mut(event).ok_or(CUresult::CUDA_ERROR_INVALID_HANDLE)
     }
@@ -50,7 +51,10 @@ impl State {
             }
             (Recorded::Run(_), Some(_)) => {
                 self.invalidate_capture_of(stream);
-                self.refuse(CUresult::CUDA_ERROR_STREAM_CAPTURE_ISOLATION, "a capturing stream waits for an event recorded outside of the capture")
+                self.refuse(
+                    CUresult::CUDA_ERROR_STREAM_CAPTURE_ISOLATION,
+                    "a capturing stream waits for an event recorded outside of the capture",
+                )
             }
             (Recorded::Captured(capture, after), _) => self.capture_wait(capture, stream, &after),
         }
@@ -91,7 +95,9 @@ fn to_sync(event: CUevent, call: &'static str) -> Result<(Guard, Option<Arc<Toke
     *state.observed.syncs.entry(ordinal).or_default() += 1;
     let early = state.settings.mutations.contains(&Mutation::EarlySync { event: ordinal });
     match recorded {
-        Recorded::Captured(..) => state.refuse(CUresult::CUDA_ERROR_CAPTURED_EVENT, format!("{call} of an event recorded in a capture")),
+        Recorded::Captured(..) => {
+            state.refuse(CUresult::CUDA_ERROR_CAPTURED_EVENT, format!("{call} of an event recorded in a capture"))
+        }
         Recorded::Run(token) if !early => Ok((state, Some(token))),
         _ => Ok((state, None)),
     }
@@ -103,7 +109,10 @@ fn elapsed(milliseconds: *mut f32, start: CUevent, end: CUevent) -> Result<(), C
         let event = state.checked_event(event as u64, "cuEventElapsedTime")?;
         match &event.recorded {
             Recorded::Run(token) if event.timed => token.at().ok_or(CUresult::CUDA_ERROR_NOT_READY),
-            _ => state.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, "cuEventElapsedTime of an event that is not timed or was not recorded"),
+            _ => state.refuse(
+                CUresult::CUDA_ERROR_INVALID_HANDLE,
+                "cuEventElapsedTime of an event that is not timed or was not recorded",
+            ),
         }
     };
     let (start, end) = (reached(start)?, reached(end)?);

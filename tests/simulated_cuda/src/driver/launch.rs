@@ -32,7 +32,8 @@ fn blocks(state: &mut State, kernel: &Function, arguments: &[Vec<u128>]) -> Resu
     for (index, bytes) in kernel.parameters.iter().enumerate().filter(|(_, bytes)| **bytes == 8) {
         let address = arguments[index][0] as u64;
         if state.memory.is_dangling(address) {
-            let message = format!("cuLaunchKernel of {}: argument {index} ({bytes} bytes) points into freed memory", kernel.name);
+            let message =
+                format!("cuLaunchKernel of {}: argument {index} ({bytes} bytes) points into freed memory", kernel.name);
             state.violation(message);
             state.break_down(CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
             return Err(CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
@@ -42,26 +43,54 @@ fn blocks(state: &mut State, kernel: &Function, arguments: &[Vec<u128>]) -> Resu
     Ok(blocks)
 }
 
-fn check_limits(state: &mut State, kernel: &Function, grid: [c_uint; 3], block: [c_uint; 3], shared_bytes: c_uint) -> Result<(), CUresult> {
+fn check_limits(
+    state: &mut State,
+    kernel: &Function,
+    grid: [c_uint; 3],
+    block: [c_uint; 3],
+    shared_bytes: c_uint,
+) -> Result<(), CUresult> {
     let threads: u64 = block.iter().map(|side| u64::from(*side)).product();
-    let within = |sides: [c_uint; 3], limits: [c_uint; 3]| sides.iter().zip(limits).all(|(side, limit)| (1..=limit).contains(side));
+    let within = |sides: [c_uint; 3], limits: [c_uint; 3]| {
+        sides.iter().zip(limits).all(|(side, limit)| (1..=limit).contains(side))
+    };
     if !within(grid, [i32::MAX as c_uint, 65535, 65535]) || !within(block, [1024, 1024, 64]) || threads > 1024 {
-        return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("cuLaunchKernel of {}: grid {grid:?}, block {block:?}", kernel.name));
+        return state.refuse(
+            CUresult::CUDA_ERROR_INVALID_VALUE,
+            format!("cuLaunchKernel of {}: grid {grid:?}, block {block:?}", kernel.name),
+        );
     }
     if shared_bytes as usize > kernel.max_dynamic_shared_bytes {
-        let message = format!("cuLaunchKernel of {}: {shared_bytes} bytes of shared memory, at most {}", kernel.name, kernel.max_dynamic_shared_bytes);
+        let message = format!(
+            "cuLaunchKernel of {}: {shared_bytes} bytes of shared memory, at most {}",
+            kernel.name, kernel.max_dynamic_shared_bytes
+        );
         return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, message);
     }
     Ok(())
 }
 
-fn launching(kernel: Function, grid: [c_uint; 3], block: [c_uint; 3], shared_bytes: c_uint, arguments: Vec<Vec<u128>>) -> Job {
+fn launching(
+    kernel: Function,
+    grid: [c_uint; 3],
+    block: [c_uint; 3],
+    shared_bytes: c_uint,
+    arguments: Vec<Vec<u128>>,
+) -> Job {
     Box::new(move |order| {
         let mut pointers: Vec<*mut c_void> = arguments.iter().map(|words| words.as_ptr().cast_mut().cast()).collect();
         let mut message = [0 as c_char; 512];
         // SAFETY: the arguments have the sizes that the kernel's own shim stated; the message ends in a zero since its last byte is never written.
         let outcome = unsafe {
-            (kernel.launch)(pointers.as_mut_ptr(), grid.as_ptr(), block.as_ptr(), shared_bytes, order, message.as_mut_ptr(), message.len() - 1)
+            (kernel.launch)(
+                pointers.as_mut_ptr(),
+                grid.as_ptr(),
+                block.as_ptr(),
+                shared_bytes,
+                order,
+                message.as_mut_ptr(),
+                message.len() - 1,
+            )
         };
         if outcome == 0 {
             return Ok(());

@@ -163,7 +163,8 @@ impl Memory {
 
     /// Whether an address lies in device memory that was freed.
     pub fn is_dangling(&self, address: u64) -> bool {
-        self.containing(address).is_none() && self.freed.range(..=address).next_back().is_some_and(|(_, end)| address < *end)
+        self.containing(address).is_none()
+            && self.freed.range(..=address).next_back().is_some_and(|(_, end)| address < *end)
     }
 
     /// The first damaged guard zone, in words.
@@ -181,14 +182,23 @@ impl Memory {
 fn free(side: Side, address: u64, call: &str) -> Result<(), CUresult> {
     let mut state = super::context::releasing()?;
     if state.invalidate_own_captures() {
-        return state.refuse(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, format!("{call} by a thread that captures a stream"));
+        return state.refuse(
+            CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
+            format!("{call} by a thread that captures a stream"),
+        );
     }
     if state.memory.blocks.get(&address).is_none_or(|block| block.side != side) {
-        return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("{call} of {address:#x}, which is no such allocation (freed twice?)"));
+        return state.refuse(
+            CUresult::CUDA_ERROR_INVALID_VALUE,
+            format!("{call} of {address:#x}, which is no such allocation (freed twice?)"),
+        );
     }
     if let Some(user) = state.pending_use(address) {
         let block = state.memory.blocks.get(&address).map(Block::to_string).unwrap_or_default();
-        return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("{call} of {block}, which a {user} still pending uses"));
+        return state.refuse(
+            CUresult::CUDA_ERROR_INVALID_VALUE,
+            format!("{call} of {block}, which a {user} still pending uses"),
+        );
     }
     let Some(block) = state.memory.remove(address) else { return Ok(()) };
     if let Some(damage) = block.damage() {

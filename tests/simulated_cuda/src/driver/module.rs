@@ -14,7 +14,8 @@ use super::result::answer;
 use crate::nvrtc::cubin;
 
 /// `simulated_launch_NAME`: parameters, grid, block, shared bytes, order, message and its capacity.
-pub type Launch = unsafe extern "C" fn(*mut *mut c_void, *const c_uint, *const c_uint, c_uint, c_uint, *mut c_char, usize) -> c_int;
+pub type Launch =
+    unsafe extern "C" fn(*mut *mut c_void, *const c_uint, *const c_uint, c_uint, c_uint, *mut c_char, usize) -> c_int;
 /// `simulated_params_NAME`: writes each parameter's size, and returns their number.
 type Parameters = unsafe extern "C" fn(*mut c_uint, c_uint) -> c_uint;
 
@@ -35,7 +36,11 @@ pub struct Function {
 }
 
 fn load(image: &[u8]) -> Result<Library, String> {
-    let mut file = tempfile::Builder::new().prefix("simulated-cubin").suffix(".so").tempfile().map_err(|error| error.to_string())?;
+    let mut file = tempfile::Builder::new()
+        .prefix("simulated-cubin")
+        .suffix(".so")
+        .tempfile()
+        .map_err(|error| error.to_string())?;
     file.write_all(image).map_err(|error| error.to_string())?;
     let path = file.into_temp_path();
     // SAFETY: the image carries the mark and the checksum of the simulated NVRTC: only this package's shim runs when it is loaded.
@@ -46,7 +51,8 @@ impl Module {
     fn function(&self, name: &str) -> Option<Function> {
         // SAFETY: the shim defines symbols of these names with these types.
         let launch = unsafe { self.library.get::<Launch>(format!("simulated_launch_{name}").as_bytes()) }.ok()?;
-        let parameters = unsafe { self.library.get::<Parameters>(format!("simulated_params_{name}").as_bytes()) }.ok()?;
+        let parameters =
+            unsafe { self.library.get::<Parameters>(format!("simulated_params_{name}").as_bytes()) }.ok()?;
         let mut sizes = [0; 64];
         // SAFETY: it writes no more sizes than it is told there is room for.
         let count = unsafe { parameters(sizes.as_mut_ptr(), sizes.len() as c_uint) } as usize;

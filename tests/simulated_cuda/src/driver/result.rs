@@ -36,9 +36,20 @@ impl Status for CUresult {
 
     fn usual_fault(function: &str) -> Self {
         match function {
-            "cuMemAlloc_v2" | "cuMemHostAlloc" | "cuDevicePrimaryCtxRetain" | "cuStreamCreate" | "cuEventCreate"
-            | "cuStreamCreateWithPriority" | "cuModuleLoadData" | "cuGraphInstantiateWithFlags" => Self::CUDA_ERROR_OUT_OF_MEMORY,
-            "cuLaunchKernel" | "cuGraphLaunch" | "cuStreamSynchronize" | "cuEventSynchronize" | "cuEventQuery" | "cuStreamQuery"
+            "cuMemAlloc_v2"
+            | "cuMemHostAlloc"
+            | "cuDevicePrimaryCtxRetain"
+            | "cuStreamCreate"
+            | "cuEventCreate"
+            | "cuStreamCreateWithPriority"
+            | "cuModuleLoadData"
+            | "cuGraphInstantiateWithFlags" => Self::CUDA_ERROR_OUT_OF_MEMORY,
+            "cuLaunchKernel"
+            | "cuGraphLaunch"
+            | "cuStreamSynchronize"
+            | "cuEventSynchronize"
+            | "cuEventQuery"
+            | "cuStreamQuery"
             | "cuCtxSynchronize" => Self::CUDA_ERROR_LAUNCH_FAILED,
             "cuModuleGetFunction" => Self::CUDA_ERROR_NOT_FOUND,
             "cuInit" | "cuDeviceGetCount" => Self::CUDA_ERROR_NO_DEVICE,
@@ -47,7 +58,10 @@ impl Status for CUresult {
     }
 
     fn injected(self, _function: &str) {
-        if matches!(self, Self::CUDA_ERROR_LAUNCH_FAILED | Self::CUDA_ERROR_ILLEGAL_ADDRESS | Self::CUDA_ERROR_ECC_UNCORRECTABLE) {
+        if matches!(
+            self,
+            Self::CUDA_ERROR_LAUNCH_FAILED | Self::CUDA_ERROR_ILLEGAL_ADDRESS | Self::CUDA_ERROR_ECC_UNCORRECTABLE
+        ) {
             device::lock().break_down(self);
         }
     }

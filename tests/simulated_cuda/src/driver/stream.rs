@@ -15,7 +15,10 @@ impl State {
     /// The stream behind a handle; the default streams are refused, since nothing here should be ordered by them.
     pub fn checked_stream(&mut self, stream: u64, call: &str) -> Result<&mut Stream, CUresult> {
         if self.streams.get(stream).is_none() {
-            return self.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, format!("{call} on {stream:#x}, which is no stream (default streams are refused)"));
+            return self.refuse(
+                CUresult::CUDA_ERROR_INVALID_HANDLE,
+                format!("{call} on {stream:#x}, which is no stream (default streams are refused)"),
+            );
         }
         self.streams.get_mut(stream).ok_or(CUresult::CUDA_ERROR_INVALID_HANDLE)
     }
@@ -37,7 +40,8 @@ fn create(stream: *mut CUstream, flags: c_uint) -> Result<(), CUresult> {
     if flags > 1 || stream.is_null() {
         return Err(CUresult::CUDA_ERROR_INVALID_VALUE);
     }
-    let handle = state.streams.insert(Stream { ordinal: 0, blocking: flags == 0, queue: VecDeque::new(), capture: None });
+    let handle =
+        state.streams.insert(Stream { ordinal: 0, blocking: flags == 0, queue: VecDeque::new(), capture: None });
     let ordinal = state.streams.ordinal(handle);
     if let Some(stream) = state.streams.get_mut(handle) {
         stream.ordinal = ordinal;

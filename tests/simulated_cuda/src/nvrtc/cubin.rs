@@ -5,7 +5,9 @@ const TRAILER_BYTES: usize = 8 + 4 + 8;
 
 /// FNV-1a, 64 bits.
 pub fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
-    bytes.into_iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3))
+    bytes
+        .into_iter()
+        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3))
 }
 
 /// Where an ELF image ends by its header: behind the table of its sections.
@@ -22,7 +24,9 @@ fn elf_end(header: &[u8]) -> Option<usize> {
 /// Makes a CUBIN of a shared library.
 pub fn write(library: &[u8], sm: i32) -> Result<Vec<u8>, String> {
     if elf_end(library) != Some(library.len()) {
-        return Err("the linker put something behind the table of sections; the end of a CUBIN could not be found".to_owned());
+        return Err(
+            "the linker put something behind the table of sections; the end of a CUBIN could not be found".to_owned()
+        );
     }
     let mut cubin = library.to_vec();
     cubin.extend(MARK);

@@ -17,7 +17,9 @@ fn name(text: &str) -> Option<String> {
 
 fn without_bounds(text: &str) -> &str {
     let text = text.trim_start();
-    text.strip_prefix("__launch_bounds__").and_then(|rest| rest.split_once(')')).map_or(text, |(_, rest)| rest.trim_start())
+    text.strip_prefix("__launch_bounds__")
+        .and_then(|rest| rest.split_once(')'))
+        .map_or(text, |(_, rest)| rest.trim_start())
 }
 
 /// The source with blanks for comments.
@@ -26,7 +28,11 @@ fn without_comments(source: &str) -> String {
     let mut rest = source;
     while let Some(start) = rest.find("//").into_iter().chain(rest.find("/*")).min() {
         kept.push_str(&rest[..start]);
-        let end = if rest[start..].starts_with("//") { rest[start..].find('\n') } else { rest[start..].find("*/").map(|end| end + 2) };
+        let end = if rest[start..].starts_with("//") {
+            rest[start..].find('\n')
+        } else {
+            rest[start..].find("*/").map(|end| end + 2)
+        };
         kept.push(' ');
         rest = end.map_or("", |end| &rest[start + end..]);
     }

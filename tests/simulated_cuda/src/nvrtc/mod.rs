@@ -57,6 +57,11 @@ pub fn alive() -> [(&'static str, usize); 1] {
     [("programs", programs().len())]
 }
 
+/// Forgets all objects.
+pub fn forget() {
+    *programs() = Table::new(0x511);
+}
+
 fn with_program<T>(program: nvrtcProgram, use_it: impl FnOnce(&mut Program) -> T) -> Result<T, nvrtcResult> {
     programs().get_mut(program as u64).map(use_it).ok_or(nvrtcResult::NVRTC_ERROR_INVALID_PROGRAM)
 }
@@ -82,14 +87,23 @@ impl Options {
                 "--gpu-architecture" | "-arch" => {
                     let digits = value.strip_prefix("sm_").map(|digits| digits.trim_end_matches(['a', 'f']));
                     let sm = digits.and_then(|digits| digits.parse().ok()).filter(|sm| (75..=121).contains(sm));
-                    parsed.sm = sm.ok_or_else(|| format!("nvrtc: error: invalid value for --gpu-architecture (-arch): {value}"))?;
+                    parsed.sm = sm.ok_or_else(|| {
+                        format!("nvrtc: error: invalid value for --gpu-architecture (-arch): {value}")
+                    })?;
                 }
                 "--define-macro" => parsed.definitions.push(format!("-D{value}")),
                 "--std" | "-std" if matches!(value, "c++14" | "c++17" | "c++20") => {}
                 "--fmad" | "--ftz" | "--prec-div" | "--prec-sqrt" | "-fmad" if matches!(value, "true" | "false") => {}
                 "--ptxas-options" | "--maxrregcount" if !value.is_empty() => {}
-                "--use_fast_math" | "--generate-line-info" | "-lineinfo" | "--device-as-default-execution-space" | "-default-device"
-                | "--extra-device-vectorization" | "--restrict" | "--device-debug" | "-G"
+                "--use_fast_math"
+                | "--generate-line-info"
+                | "-lineinfo"
+                | "--device-as-default-execution-space"
+                | "-default-device"
+                | "--extra-device-vectorization"
+                | "--restrict"
+                | "--device-debug"
+                | "-G"
                     if value.is_empty() => {}
                 _ if option.starts_with("-D") => parsed.definitions.push(option.clone()),
                 _ => return Err(format!("nvrtc: error: unrecognized option {option} found")),
@@ -152,7 +166,12 @@ fn compile(source: &str, options: &Options) -> Result<Vec<u8>, String> {
 }
 
 /// Runs the compiler, and keeps what it made.
-fn compile_library(unit: &str, definitions: &[String], header: &Path, cached: Option<&Path>) -> Result<Vec<u8>, String> {
+fn compile_library(
+    unit: &str,
+    definitions: &[String],
+    header: &Path,
+    cached: Option<&Path>,
+) -> Result<Vec<u8>, String> {
     let words = |error: std::io::Error| format!("simulated NVRTC: {error}");
     let folder = tempfile::tempdir().map_err(words)?;
     let (source, output) = (folder.path().join("default_program.cu"), folder.path().join("kernels.so"));

@@ -4,8 +4,8 @@ use cudarc::driver::sys::{CUgraph, CUgraphExec, CUresult, CUstream, CUstreamCapt
 
 use super::session::{OK, Session};
 use crate::driver::capture::{
-    cuGraphDestroy, cuGraphExecDestroy, cuGraphGetNodes, cuGraphInstantiateWithFlags, cuGraphLaunch, cuStreamBeginCapture_v2,
-    cuStreamEndCapture,
+    cuGraphDestroy, cuGraphExecDestroy, cuGraphGetNodes, cuGraphInstantiateWithFlags, cuGraphLaunch,
+    cuStreamBeginCapture_v2, cuStreamEndCapture,
 };
 use crate::driver::copy::cuMemcpyDtoDAsync_v2;
 use crate::driver::event::{cuEventQuery, cuEventSynchronize};
@@ -72,7 +72,9 @@ fn forked(settings: &str) -> (u8, Vec<String>) {
 
 #[test]
 fn a_graph_replays_in_the_captured_order_in_every_schedule() {
-    for schedule in ["prompt", "late-copies", "late-stream:0", "late-stream:1", "lazy", "random:1", "random:2", "random:3"] {
+    for schedule in
+        ["prompt", "late-copies", "late-stream:0", "late-stream:1", "lazy", "random:1", "random:2", "random:3"]
+    {
         assert_eq!(forked(&format!("schedule={schedule}")), (7, vec![]), "{schedule}");
     }
 }

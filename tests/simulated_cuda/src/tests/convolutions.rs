@@ -3,9 +3,10 @@
 use std::ffi::c_void;
 
 use cudarc::cudnn::sys::{
-    cudnnConvolutionBwdDataAlgo_t, cudnnConvolutionBwdFilterAlgo_t, cudnnConvolutionBwdFilterAlgoPerf_t, cudnnConvolutionDescriptor_t,
-    cudnnConvolutionFwdAlgo_t, cudnnConvolutionMode_t, cudnnDataType_t, cudnnDeterminism_t, cudnnFilterDescriptor_t, cudnnHandle_t,
-    cudnnMathType_t, cudnnStatus_t, cudnnTensorDescriptor_t, cudnnTensorFormat_t,
+    cudnnConvolutionBwdDataAlgo_t, cudnnConvolutionBwdFilterAlgo_t, cudnnConvolutionBwdFilterAlgoPerf_t,
+    cudnnConvolutionDescriptor_t, cudnnConvolutionFwdAlgo_t, cudnnConvolutionMode_t, cudnnDataType_t,
+    cudnnDeterminism_t, cudnnFilterDescriptor_t, cudnnHandle_t, cudnnMathType_t, cudnnStatus_t,
+    cudnnTensorDescriptor_t, cudnnTensorFormat_t,
 };
 use cudarc::driver::sys::CUstream;
 
@@ -13,10 +14,13 @@ use super::session::Session;
 use crate::cudnn::algorithms::{
     cudnnGetConvolutionBackwardFilterAlgorithm_v7, cudnnGetConvolutionForwardWorkspaceSize,
 };
-use crate::cudnn::convolution::{cudnnConvolutionBackwardData, cudnnConvolutionBackwardFilter, cudnnConvolutionForward};
+use crate::cudnn::convolution::{
+    cudnnConvolutionBackwardData, cudnnConvolutionBackwardFilter, cudnnConvolutionForward,
+};
 use crate::cudnn::descriptors::{
-    cudnnCreateConvolutionDescriptor, cudnnCreateFilterDescriptor, cudnnCreateTensorDescriptor, cudnnSetConvolution2dDescriptor,
-    cudnnSetConvolutionGroupCount, cudnnSetConvolutionMathType, cudnnSetFilter4dDescriptor, cudnnSetTensor4dDescriptor,
+    cudnnCreateConvolutionDescriptor, cudnnCreateFilterDescriptor, cudnnCreateTensorDescriptor,
+    cudnnSetConvolution2dDescriptor, cudnnSetConvolutionGroupCount, cudnnSetConvolutionMathType,
+    cudnnSetFilter4dDescriptor, cudnnSetTensor4dDescriptor,
 };
 use crate::cudnn::{cudnnCreate, cudnnSetStream};
 use crate::numbers::{from_bf16, to_bf16, to_tf32};
@@ -63,7 +67,11 @@ impl Shape {
 
     fn counts(self) -> [usize; 3] {
         let Shape(images, channels, side, outputs, filter, _, _, groups) = self;
-        [images * side * side * channels, outputs * filter * filter * channels / groups, images * self.output_side().pow(2) * outputs]
+        [
+            images * side * side * channels,
+            outputs * filter * filter * channels / groups,
+            images * self.output_side().pow(2) * outputs,
+        ]
     }
 
     /// Calls `visit` with the places of every product: in the input, the filter and the output.
@@ -77,8 +85,11 @@ impl Shape {
             let image = output_index / outputs / output_side / output_side;
             let group = output / (outputs / groups);
             for tap in 0..filter * filter * group_channels {
-                let (channel, tap_x, tap_y) = (tap % group_channels, tap / group_channels % filter, tap / group_channels / filter);
-                let (Some(from_x), Some(from_y)) = ((x * stride + tap_x).checked_sub(padding), (y * stride + tap_y).checked_sub(padding)) else {
+                let (channel, tap_x, tap_y) =
+                    (tap % group_channels, tap / group_channels % filter, tap / group_channels / filter);
+                let (Some(from_x), Some(from_y)) =
+                    ((x * stride + tap_x).checked_sub(padding), (y * stride + tap_y).checked_sub(padding))
+                else {
                     continue;
                 };
                 if from_x < side && from_y < side {
@@ -115,10 +126,15 @@ struct Setup {
 impl Setup {
     fn new(session: &Session, shape: Shape, precision: Precision) -> Self {
         let stream = session.stream();
-        let kind = if precision == Precision::Bf16 { cudnnDataType_t::CUDNN_DATA_BFLOAT16 } else { cudnnDataType_t::CUDNN_DATA_FLOAT };
+        let kind = if precision == Precision::Bf16 {
+            cudnnDataType_t::CUDNN_DATA_BFLOAT16
+        } else {
+            cudnnDataType_t::CUDNN_DATA_FLOAT
+        };
         let Shape(images, channels, side, outputs, filter_side, stride, padding, groups) = shape;
         let [images, channels, side, outputs, filter_side, stride, padding, groups, output_side] =
-            [images, channels, side, outputs, filter_side, stride, padding, groups, shape.output_side()].map(|number| number as i32);
+            [images, channels, side, outputs, filter_side, stride, padding, groups, shape.output_side()]
+                .map(|number| number as i32);
         let null = std::ptr::null_mut();
         let mut setup = Self {
             handle: std::ptr::null_mut(),
@@ -136,15 +152,46 @@ impl Setup {
             assert_eq!(cudnnCreateTensorDescriptor(&mut setup.input), OK);
             assert_eq!(cudnnSetTensor4dDescriptor(setup.input, NHWC, kind, images, channels, side, side), OK);
             assert_eq!(cudnnCreateTensorDescriptor(&mut setup.output), OK);
-            assert_eq!(cudnnSetTensor4dDescriptor(setup.output, NHWC, kind, images, outputs, output_side, output_side), OK);
+            assert_eq!(
+                cudnnSetTensor4dDescriptor(setup.output, NHWC, kind, images, outputs, output_side, output_side),
+                OK
+            );
             assert_eq!(cudnnCreateFilterDescriptor(&mut setup.filter), OK);
-            assert_eq!(cudnnSetFilter4dDescriptor(setup.filter, kind, NHWC, outputs, channels / groups, filter_side, filter_side), OK);
+            assert_eq!(
+                cudnnSetFilter4dDescriptor(
+                    setup.filter,
+                    kind,
+                    NHWC,
+                    outputs,
+                    channels / groups,
+                    filter_side,
+                    filter_side
+                ),
+                OK
+            );
             assert_eq!(cudnnCreateConvolutionDescriptor(&mut setup.convolution), OK);
             let mode = cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
             let compute = cudnnDataType_t::CUDNN_DATA_FLOAT;
-            assert_eq!(cudnnSetConvolution2dDescriptor(setup.convolution, padding, padding, stride, stride, 1, 1, mode, compute), OK);
+            assert_eq!(
+                cudnnSetConvolution2dDescriptor(
+                    setup.convolution,
+                    padding,
+                    padding,
+                    stride,
+                    stride,
+                    1,
+                    1,
+                    mode,
+                    compute
+                ),
+                OK
+            );
             assert_eq!(cudnnSetConvolutionGroupCount(setup.convolution, groups), OK);
-            let math = if precision == Precision::F32 { cudnnMathType_t::CUDNN_FMA_MATH } else { cudnnMathType_t::CUDNN_TENSOR_OP_MATH };
+            let math = if precision == Precision::F32 {
+                cudnnMathType_t::CUDNN_FMA_MATH
+            } else {
+                cudnnMathType_t::CUDNN_TENSOR_OP_MATH
+            };
             assert_eq!(cudnnSetConvolutionMathType(setup.convolution, math), OK);
             assert_eq!(setup.workspace_size(FORWARD), Ok(()));
         }
@@ -155,7 +202,15 @@ impl Setup {
     fn workspace_size(&mut self, algorithm: cudnnConvolutionFwdAlgo_t) -> Result<(), cudnnStatus_t> {
         let bytes = &mut self.workspace_bytes;
         match unsafe {
-            cudnnGetConvolutionForwardWorkspaceSize(self.handle, self.input, self.filter, self.convolution, self.output, algorithm, bytes)
+            cudnnGetConvolutionForwardWorkspaceSize(
+                self.handle,
+                self.input,
+                self.filter,
+                self.convolution,
+                self.output,
+                algorithm,
+                bytes,
+            )
         } {
             OK => Ok(()),
             error => Err(error),
@@ -167,8 +222,19 @@ impl Setup {
         let scales = [(&raw const alpha).cast(), (&raw const beta).cast()];
         unsafe {
             cudnnConvolutionForward(
-                self.handle, scales[0], self.input, x as _, self.filter, w as _, self.convolution, FORWARD, workspace, workspace_bytes,
-                scales[1], self.output, y as _,
+                self.handle,
+                scales[0],
+                self.input,
+                x as _,
+                self.filter,
+                w as _,
+                self.convolution,
+                FORWARD,
+                workspace,
+                workspace_bytes,
+                scales[1],
+                self.output,
+                y as _,
             )
         }
     }
@@ -177,8 +243,19 @@ impl Setup {
         let (alpha, beta, workspace) = (1.0f32, 0.0f32, self.workspace as *mut c_void);
         unsafe {
             cudnnConvolutionBackwardData(
-                self.handle, (&raw const alpha).cast(), self.filter, w as _, self.output, dy as _, self.convolution, DATA, workspace,
-                self.workspace_bytes, (&raw const beta).cast(), self.input, dx as _,
+                self.handle,
+                (&raw const alpha).cast(),
+                self.filter,
+                w as _,
+                self.output,
+                dy as _,
+                self.convolution,
+                DATA,
+                workspace,
+                self.workspace_bytes,
+                (&raw const beta).cast(),
+                self.input,
+                dx as _,
             )
         }
     }
@@ -187,8 +264,19 @@ impl Setup {
         let (alpha, beta, workspace) = (1.0f32, 0.0f32, self.workspace as *mut c_void);
         unsafe {
             cudnnConvolutionBackwardFilter(
-                self.handle, (&raw const alpha).cast(), self.input, x as _, self.output, dy as _, self.convolution, algorithm, workspace,
-                self.workspace_bytes, (&raw const beta).cast(), self.filter, dw as _,
+                self.handle,
+                (&raw const alpha).cast(),
+                self.input,
+                x as _,
+                self.output,
+                dy as _,
+                self.convolution,
+                algorithm,
+                workspace,
+                self.workspace_bytes,
+                (&raw const beta).cast(),
+                self.filter,
+                dw as _,
             )
         }
     }
@@ -214,7 +302,10 @@ fn assert_near(found: &[f32], expected: &[f64], sizes: &[f64], precision: Precis
     let output = if precision == Precision::Bf16 { 1.0 / 256.0 } else { 0.0 };
     for (index, ((found, expected), size)) in found.iter().zip(expected).zip(sizes).enumerate() {
         let tolerance = 1e-6 * size + output * expected.abs() + 1e-12;
-        assert!((f64::from(*found) - expected).abs() <= tolerance, "{what} {index}: {found}, expected {expected} within {tolerance}");
+        assert!(
+            (f64::from(*found) - expected).abs() <= tolerance,
+            "{what} {index}: {found}, expected {expected} within {tolerance}"
+        );
     }
 }
 
@@ -234,9 +325,11 @@ fn convolutions_are_the_sums_in_f64_for_all_strides_paddings_groups_and_precisio
             session.finish(setup.stream);
             let mut expected = counts.map(|count| vec![0.0f64; count]);
             let mut sizes = expected.clone();
-            let product = |one: f32, other: f32| f64::from(precision.rounded(one)) * f64::from(precision.rounded(other));
+            let product =
+                |one: f32, other: f32| f64::from(precision.rounded(one)) * f64::from(precision.rounded(other));
             shape.visit(|input, filter, output| {
-                let products = [product(w[filter], dy[output]), product(x[input], dy[output]), product(x[input], w[filter])];
+                let products =
+                    [product(w[filter], dy[output]), product(x[input], dy[output]), product(x[input], w[filter])];
                 for (index, place) in [input, filter, output].into_iter().enumerate() {
                     expected[index][place] += products[index];
                     sizes[index][place] += products[index].abs();
@@ -244,7 +337,13 @@ fn convolutions_are_the_sums_in_f64_for_all_strides_paddings_groups_and_precisio
             });
             for (index, (address, name)) in [(dx_at, "dx"), (dw_at, "dw"), (y_at, "y")].into_iter().enumerate() {
                 let found = peek(&session, address, counts[index], precision);
-                assert_near(&found, &expected[index], &sizes[index], precision, &format!("{shape:?} {precision:?} {name}"));
+                assert_near(
+                    &found,
+                    &expected[index],
+                    &sizes[index],
+                    precision,
+                    &format!("{shape:?} {precision:?} {name}"),
+                );
             }
             assert_eq!(session.violations(), Vec::<String>::new());
         }
@@ -257,7 +356,8 @@ fn tf32_is_not_f32() {
     let results = [Precision::Tf32, Precision::F32].map(|precision| {
         let setup = Setup::new(&session, SHAPES[0], precision);
         let [inputs, filters, outputs] = SHAPES[0].counts();
-        let (x, w, y) = (session.uploaded(&noise(inputs, 1)), session.uploaded(&noise(filters, 2)), session.device(outputs * 4));
+        let (x, w, y) =
+            (session.uploaded(&noise(inputs, 1)), session.uploaded(&noise(filters, 2)), session.device(outputs * 4));
         assert_eq!(setup.forward(x, w, y, setup.workspace_bytes, 0.0), OK);
         session.finish(setup.stream);
         session.peek::<f32>(y, outputs)
@@ -270,7 +370,11 @@ fn the_workspace_is_demanded_and_overwritten() {
     let session = Session::new("");
     let setup = Setup::new(&session, SHAPES[0], Precision::F32);
     let [inputs, filters, outputs] = SHAPES[0].counts();
-    let (x, w, y) = (session.uploaded(&noise(inputs, 1)), session.uploaded(&noise(filters, 2)), session.uploaded(&vec![1.0f32; outputs]));
+    let (x, w, y) = (
+        session.uploaded(&noise(inputs, 1)),
+        session.uploaded(&noise(filters, 2)),
+        session.uploaded(&vec![1.0f32; outputs]),
+    );
     let too_small = cudnnStatus_t::CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT;
     assert_eq!(setup.forward(x, w, y, setup.workspace_bytes - 1, 0.0), too_small);
     unsafe { std::ptr::write_bytes(setup.workspace as *mut u8, 0, setup.workspace_bytes) };
@@ -280,7 +384,10 @@ fn the_workspace_is_demanded_and_overwritten() {
     let once = session.peek::<f32>(y, outputs);
     assert_eq!(setup.forward(x, w, y, setup.workspace_bytes, 1.0), OK);
     session.finish(setup.stream);
-    assert!(session.peek::<f32>(y, outputs).iter().zip(once).all(|(twice, once)| *twice == 2.0 * once), "beta adds what was there");
+    assert!(
+        session.peek::<f32>(y, outputs).iter().zip(once).all(|(twice, once)| *twice == 2.0 * once),
+        "beta adds what was there"
+    );
 }
 
 #[test]
@@ -288,7 +395,8 @@ fn what_cudnn_does_not_promise_is_refused() {
     let session = Session::new("");
     let mut setup = Setup::new(&session, SHAPES[0], Precision::F32);
     let [inputs, filters, outputs] = SHAPES[0].counts();
-    let (x, w, y) = (session.uploaded(&noise(inputs + 4, 1)), session.uploaded(&noise(filters, 2)), session.device(outputs * 4));
+    let (x, w, y) =
+        (session.uploaded(&noise(inputs + 4, 1)), session.uploaded(&noise(filters, 2)), session.device(outputs * 4));
     let bytes = setup.workspace_bytes;
     assert_eq!(setup.forward(x + 4, w, y, bytes, 0.0), cudnnStatus_t::CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER);
     assert_eq!(setup.forward(x, w, y + 16, bytes, 0.0), cudnnStatus_t::CUDNN_STATUS_BAD_PARAM, "beyond the allocation");
@@ -315,12 +423,22 @@ fn the_fastest_filter_gradient_is_marked_as_not_deterministic() {
     let mut count = 0;
     unsafe {
         let asked = cudnnGetConvolutionBackwardFilterAlgorithm_v7(
-            setup.handle, setup.input, setup.output, setup.convolution, setup.filter, 8, &mut count, answers.as_mut_ptr(),
+            setup.handle,
+            setup.input,
+            setup.output,
+            setup.convolution,
+            setup.filter,
+            8,
+            &mut count,
+            answers.as_mut_ptr(),
         );
         assert_eq!(asked, OK);
         answers.set_len(count as usize);
     }
     assert_eq!(answers[0].determinism, cudnnDeterminism_t::CUDNN_NON_DETERMINISTIC);
-    assert_eq!((answers[1].algo, answers[1].determinism, answers[1].memory), (FILTER, cudnnDeterminism_t::CUDNN_DETERMINISTIC, setup.workspace_bytes));
+    assert_eq!(
+        (answers[1].algo, answers[1].determinism, answers[1].memory),
+        (FILTER, cudnnDeterminism_t::CUDNN_DETERMINISTIC, setup.workspace_bytes)
+    );
     assert_ne!(answers[2].status, OK);
 }

@@ -40,7 +40,8 @@ fn compile(source: &str, options: &[&str]) -> Result<Vec<u8>, (nvrtcResult, Stri
     let pointers: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
     let mut program = std::ptr::null_mut();
     unsafe {
-        let created = nvrtcCreateProgram(&mut program, source.as_ptr(), std::ptr::null(), 0, std::ptr::null(), std::ptr::null());
+        let created =
+            nvrtcCreateProgram(&mut program, source.as_ptr(), std::ptr::null(), 0, std::ptr::null(), std::ptr::null());
         assert_eq!(created, nvrtcResult::NVRTC_SUCCESS);
         let result = nvrtcCompileProgram(program, pointers.len() as i32, pointers.as_ptr());
         let mut bytes = 0;
@@ -54,7 +55,11 @@ fn compile(source: &str, options: &[&str]) -> Result<Vec<u8>, (nvrtcResult, Stri
             assert_eq!(nvrtcGetCUBIN(program, cubin.as_mut_ptr().cast()), nvrtcResult::NVRTC_SUCCESS);
         }
         assert_eq!(nvrtcDestroyProgram(&mut program), nvrtcResult::NVRTC_SUCCESS);
-        if result == nvrtcResult::NVRTC_SUCCESS { Ok(cubin) } else { Err((result, String::from_utf8_lossy(&log).into_owned())) }
+        if result == nvrtcResult::NVRTC_SUCCESS {
+            Ok(cubin)
+        } else {
+            Err((result, String::from_utf8_lossy(&log).into_owned()))
+        }
     }
 }
 
@@ -80,12 +85,32 @@ fn function(module: CUmodule, name: &str) -> Result<CUfunction, CUresult> {
 }
 
 /// Launches `scale` with as many threads a block on 100 values.
-fn scale(function: CUfunction, values: u64, threads: u32, shared: u32, stream: cudarc::driver::sys::CUstream) -> CUresult {
+fn scale(
+    function: CUfunction,
+    values: u64,
+    threads: u32,
+    shared: u32,
+    stream: cudarc::driver::sys::CUstream,
+) -> CUresult {
     let (mut values, mut factor, mut count) = (values, 3.0f32, 100i32);
-    let mut parameters: [*mut c_void; 3] = [(&raw mut values).cast(), (&raw mut factor).cast(), (&raw mut count).cast()];
+    let mut parameters: [*mut c_void; 3] =
+        [(&raw mut values).cast(), (&raw mut factor).cast(), (&raw mut count).cast()];
     let blocks = 100u32.div_ceil(threads.max(1));
-    let launched =
-        unsafe { cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, shared, stream, parameters.as_mut_ptr(), std::ptr::null_mut()) };
+    let launched = unsafe {
+        cuLaunchKernel(
+            function,
+            blocks,
+            1,
+            1,
+            threads,
+            1,
+            1,
+            shared,
+            stream,
+            parameters.as_mut_ptr(),
+            std::ptr::null_mut(),
+        )
+    };
     // The arguments were copied: what the caller does with its own does not matter.
     factor = 100.0;
     assert_eq!(unsafe { parameters[1].cast::<f32>().read() }, factor);
@@ -115,7 +140,11 @@ fn launches_beyond_the_limits_are_refused() {
     let kernel = function(load(&cubin("sm_90")).expect("a whole CUBIN"), "scale").expect("it is there");
     let values = session.device(400);
     for (threads, shared) in [(0, 0), (1025, 0), (32, (48 << 10) + 1)] {
-        assert_eq!(scale(kernel, values, threads, shared, stream), CUresult::CUDA_ERROR_INVALID_VALUE, "{threads} {shared}");
+        assert_eq!(
+            scale(kernel, values, threads, shared, stream),
+            CUresult::CUDA_ERROR_INVALID_VALUE,
+            "{threads} {shared}"
+        );
     }
 }
 
@@ -126,7 +155,8 @@ fn a_divergent_barrier_ends_the_context() {
     let kernel = function(load(&cubin("sm_90")).expect("a whole CUBIN"), "divergent").expect("it is there");
     let mut values = session.device(400);
     let mut parameters: [*mut c_void; 1] = [(&raw mut values).cast()];
-    let launched = unsafe { cuLaunchKernel(kernel, 1, 1, 1, 8, 1, 1, 0, stream, parameters.as_mut_ptr(), std::ptr::null_mut()) };
+    let launched =
+        unsafe { cuLaunchKernel(kernel, 1, 1, 1, 8, 1, 1, 0, stream, parameters.as_mut_ptr(), std::ptr::null_mut()) };
     assert_eq!(launched, OK);
     assert_eq!(unsafe { cuStreamSynchronize(stream) }, CUresult::CUDA_ERROR_LAUNCH_FAILED);
     assert_eq!(unsafe { cuMemAlloc_v2(&mut 0, 1) }, CUresult::CUDA_ERROR_LAUNCH_FAILED);
@@ -146,13 +176,19 @@ fn a_pointer_into_freed_memory_ends_the_context() {
 #[test]
 fn wrong_sources_and_options_are_errors_with_a_log() {
     let _session = Session::new("");
-    let (result, log) = compile("extern \"C\" __global__ void broken(int* a) { a[0] = b; }", &["--gpu-architecture=sm_90"]).expect_err("no b");
+    let (result, log) =
+        compile("extern \"C\" __global__ void broken(int* a) { a[0] = b; }", &["--gpu-architecture=sm_90"])
+            .expect_err("no b");
     assert_eq!(result, nvrtcResult::NVRTC_ERROR_COMPILATION);
     assert!(log.contains("'b' was not declared"), "{log}");
     let (result, log) = compile("#include <cuda_bf16.h>\n", &["--gpu-architecture=sm_90"]).expect_err("no headers");
     assert!(result == nvrtcResult::NVRTC_ERROR_COMPILATION && log.contains("cuda_bf16.h"), "{log}");
     for options in [&["--gpu-architecture=sm_90", "--fast"][..], &["--gpu-architecture=compute_90"], &["-DFACTOR=1"]] {
-        assert_eq!(compile(SOURCE, options).expect_err("an option is wrong").0, nvrtcResult::NVRTC_ERROR_INVALID_OPTION, "{options:?}");
+        assert_eq!(
+            compile(SOURCE, options).expect_err("an option is wrong").0,
+            nvrtcResult::NVRTC_ERROR_INVALID_OPTION,
+            "{options:?}"
+        );
     }
 }
 

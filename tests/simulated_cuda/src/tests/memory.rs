@@ -4,8 +4,10 @@ use cudarc::driver::sys::CUresult;
 
 use super::session::{OK, Session, configure};
 use crate::driver::context::{cuCtxSynchronize, cuDevicePrimaryCtxRelease_v2};
-use crate::driver::copy::{cuMemcpyDtoH_v2, cuMemcpyHtoDAsync_v2, cuMemcpyHtoD_v2, cuMemsetD8Async};
-use crate::driver::memory::{cuMemAlloc_v2, cuMemFreeHost, cuMemFree_v2, cuMemGetInfo_v2, cuMemHostRegister_v2, cuMemHostUnregister};
+use crate::driver::copy::{cuMemcpyDtoH_v2, cuMemcpyHtoD_v2, cuMemcpyHtoDAsync_v2, cuMemsetD8Async};
+use crate::driver::memory::{
+    cuMemAlloc_v2, cuMemFree_v2, cuMemFreeHost, cuMemGetInfo_v2, cuMemHostRegister_v2, cuMemHostUnregister,
+};
 
 const INVALID: CUresult = CUresult::CUDA_ERROR_INVALID_VALUE;
 
@@ -104,6 +106,9 @@ fn what_is_left_when_the_context_goes_is_a_leak() {
     }]);
     assert_eq!(*leaks, expected);
     let blocks = leaks[0]["blocks"].to_string();
-    assert!(blocks.contains("device allocation 0 (12 bytes)") && blocks.contains("pinned allocation 0 (1 bytes)"), "{blocks}");
+    assert!(
+        blocks.contains("device allocation 0 (12 bytes)") && blocks.contains("pinned allocation 0 (1 bytes)"),
+        "{blocks}"
+    );
     configure("reset");
 }

@@ -7,8 +7,17 @@ use crate::driver::copy::cuMemcpyDtoDAsync_v2;
 use crate::driver::event::{cuEventElapsedTime_v2, cuEventQuery, cuEventSynchronize};
 use crate::driver::stream::{cuStreamDestroy_v2, cuStreamQuery};
 
-const SCHEDULES: [&str; 9] =
-    ["prompt", "late-copies", "late-compute", "late-events", "late-stream:0", "late-stream:1", "lazy", "random:1", "random:2"];
+const SCHEDULES: [&str; 9] = [
+    "prompt",
+    "late-copies",
+    "late-compute",
+    "late-events",
+    "late-stream:0",
+    "late-stream:1",
+    "lazy",
+    "random:1",
+    "random:2",
+];
 
 /// Two streams and an event: the first uploads 7 over 1, the second copies it on, and the result comes back.
 struct HandOver {
@@ -168,5 +177,8 @@ fn default_streams_and_dead_handles_are_refused() {
     let stream = session.stream();
     assert_eq!(unsafe { cuStreamDestroy_v2(stream) }, OK);
     assert_eq!(copy(stream), CUresult::CUDA_ERROR_INVALID_HANDLE);
-    assert_eq!(unsafe { cuEventElapsedTime_v2(&mut 0.0, session.event(), session.event()) }, CUresult::CUDA_ERROR_INVALID_HANDLE);
+    assert_eq!(
+        unsafe { cuEventElapsedTime_v2(&mut 0.0, session.event(), session.event()) },
+        CUresult::CUDA_ERROR_INVALID_HANDLE
+    );
 }

@@ -1,17 +1,17 @@
 //! cuBLASLt's products against sums in f64, and its strictness.
 
 use cudarc::cublaslt::sys::{
-    cublasComputeType_t, cublasLtHandle_t, cublasLtMatmulAlgo_t, cublasLtMatmulDescAttributes_t as Attribute, cublasLtMatmulDesc_t,
-    cublasLtMatmulHeuristicResult_t, cublasLtMatmulPreferenceAttributes_t as PreferenceAttribute, cublasLtMatmulPreference_t,
-    cublasLtMatrixLayout_t, cublasStatus_t, cudaDataType,
+    cublasComputeType_t, cublasLtHandle_t, cublasLtMatmulAlgo_t, cublasLtMatmulDesc_t,
+    cublasLtMatmulDescAttributes_t as Attribute, cublasLtMatmulHeuristicResult_t, cublasLtMatmulPreference_t,
+    cublasLtMatmulPreferenceAttributes_t as PreferenceAttribute, cublasLtMatrixLayout_t, cublasStatus_t, cudaDataType,
 };
 use cudarc::driver::sys::{CUstream, CUstreamCaptureMode};
 
 use super::session::Session;
 use crate::cublaslt::cublasLtCreate;
 use crate::cublaslt::descriptors::{
-    cublasLtMatmulDescCreate, cublasLtMatmulDescSetAttribute, cublasLtMatmulPreferenceCreate, cublasLtMatmulPreferenceSetAttribute,
-    cublasLtMatrixLayoutCreate,
+    cublasLtMatmulDescCreate, cublasLtMatmulDescSetAttribute, cublasLtMatmulPreferenceCreate,
+    cublasLtMatmulPreferenceSetAttribute, cublasLtMatrixLayoutCreate,
 };
 use crate::cublaslt::heuristic::cublasLtMatmulAlgoGetHeuristic;
 use crate::cublaslt::matmul::cublasLtMatmul;
@@ -64,13 +64,24 @@ fn set<T>(description: cublasLtMatmulDesc_t, attribute: Attribute, value: T) -> 
 
 impl Setup {
     fn new(session: &Session, case: Case, bias: u64) -> Self {
-        let null = std::ptr::null_mut;
-        let mut setup = Self { handle: null(), description: null(), layouts: [null(), null(), null()], preference: null(), stream: session.stream() };
-        let compute = if case.tf32 { cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32 } else { cublasComputeType_t::CUBLAS_COMPUTE_32F };
+        let mut setup = Self {
+            handle: std::ptr::null_mut(),
+            description: std::ptr::null_mut(),
+            layouts: [std::ptr::null_mut(); 3],
+            preference: std::ptr::null_mut(),
+            stream: session.stream(),
+        };
+        let compute = if case.tf32 {
+            cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32
+        } else {
+            cublasComputeType_t::CUBLAS_COMPUTE_32F
+        };
         unsafe {
             assert_eq!(cublasLtCreate(&mut setup.handle), OK);
             assert_eq!(cublasLtMatmulDescCreate(&mut setup.description, compute, F32), OK);
-            for (attribute, transposed) in [(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, 0), (Attribute::CUBLASLT_MATMUL_DESC_TRANSB, 1)] {
+            for (attribute, transposed) in
+                [(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, 0), (Attribute::CUBLASLT_MATMUL_DESC_TRANSB, 1)]
+            {
                 assert_eq!(set(setup.description, attribute, i32::from(case.transposed[transposed])), OK);
             }
             assert_eq!(set(setup.description, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, case.epilogue), OK);
@@ -78,12 +89,18 @@ impl Setup {
             for (index, (rows, columns)) in case.stored().into_iter().enumerate() {
                 let kind = case.kinds[index / 2];
                 let layout = &mut setup.layouts[index];
-                assert_eq!(cublasLtMatrixLayoutCreate(layout, kind, rows as u64, columns as u64, (rows + GAP) as i64), OK);
+                assert_eq!(
+                    cublasLtMatrixLayoutCreate(layout, kind, rows as u64, columns as u64, (rows + GAP) as i64),
+                    OK
+                );
             }
             assert_eq!(cublasLtMatmulPreferenceCreate(&mut setup.preference), OK);
             let bytes = 1u64 << 20;
             let attribute = PreferenceAttribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
-            assert_eq!(cublasLtMatmulPreferenceSetAttribute(setup.preference, attribute, (&raw const bytes).cast(), 8), OK);
+            assert_eq!(
+                cublasLtMatmulPreferenceSetAttribute(setup.preference, attribute, (&raw const bytes).cast(), 8),
+                OK
+            );
         }
         setup
     }
@@ -94,7 +111,18 @@ impl Setup {
         let [a, b, d] = self.layouts;
         let mut count = 0;
         let status = unsafe {
-            cublasLtMatmulAlgoGetHeuristic(self.handle, self.description, a, b, d, d, self.preference, 1, results.as_mut_ptr(), &mut count)
+            cublasLtMatmulAlgoGetHeuristic(
+                self.handle,
+                self.description,
+                a,
+                b,
+                d,
+                d,
+                self.preference,
+                1,
+                results.as_mut_ptr(),
+                &mut count,
+            )
         };
         if status != OK {
             return Err(status);
@@ -103,12 +131,33 @@ impl Setup {
         Ok((results[0].algo, results[0].workspaceSize))
     }
 
-    fn multiply(&self, algorithm: &cublasLtMatmulAlgo_t, addresses: [u64; 3], beta: f32, workspace: u64, bytes: usize) -> cublasStatus_t {
+    fn multiply(
+        &self,
+        algorithm: &cublasLtMatmulAlgo_t,
+        addresses: [u64; 3],
+        beta: f32,
+        workspace: u64,
+        bytes: usize,
+    ) -> cublasStatus_t {
         let (alpha, [a, b, d]) = (1.0f32, self.layouts);
         unsafe {
             cublasLtMatmul(
-                self.handle, self.description, (&raw const alpha).cast(), addresses[0] as _, a, addresses[1] as _, b,
-                (&raw const beta).cast(), addresses[2] as _, d, addresses[2] as _, d, algorithm, workspace as _, bytes, self.stream.cast(),
+                self.handle,
+                self.description,
+                (&raw const alpha).cast(),
+                addresses[0] as _,
+                a,
+                addresses[1] as _,
+                b,
+                (&raw const beta).cast(),
+                addresses[2] as _,
+                d,
+                addresses[2] as _,
+                d,
+                algorithm,
+                workspace as _,
+                bytes,
+                self.stream.cast(),
             )
         }
     }
@@ -164,7 +213,8 @@ fn check(case: Case) {
             let (mut expected, mut size) = (0.5, 0.5);
             for index in 0..case.depth {
                 let a_at = if case.transposed[0] { row * (a_rows + GAP) + index } else { index * (a_rows + GAP) + row };
-                let b_at = if case.transposed[1] { index * (b_rows + GAP) + column } else { column * (b_rows + GAP) + index };
+                let b_at =
+                    if case.transposed[1] { index * (b_rows + GAP) + column } else { column * (b_rows + GAP) + index };
                 let product = f64::from(input(a[a_at])) * f64::from(input(b[b_at]));
                 expected += product;
                 size += product.abs();
@@ -214,7 +264,11 @@ fn an_algorithm_is_for_its_problem_workspace_and_alignments() {
     assert_eq!(setup.multiply(&algorithm, addresses, 0.0, workspace, bytes - 1), INVALID);
     assert_eq!(setup.multiply(&algorithm, addresses, 0.0, 0, bytes), INVALID);
     let [a, b, d] = addresses;
-    assert_eq!(setup.multiply(&algorithm, [a + 16, b, d], 0.0, workspace, bytes), INVALID, "the heuristic was told 256");
+    assert_eq!(
+        setup.multiply(&algorithm, [a + 16, b, d], 0.0, workspace, bytes),
+        INVALID,
+        "the heuristic was told 256"
+    );
     assert_eq!(setup.multiply(&algorithm, [a, b, a], 0.0, workspace, bytes), INVALID, "in place");
     assert_eq!(setup.multiply(&cublasLtMatmulAlgo_t { data: [0; 8] }, addresses, 0.0, workspace, bytes), INVALID);
     let other = Setup::new(&session, Case { columns: 10, ..CASE }, 0);
@@ -235,7 +289,11 @@ fn what_cublas_does_not_promise_is_refused() {
     let biased = Setup::new(&session, Case { epilogue: 4, ..CASE }, 0);
     let (algorithm, bytes) = biased.algorithm().expect("it is promised");
     let addresses = [session.device(4096), session.device(4096), session.device(4096)];
-    assert_eq!(biased.multiply(&algorithm, addresses, 0.0, session.device(bytes), bytes), INVALID, "no pointer to the bias");
+    assert_eq!(
+        biased.multiply(&algorithm, addresses, 0.0, session.device(bytes), bytes),
+        INVALID,
+        "no pointer to the bias"
+    );
     assert_eq!(set(biased.description, Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, F32 as i32), OK);
     assert_eq!(biased.algorithm().map(|_| ()), not_supported);
 }

@@ -117,6 +117,11 @@ impl Session {
     /// What was done wrong so far.
     pub fn violations(&self) -> Vec<String> {
         let report = report();
-        report["violations"].as_array().expect("a list").iter().map(|text| text.as_str().expect("a text").to_owned()).collect()
+        report["violations"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|text| text.as_str().expect("a text").to_owned())
+            .collect()
     }
 }
