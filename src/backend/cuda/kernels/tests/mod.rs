@@ -16,7 +16,7 @@ use crate::backend::cpu::testing::draws;
 /// Orders in which blocks and threads run: forwards, backwards, by leaps.
 const ORDERS: [u32; 4] = [0, 1, 2, 7];
 
-/// What a result may be off, as a part of itself and of the largest value around (where terms cancel).
+/// What a result may be off: a part of itself, and where terms cancel a part of the largest value around.
 #[derive(Clone, Copy)]
 struct Tolerance {
     relative: f64,
@@ -26,8 +26,8 @@ struct Tolerance {
 /// Of one rounding to `R` behind arithmetic in f32, whose dozens of roundings of 2^-24 stay below 64 of them.
 fn rounded<R: Real>() -> Tolerance {
     let arithmetic = 64.0 * 2_f64.powi(-24);
-    // bf16 keeps eight bits: half of the last is 2^-9.
-    let relative = if R::IS_MASTER { arithmetic } else { arithmetic + 2_f64.powi(-9) };
+    // bf16 keeps eight bits: half of the last is 2^-8 of the first.
+    let relative = if R::IS_MASTER { arithmetic } else { arithmetic + 2_f64.powi(-8) };
     Tolerance { relative, absolute: arithmetic }
 }
 
