@@ -40,7 +40,7 @@ use self::loss::{SampleLoss, softmax_cross_entropy, softmax_cross_entropy_backwa
 use self::update::UpdateRule;
 use self::workers::Workers;
 use self::workspace::{Activations, Tensors, Workspace};
-use super::{Backend, BackendOptions, Device, Pass, Slot, Statistics, StepScalars};
+use super::{Backend, BackendOptions, Device, Pass, Slot, Statistics, StepScalars, Transfer};
 use crate::error::Result;
 use crate::input::{Batch, Dtype, Values};
 use crate::model::network::NUM_LAYERS;
@@ -227,6 +227,10 @@ impl Backend for CpuBackend {
 
     fn input_dtype(&self) -> Dtype {
         Dtype::F32
+    }
+
+    fn transfer(&self) -> Transfer {
+        Transfer::HandedOver
     }
 
     fn load(&mut self, parameters: &Parameters) -> Result<()> {

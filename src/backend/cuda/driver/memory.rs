@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use bytemuck::Zeroable;
+use bytemuck::{Pod, Zeroable};
 use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUdeviceptr};
 
@@ -120,6 +120,38 @@ impl<T> Slice<'_, T> {
     }
 }
 
+impl<'a, T> Slice<'a, T> {
+    /// Some of the values.
+    pub fn part(self, range: Range<usize>) -> Self {
+        let address = part_address::<T>(self.address, self.len, &range);
+        Self { address, len: range.len(), _values: PhantomData }
+    }
+
+    /// The same bytes as values of another type of the same size.
+    pub fn cast<U: Pod>(self) -> Slice<'a, U> {
+        assert_eq!(size_of::<T>(), size_of::<U>(), "bytes of a value");
+        Slice { address: self.address, len: self.len, _values: PhantomData }
+    }
+}
+
+impl<T: Pod> Slice<'_, T> {
+    /// Copies to the host and waits for the copy; the caller has waited for whatever wrote the values.
+    pub fn read(&self, to: &mut [T]) -> Result<()> {
+        assert_eq!(self.len, to.len(), "values to copy, and room for them");
+        // SAFETY: the lengths are equal, and the call returns when the copy is done.
+        check("cuMemcpyDtoH", unsafe { result::memcpy_dtoh_sync(to, self.address) })
+    }
+}
+
+impl<T: Pod> SliceMut<'_, T> {
+    /// Copies from the host and waits for the copy; the caller has waited for whatever uses the values.
+    pub fn write(&mut self, from: &[T]) -> Result<()> {
+        assert_eq!(from.len(), self.len, "values to copy, and room for them");
+        // SAFETY: the lengths are equal, and the call returns when the copy is done.
+        check("cuMemcpyHtoD", unsafe { result::memcpy_htod_sync(self.address, from) })
+    }
+}
+
 impl<T> SliceMut<'_, T> {
     /// Values.
     pub fn len(&self) -> usize {
@@ -139,6 +171,17 @@ impl<T> SliceMut<'_, T> {
     /// The same values, to be read.
     pub fn as_slice(&self) -> Slice<'_, T> {
         Slice { address: self.address, len: self.len, _values: PhantomData }
+    }
+
+    /// Two parts, the first wholly before the second.
+    pub fn split(self, first: Range<usize>, second: Range<usize>) -> (Self, Self) {
+        assert!(first.end <= second.start, "parts {first:?} and {second:?} overlap");
+        let part = |range: Range<usize>| Self {
+            address: part_address::<T>(self.address, self.len, &range),
+            len: range.len(),
+            _values: PhantomData,
+        };
+        (part(first), part(second))
     }
 
     /// The same values for a shorter time.

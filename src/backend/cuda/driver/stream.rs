@@ -115,22 +115,6 @@ impl Stream {
         check("cuMemcpyDtoHAsync", unsafe { result::memcpy_dtoh_async(to, from.address(), self.raw) })
     }
 
-    /// Copies to the device and waits.
-    pub fn write<T: Pod>(&self, from: &[T], to: &SliceMut<'_, T>) -> Result<()> {
-        assert_eq!(from.len(), to.len(), "values to copy, and room for them");
-        self.synchronize()?;
-        // SAFETY: the lengths are equal, and the call returns when the copy is done.
-        check("cuMemcpyHtoD", unsafe { result::memcpy_htod_sync(to.address(), from) })
-    }
-
-    /// Waits for all that was enqueued, and copies to the host.
-    pub fn read<T: Pod>(&self, from: Slice<'_, T>, to: &mut [T]) -> Result<()> {
-        assert_eq!(from.len(), to.len(), "values to copy, and room for them");
-        self.synchronize()?;
-        // SAFETY: the lengths are equal, and the call returns when the copy is done.
-        check("cuMemcpyDtoH", unsafe { result::memcpy_dtoh_sync(to, from.address()) })
-    }
-
     pub(in crate::backend::cuda) fn raw(&self) -> sys::CUstream {
         self.raw
     }

@@ -41,7 +41,8 @@ impl ConvTail {
             [Relu, Lrn(lrn), Pool(pool)] => (TailOrder::LrnFirst, Some(lrn), pool),
             [Relu, Pool(pool), Lrn(lrn)] => (TailOrder::LrnLast, Some(lrn), pool),
             [Lrn(lrn), Pool(pool), Relu] => (TailOrder::ReluLast, Some(lrn), pool),
-            [Relu, Pool(pool)] => (TailOrder::NoLrn, None, pool),
+            // Either order gives the same values and the same gradients.
+            [Relu, Pool(pool)] | [Pool(pool), Relu] => (TailOrder::NoLrn, None, pool),
             _ => panic!("no kernel for a tail of {:?}", block.tail),
         };
         assert_eq!(pool, model::Pool { window: 3, stride: 2 }, "the pooling of the kernels");

@@ -1,0 +1,8 @@
+//! Claims about the simulation.
+
+mod captures;
+mod faults;
+mod kernels;
+mod memory;
+mod ordering;
+mod session;
