@@ -19,6 +19,7 @@ struct Case<R> {
     block: ConvBlock,
     tail: ConvTail,
     num_samples: usize,
+    num_partials: usize,
     convolved: Vec<R>,
     bias: Vec<R>,
     output_gradient: Vec<R>,
@@ -50,6 +51,7 @@ impl<R: Real> Case<R> {
         Self {
             tail,
             num_samples,
+            num_partials: tail.num_partials(num_samples),
             convolved: reals(num_samples * side * side * channels, 1),
             bias: reals(channels, 2),
             output_gradient: reals(num_samples * out_side * out_side * channels, 3),
@@ -116,7 +118,7 @@ impl<R: Real> Case<R> {
     fn backward(&self, forward: &Forward<R>, order: u32) -> (Vec<R>, Vec<f32>) {
         let ConvTail { channels, side, out_side, order: tail_order, lrn } = self.tail;
         let (mut convolved, mut output_gradient) = (self.convolved.clone(), self.output_gradient.clone());
-        let num_partials = self.tail.num_partials(self.num_samples);
+        let num_partials = self.num_partials;
         let mut bias_partials = vec![f32::NAN; num_partials * channels];
         let unit = Unit::of::<R>();
         if tail_order == TailOrder::LrnLast {
@@ -260,6 +262,14 @@ fn tails_of_the_papers_shapes_are_the_cpus() {
         Case::<f32>::new(1, channels, side, &tails(paper)[0]).assert_is_the_cpus();
     }
     Case::<bf16>::new(2, 256, 13, &tails(paper)[3]).assert_is_the_cpus();
+}
+
+#[test]
+fn a_block_that_takes_many_samples_at_once_finds_each() {
+    // 60 samples of 9 pixels, 256 of them at a time: steps of 28 samples.
+    let mut case = Case::<f32>::new(60, 8, 3, &tails(LRN)[0]);
+    case.num_partials = 1;
+    case.assert_is_the_cpus();
 }
 
 #[test]
