@@ -107,6 +107,23 @@ fn a_step_takes_the_longest_of_input_upload_and_compute_at_every_ratio() {
 }
 
 #[test]
+fn a_loop_that_waits_for_each_step_would_take_upload_and_compute_one_after_the_other() {
+    // What the test above would find if the stepper waited: it can tell the two apart.
+    let clock = Clock::manual();
+    let mut stepper = stepper(&clock, 5, 8, 13, Tracer::default());
+    let mut ends = Vec::new();
+    for step in 0..WARM_UP + NUM_STEPS {
+        stepper.step(step, Next::Nothing, |_| 0.0).unwrap();
+        stepper.settle().unwrap();
+        ends.push(clock.now());
+    }
+    assert_eq!(
+        ends[(WARM_UP + NUM_STEPS) as usize - 1] - ends[WARM_UP as usize - 1],
+        milliseconds(NUM_STEPS * (8 + 13))
+    );
+}
+
+#[test]
 fn the_next_batch_goes_up_while_a_step_runs_and_never_into_a_slot_that_is_read() {
     for (fill, upload, step) in [(1, 2, 5), (2, 5, 1), (5, 2, 3), (3, 3, 3)] {
         let clock = Clock::manual();

@@ -6,6 +6,7 @@ mod common;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use alexnet::backend::Choice;
 use alexnet::train::checkpoint::{self, Checkpoint};
 use alexnet::train::log::{self, Kind};
 use alexnet::train::metrics::server::Address;
