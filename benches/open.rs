@@ -16,7 +16,7 @@ use std::time::Instant;
 use alexnet::input::{Augmentation, BatchSource, Dtype, Pipeline, PipelineOptions, Plan, TrainPlan};
 use alexnet::recipe::settings::{AugmentSettings, OrderKind};
 use alexnet::shard::{Dataset, Split};
-use sparse::sparse_dataset;
+use sparse::{hole_checksum, sparse_dataset};
 
 /// Samples in the training split; the last is ImageNet's.
 const SIZES: [usize; 3] = [1_000, 100_000, 1_281_167];
@@ -45,7 +45,8 @@ fn compare(num_rounds: usize) {
     );
     for num_train in SIZES {
         let dir = tempfile::tempdir().expect("a folder for the dataset");
-        let info = sparse_dataset(dir.path(), num_train, NUM_VAL.min(num_train), NUM_CLASSES, SHARD_SAMPLES);
+        let (hole, num_val) = (hole_checksum(), NUM_VAL.min(num_train));
+        let info = sparse_dataset(dir.path(), num_train, num_val, NUM_CLASSES, SHARD_SAMPLES, &|_| hole);
         let num_bytes: u64 = info.train.shards.iter().chain(&info.val.shards).map(|shard| shard.num_bytes).sum();
         rustix::fs::syncfs(File::open(dir.path()).expect("the folder")).expect("synced");
         for state in ["cold", "warm"] {

@@ -15,7 +15,7 @@ use alexnet::recipe::settings::{AugmentSettings, OrderKind};
 use alexnet::shard::{Dataset, Split};
 use alexnet::{Error, Result};
 use common::made_dataset;
-use sparse::sparse_dataset;
+use sparse::{hole_checksum, sparse_dataset};
 
 const NUM_TRAIN: usize = 22;
 const NUM_VAL: usize = 7;
@@ -100,6 +100,20 @@ fn batches_carry_the_labels_and_values_of_their_samples() {
             assert!(values[i * expected.len()..][..expected.len()] == expected, "step {}, row {i}", batch.step);
         }
     }
+}
+
+#[test]
+fn blocks_are_an_order_like_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let dataset = opened(dir.path());
+    let play = |workers, prefetch_steps, steps| {
+        let options = PipelineOptions { workers, prefetch_steps, ..options(steps) };
+        drained(start(&dataset, train_plan(OrderKind::Blocks), options)).unwrap()
+    };
+    let whole = play(2, 2, 0..11);
+    assert!(play(1, 0, 0..11) == whole && play(5, 9, 0..11) == whole);
+    assert!(play(2, 2, 7..11) == whole[7..]);
+    assert!(whole != drained(start(&dataset, train_plan(OrderKind::Shuffled), options(0..11))).unwrap());
 }
 
 #[test]
@@ -211,8 +225,9 @@ fn a_damaged_mean_image_is_reported_when_the_dataset_is_opened() {
 #[test]
 fn a_dataset_larger_than_the_memory_opens_and_gives_its_first_batch() {
     let dir = tempfile::tempdir().unwrap();
+    let hole = hole_checksum();
     // 252 GB, all but the headers and tables of it holes.
-    let info = sparse_dataset(dir.path(), 1_281_167, 50_000, 1000, 1024);
+    let info = sparse_dataset(dir.path(), 1_281_167, 50_000, 1000, 1024, &|_| hole);
     assert_eq!((info.train.shards.len(), info.val.shards.len()), (1252, 49));
     let dataset = Arc::new(Dataset::open(dir.path()).unwrap());
     let plan = Plan::Train(TrainPlan::new(1, 1_281_167, 16, OrderKind::Shuffled).unwrap());

@@ -14,6 +14,10 @@ use memmap2::{Advice, Mmap};
 use super::format::{Header, PAGE_BYTES, SAMPLE_BYTES};
 use crate::error::{Error, IoContext, Result};
 
+/// The kernel reads no more at a time than a device's read-ahead or its largest request, and leaves out the rest of what it
+/// is asked for, silently. This is its default read-ahead.
+const ADVICE_BYTES: usize = 128 << 10;
+
 /// One packed image, borrowed from its shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'a> {
@@ -127,7 +131,12 @@ impl ShardReader {
     /// A page that is touched without this is read alone. The kernel's own guess, megabytes around each such page, would
     /// read many times what a random order needs.
     fn will_need(&self, offset: u64, num_bytes: usize) -> Result<()> {
-        self.map.advise_range(Advice::WillNeed, offset as usize, num_bytes).at("advise reading", &self.path)
+        let end = offset as usize + num_bytes;
+        for start in (offset as usize..end).step_by(ADVICE_BYTES) {
+            let advised = self.map.advise_range(Advice::WillNeed, start, ADVICE_BYTES.min(end - start));
+            advised.at("advise reading", &self.path)?;
+        }
+        Ok(())
     }
 
     fn verify_part(&self, name: &str, bytes: &[u8], expected: u32) -> Result<()> {

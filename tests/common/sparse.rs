@@ -12,22 +12,33 @@ use alexnet::shard::format::{CHANNELS, Header, SAMPLE_BYTES, Split};
 /// Identifies every sparse dataset.
 const DATASET_ID: u64 = 0x5ba5_5e00_5ba5_5e00;
 
-/// Writes the dataset into the folder `dir`: true headers, tables and checksums around samples that are holes. Sample i
-/// of a shard has the label i mod `num_classes`.
+/// The checksum of a sample that is a hole.
+pub fn hole_checksum() -> u32 {
+    crc32fast::hash(&vec![0; SAMPLE_BYTES])
+}
+
+/// Writes the dataset into the folder `dir`: true headers, tables and checksums around samples that are holes.
+/// `checksum_of` a training sample is [`hole_checksum`] unless the caller fills the holes. Sample i of a shard has the
+/// label i mod `num_classes`.
 pub fn sparse_dataset(
     dir: &Path,
     num_train: usize,
     num_val: usize,
     num_classes: usize,
     shard_samples: usize,
+    checksum_of: &dyn Fn(usize) -> u32,
 ) -> DatasetInfo {
-    let sample_checksum = crc32fast::hash(&vec![0; SAMPLE_BYTES]);
+    let hole = hole_checksum();
     let split_info = |split, num_samples: usize| {
         let starts = (0..num_samples).step_by(shard_samples);
         let shards = starts.enumerate().map(|(index, start)| {
             let num_samples = shard_samples.min(num_samples - start) as u64;
             let header = Header::new(split, index as u32, num_samples, num_classes as u32, DATASET_ID);
-            write_shard(dir, split, header, sample_checksum)
+            let checksums = (start..start + num_samples as usize).map(|sample| match split {
+                Split::Train => checksum_of(sample),
+                Split::Val => hole,
+            });
+            write_shard(dir, split, header, hole, checksums.collect())
         });
         SplitInfo { num_samples: num_samples as u64, shards: shards.collect() }
     };
@@ -66,14 +77,12 @@ pub fn sparse_dataset(
     info
 }
 
-fn write_shard(dir: &Path, split: Split, mut header: Header, sample_checksum: u32) -> ShardInfo {
-    let words = |word: &dyn Fn(u32) -> u32| -> Vec<u8> {
-        (0..header.num_samples as u32).flat_map(|index| word(index).to_le_bytes()).collect()
-    };
-    let labels = words(&|index| index % header.num_classes);
-    let checksums = words(&|_| sample_checksum);
-    // The mean image is as empty as a sample.
-    header.mean_checksum = sample_checksum;
+/// The mean image is a hole, too.
+fn write_shard(dir: &Path, split: Split, mut header: Header, hole: u32, checksums: Vec<u32>) -> ShardInfo {
+    let bytes = |words: Vec<u32>| -> Vec<u8> { words.into_iter().flat_map(u32::to_le_bytes).collect() };
+    let labels = bytes((0..header.num_samples as u32).map(|index| index % header.num_classes).collect());
+    let checksums = bytes(checksums);
+    header.mean_checksum = hole;
     header.labels_checksum = crc32fast::hash(&labels);
     header.checksums_checksum = crc32fast::hash(&checksums);
     let header = header.sealed();
