@@ -11,6 +11,7 @@ use crate::simulated;
 /// `train` where only some of the libraries can be found.
 fn train(libraries: &[&str], arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("shards")).expect("a folder");
     made_dataset(&folder.path().join("shards"), 8, 4, 2, 3);
     let found = folder.path().join("libraries");
     std::fs::create_dir(&found).expect("a folder");

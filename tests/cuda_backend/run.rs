@@ -56,6 +56,7 @@ pub struct Ran {
 impl Bench {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("shards")).expect("a folder");
         made_dataset(&folder.path().join("shards"), 48, 16, 4, 3);
         Self { folder }
     }

@@ -119,9 +119,7 @@ const FILTER: [FilterAlgorithm; 4] = [
     FilterAlgorithm::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3,
 ];
 
-fn operand(name: &'static str, tensor: super::descriptors::Tensor, pointer: *const c_void) -> Operand {
-    Operand { name, tensor, address: pointer as u64 }
-}
+
 
 exported! {
     fn cudnnGetConvolutionForwardWorkspaceSize(
