@@ -59,6 +59,7 @@ fn augmenter_alone<V: Value + Pod>(dtype: &str, dataset: &Dataset, augmentation:
     let mut out = vec![V::ZERO; NUM_BATCHES * BATCH_SIZE * frame.num_values()];
     let mut kernels = vec![Kernel::scalar()];
     kernels.extend(Kernel::avx2());
+    kernels.extend(Kernel::avx512());
     let mut rates = vec![Vec::new(); kernels.len() + 1];
     for round in 0..WARM_UP + num_rounds {
         for (case, rates) in rates.iter_mut().enumerate() {

@@ -141,12 +141,11 @@ __device__ __forceinline__ void tail_backward(
             }
             if constexpr (HALF > 0) {
                 const Octet scales = lrn_scales<RELU_FIRST, HALF>(lrn, values, pixel, bias, channel, channels);
-                const Octet powers = lrn_powers(lrn, scales);
+                const Octet roots = inverse_roots(scales), powers = lrn_powers(lrn, scales, roots);
 #pragma unroll
                 for (int e = 0; e < OCTET; ++e) {
-                    const float inverse = inverse_root(scales.at[e]);
                     gradient.at[e] *= powers.at[e];
-                    ratios.at[e] = gradient.at[e] * own.at[e] * (inverse * inverse);
+                    ratios.at[e] = gradient.at[e] * own.at[e] * (roots.at[e] * roots.at[e]);
                 }
             }
         }

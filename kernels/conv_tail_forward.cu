@@ -29,8 +29,8 @@ __device__ __forceinline__ Octet normalise(
         own.at[e] = values.at[Kept<HALF>::EACH + e];
     }
     if constexpr (HALF > 0) {
-        const Octet powers =
-            lrn_powers(lrn, lrn_scales<RELU_FIRST, HALF>(lrn, values, pixel, bias, channel, channels));
+        const Octet scales = lrn_scales<RELU_FIRST, HALF>(lrn, values, pixel, bias, channel, channels);
+        const Octet powers = lrn_powers(lrn, scales, inverse_roots(scales));
 #pragma unroll
         for (int e = 0; e < OCTET; ++e) {
             own.at[e] *= powers.at[e];

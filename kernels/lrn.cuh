@@ -78,14 +78,23 @@ __device__ __forceinline__ Octet lrn_scales(
     return scales;
 }
 
+// scale^-1/2: its square is what the backward pass divides by.
+__device__ __forceinline__ Octet inverse_roots(const Octet& scales) {
+    Octet roots;
+#pragma unroll
+    for (int e = 0; e < OCTET; ++e) {
+        roots.at[e] = inverse_root(scales.at[e]);
+    }
+    return roots;
+}
+
 // scale^-beta. The paper's 0.75 is two roots: two special functions a value, as many as any other beta's.
-__device__ __forceinline__ Octet lrn_powers(const Lrn& lrn, const Octet& scales) {
+__device__ __forceinline__ Octet lrn_powers(const Lrn& lrn, const Octet& scales, const Octet& roots) {
     Octet powers;
     if (lrn.beta == 0.75f) {
 #pragma unroll
         for (int e = 0; e < OCTET; ++e) {
-            const float inverse = inverse_root(scales.at[e]);
-            powers.at[e] = inverse * root(inverse);
+            powers.at[e] = roots.at[e] * root(roots.at[e]);
         }
     } else {
 #pragma unroll

@@ -32,9 +32,11 @@ __device__ __forceinline__ Octet sum_around(float* shared, const Octet& own, con
     store_octet(pixel + channel, own);
     __syncthreads();
     Octet sums;
+#pragma unroll
     for (int e = 0; e < OCTET; ++e) {
         const int first = max(channel + e - lrn.n / 2, 0), last = min(channel + e + lrn.n / 2, channels - 1);
         sums.at[e] = 0.0f;
+#pragma unroll 1
         for (int other = first; other <= last; ++other) {
             sums.at[e] += pixel[other];
         }
@@ -73,7 +75,8 @@ extern "C" __global__ void __launch_bounds__(POOLED_THREADS) pooled_lrn_forward(
     if (is_inside) {
         values = pooled_values(convolved, bias, winners, pixel, channel, channels, side, out_side);
     }
-    const Octet powers = lrn_powers(lrn, pooled_scales(shared, values, lrn, channel, channels));
+    const Octet scales = pooled_scales(shared, values, lrn, channel, channels);
+    const Octet powers = lrn_powers(lrn, scales, inverse_roots(scales));
     if (!is_inside) {
         return;
     }
@@ -102,13 +105,12 @@ extern "C" __global__ void __launch_bounds__(POOLED_THREADS) pooled_lrn_backward
         gradient = load_octet(output_gradient + pixel * channels + channel);
     }
     const Octet scales = pooled_scales(shared, values, lrn, channel, channels);
-    const Octet powers = lrn_powers(lrn, scales);
+    const Octet roots = inverse_roots(scales), powers = lrn_powers(lrn, scales, roots);
     Octet ratios;
 #pragma unroll
     for (int e = 0; e < OCTET; ++e) {
-        const float inverse = inverse_root(scales.at[e]);
         gradient.at[e] *= powers.at[e];
-        ratios.at[e] = gradient.at[e] * values.at[e] * (inverse * inverse);
+        ratios.at[e] = gradient.at[e] * values.at[e] * (roots.at[e] * roots.at[e]);
     }
     __syncthreads();
     const Octet sums = sum_around(shared, ratios, lrn, channel, channels);

@@ -25,6 +25,7 @@ template <typename Sums>
 __device__ __forceinline__ void sum_rows(const Octet& own, float* shared, Sums sums) {
     const int num_channels = OCTET * blockDim.x;
     float* to = shared + threadIdx.y * num_channels + OCTET * threadIdx.x;
+#pragma unroll
     for (int e = 0; e < OCTET; ++e) {
         to[e] = own.at[e];
     }

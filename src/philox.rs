@@ -21,6 +21,12 @@ pub enum Purpose {
     Synthetic = 6,
     /// Which images of a folder go to the validation split: (hash of the path).
     Split = 7,
+    /// The order of the blocks in an epoch: (round, epoch).
+    Blocks = 8,
+    /// Where the first block of an epoch begins: (epoch).
+    BlockOrigin = 9,
+    /// The order of the samples in a window of blocks: (round, window).
+    Window = 10,
 }
 
 /// Four random words at a position of the stream of `purpose`.

@@ -1,7 +1,10 @@
 //! The input pipeline over a made dataset: what reaches the trainer, and when it stops.
 
 mod common;
+#[path = "common/sparse.rs"]
+mod sparse;
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +15,7 @@ use alexnet::recipe::settings::{AugmentSettings, OrderKind};
 use alexnet::shard::{Dataset, Split};
 use alexnet::{Error, Result};
 use common::made_dataset;
+use sparse::{hole_checksum, sparse_dataset};
 
 const NUM_TRAIN: usize = 22;
 const NUM_VAL: usize = 7;
@@ -99,6 +103,20 @@ fn batches_carry_the_labels_and_values_of_their_samples() {
 }
 
 #[test]
+fn blocks_are_an_order_like_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let dataset = opened(dir.path());
+    let play = |workers, prefetch_steps, steps| {
+        let options = PipelineOptions { workers, prefetch_steps, ..options(steps) };
+        drained(start(&dataset, train_plan(OrderKind::Blocks), options)).unwrap()
+    };
+    let whole = play(2, 2, 0..11);
+    assert!(play(1, 0, 0..11) == whole && play(5, 9, 0..11) == whole);
+    assert!(play(2, 2, 7..11) == whole[7..]);
+    assert!(whole != drained(start(&dataset, train_plan(OrderKind::Shuffled), options(0..11))).unwrap());
+}
+
+#[test]
 fn f16_is_f32_rounded() {
     let dir = tempfile::tempdir().unwrap();
     let dataset = opened(dir.path());
@@ -163,6 +181,60 @@ fn a_damaged_sample_reaches_the_trainer_with_its_path() {
         let error = pipeline.recv().unwrap_err();
         assert!(error.to_string().contains("stopped before step 2"), "{error}");
     }
+}
+
+/// Writes `bytes` at `offset` of a shard that lies there.
+fn overwrite(path: &Path, offset: usize, bytes: &[u8]) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(bytes, offset as u64).unwrap();
+}
+
+#[test]
+fn damaged_tables_are_reported_with_their_path_when_their_shard_is_first_read() {
+    let samples = 4096 + alexnet::shard::SAMPLE_BYTES;
+    let labels = samples + 8 * alexnet::shard::SAMPLE_BYTES;
+    let places = [(labels + 1, "the labels"), (labels + 8 * 4 + 1, "the table of checksums"), (4000, "the padding")];
+    for (offset, problem) in places {
+        let dir = tempfile::tempdir().unwrap();
+        made_dataset(dir.path(), NUM_TRAIN, NUM_VAL, 4, 5);
+        let path = dir.path().join(Split::Train.shard_file(1));
+        overwrite(&path, offset, &[0x5a]);
+        // Sequential steps of 4 samples of shards of 8: the second shard begins with step 2.
+        let dataset = Arc::new(Dataset::open(dir.path()).unwrap());
+        let mut pipeline = start(&dataset, train_plan(OrderKind::Sequential), options(0..5));
+        for _ in 0..2 {
+            let batch = pipeline.recv().unwrap().unwrap();
+            pipeline.recycle(batch);
+        }
+        let error = pipeline.recv().unwrap_err();
+        assert!(matches!(&error, Error::Data { path: found, .. } if *found == path), "{error}");
+        assert!(error.to_string().contains(problem), "{offset}: {error}");
+    }
+}
+
+#[test]
+fn a_damaged_mean_image_is_reported_when_the_dataset_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    made_dataset(dir.path(), NUM_TRAIN, NUM_VAL, 4, 5);
+    let path = dir.path().join(Split::Train.shard_file(0));
+    overwrite(&path, 4096 + 77, &[0]);
+    let error = Dataset::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains(&path.display().to_string()) && error.contains("the mean image is damaged"), "{error}");
+}
+
+#[test]
+fn a_dataset_larger_than_the_memory_opens_and_gives_its_first_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let hole = hole_checksum();
+    // 252 GB, all but the headers and tables of it holes.
+    let info = sparse_dataset(dir.path(), 1_281_167, 50_000, 1000, 1024, &|_| hole);
+    assert_eq!((info.train.shards.len(), info.val.shards.len()), (1252, 49));
+    let dataset = Arc::new(Dataset::open(dir.path()).unwrap());
+    let plan = Plan::Train(TrainPlan::new(1, 1_281_167, 16, OrderKind::Shuffled).unwrap());
+    let mut pipeline = start(&dataset, plan.clone(), options(0..1));
+    let batch = pipeline.recv().unwrap().unwrap();
+    let labels: Vec<u32> = plan.samples(0).into_iter().map(|sample| (sample % 1024 % 1000) as u32).collect();
+    assert_eq!(batch.labels, labels);
 }
 
 #[test]

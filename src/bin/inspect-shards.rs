@@ -109,8 +109,8 @@ fn export(dataset: &Dataset, split: SplitName, index: &str, path: &Path) -> anyh
             return Err(Error::usage(problem).into());
         }
     };
-    let sample = samples.sample(index);
-    samples.verify_sample(index)?;
+    samples.advise(index..index + 1)?;
+    let sample = samples.verified_sample(index)?;
     write_png(&picture(&add_mean(sample.bytes, dataset.mean())), path)?;
     alexnet::say!("{}: {}", path.display(), dataset.info().classes[sample.label as usize].name);
     Ok(())

@@ -5,6 +5,7 @@
 //! only wait: computing is done by the workers, and waiting for the workers by tokio's blocking threads.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,6 +14,7 @@ use async_channel::{Receiver, Sender, bounded};
 use tokio::task::spawn_blocking;
 
 use super::batch::Batch;
+use super::plan::Plan;
 use super::stats::PipelineStats;
 use crate::error::{Error, Result, panic_message};
 
@@ -28,12 +30,31 @@ pub(super) trait Work: Send + Sync + 'static {
     fn advise(&self, step: u64);
 }
 
+/// What the prefetcher asks for.
+#[derive(Clone, Debug)]
+pub(super) struct Reads {
+    /// The steps of the plan whose reads are asked for.
+    pub(super) steps: Range<u64>,
+    /// How far the reads go ahead of the step that is filled; `None` asks for nothing.
+    pub(super) ahead: Option<NonZeroU64>,
+}
+
+impl Reads {
+    /// For a run over `steps` that is `prefetch_steps` ahead of itself.
+    pub(super) fn new(plan: &Plan, steps: &Range<u64>, prefetch_steps: u64) -> Self {
+        let lead = plan.read_lead();
+        let steps = plan.first_read(steps.start)..steps.end.saturating_add(lead);
+        let ahead = NonZeroU64::new(prefetch_steps).map(|steps| steps.saturating_add(lead));
+        Self { steps, ahead }
+    }
+}
+
 /// What goes over the conveyor, and how far ahead.
 #[derive(Debug)]
 pub(super) struct Belt {
     pub(super) steps: Range<u64>,
     pub(super) num_buffers: usize,
-    pub(super) prefetch_steps: u64,
+    pub(super) reads: Reads,
     pub(super) empty: Receiver<Batch>,
     pub(super) ready: Sender<Result<Batch>>,
     pub(super) stats: Arc<PipelineStats>,
@@ -41,13 +62,12 @@ pub(super) struct Belt {
 
 /// Carries until the steps or either end of the channels is at an end.
 pub(super) async fn run(belt: Belt, work: Arc<impl Work>) {
-    let Belt { steps, num_buffers, prefetch_steps, empty, ready, stats } = belt;
+    let Belt { steps, num_buffers, reads, empty, ready, stats } = belt;
     let (jobs, jobs_out) = bounded(1);
     let (filled, filled_out) = bounded(num_buffers);
     let (advice, advice_out) = bounded(1);
-    let prefetched = steps.clone();
     tokio::spawn(plan_steps(steps.clone(), empty, advice, jobs, Arc::clone(&stats)));
-    tokio::spawn(prefetch(prefetched, prefetch_steps, advice_out, Arc::clone(&work)));
+    tokio::spawn(prefetch(reads, advice_out, Arc::clone(&work)));
     for _ in 0..NUM_FILLERS {
         tokio::spawn(fill_batches(jobs_out.clone(), filled.clone(), Arc::clone(&work)));
     }
@@ -76,12 +96,12 @@ async fn plan_steps(
     }
 }
 
-/// Keeps `prefetch_steps` ahead of the planner.
-async fn prefetch(steps: Range<u64>, prefetch_steps: u64, planned: Receiver<u64>, work: Arc<impl Work>) {
+/// Keeps ahead of the planner.
+async fn prefetch(reads: Reads, planned: Receiver<u64>, work: Arc<impl Work>) {
+    let Reads { steps, ahead: Some(ahead) } = reads else { return };
     let mut next = steps.start;
     while let Ok(step) = planned.recv().await {
-        let end = steps.end.min(step.saturating_add(1).saturating_add(prefetch_steps));
-        next = next.max(step + 1);
+        let end = steps.end.min(step.saturating_add(1).saturating_add(ahead.get()));
         while next < end {
             let (work, step) = (Arc::clone(&work), next);
             // A panic here would come again where the step is filled, and is reported there.

@@ -1,11 +1,13 @@
 //! The filler: makes a batch from its plan, by all workers at once.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::augment::{Kernel, Value};
 use super::batch::{Batch, Values};
-use super::plan::Plan;
+use super::plan::{Plan, runs_of};
 use super::stats::PipelineStats;
 use super::view::{Augmentation, View};
 use super::workers::Workers;
@@ -25,6 +27,8 @@ pub(super) struct Filler {
     pub(super) kernel: Kernel,
     pub(super) workers: Workers,
     pub(super) stats: Arc<PipelineStats>,
+    /// The reads of all earlier steps have been asked for.
+    pub(super) next_read: AtomicU64,
 }
 
 impl Filler {
@@ -32,6 +36,10 @@ impl Filler {
     pub(super) fn fill(&self, step: u64, batch: &mut Batch) -> Result<()> {
         let plan = self.plan.batch(step, &self.augmentation);
         (batch.step, batch.epoch, batch.num_valid) = (plan.step, plan.epoch, plan.views.len());
+        if self.next_read.load(Relaxed) <= step + self.plan.read_lead() {
+            // The prefetcher has not come so far: without it each page would be read alone.
+            self.ask_for(runs_of(plan.views.iter().map(|view| view.sample).collect()));
+        }
         batch.labels[plan.views.len()..].fill(0);
         let labels = &mut batch.labels[..plan.views.len()];
         match &mut batch.values {
@@ -76,11 +84,17 @@ impl Filler {
         Ok(())
     }
 
-    /// Asks the kernel to read the samples of a step ahead.
+    /// Asks the kernel to read ahead what the plan reads with a step.
     pub(super) fn advise(&self, step: u64) {
-        for sample in self.plan.samples(step) {
-            if self.samples().advise(sample).is_err() {
-                self.stats.advice_failed();
+        self.ask_for(self.plan.reads(step));
+        self.next_read.fetch_max(step + 1, Relaxed);
+    }
+
+    fn ask_for(&self, runs: Vec<Range<usize>>) {
+        for run in runs {
+            let num_samples = run.len();
+            if self.samples().advise(run).is_err() {
+                self.stats.advice_failed(num_samples);
             }
         }
     }

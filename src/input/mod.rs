@@ -7,6 +7,7 @@ pub mod augment;
 pub mod batch;
 mod conveyor;
 mod filler;
+pub mod order;
 pub mod paced;
 pub mod pipeline;
 pub mod plan;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Dtype};
-use super::conveyor::Work;
+use super::conveyor::{Reads, Work};
 use super::pipeline::{Pipeline, PipelineOptions};
 use super::stats::PipelineStats;
 use crate::clock::Clock;
@@ -32,7 +32,8 @@ impl PacedOptions {
         let work = PacedWork { fill: self.fill, due: Mutex::new(Instant::now()) };
         let options = PipelineOptions::new(Dtype::F16, 1, 0..u64::MAX);
         let buffer = Batch::zeros(Dtype::F16, self.batch_size, 1);
-        Pipeline::start_with(Arc::new(work), buffer, options, Arc::new(PipelineStats::default()))
+        let reads = Reads { steps: 0..0, ahead: None };
+        Pipeline::start_with(Arc::new(work), buffer, options, reads, Arc::new(PipelineStats::default()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use async_channel::{Receiver, Sender, bounded};
 
 use super::augment::Kernel;
 use super::batch::{Batch, Dtype};
-use super::conveyor::{self, Belt, Work};
+use super::conveyor::{self, Belt, Reads, Work};
 use super::filler::Filler;
 use super::plan::Plan;
 use super::source::BatchSource;
@@ -30,7 +31,8 @@ pub struct PipelineOptions {
     /// Batches that exist, at least one: those being filled, waiting, and lent to the trainer. They are all of the
     /// pipeline's memory, and so its look-ahead.
     pub buffers: usize,
-    /// The kernel is asked to read the samples of so many steps beyond the one being filled. 0 asks for none.
+    /// The kernel is asked to read the samples of so many steps beyond the one being filled, and in the order of blocks a
+    /// window more. 0 asks for none but those of the step itself.
     pub prefetch_steps: u64,
     /// The steps to play: a run that resumes begins at its own.
     pub steps: Range<u64>,
@@ -65,7 +67,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Checks the split's tables, allocates the buffers and begins to fill them.
+    /// Allocates the buffers and begins to fill them.
     pub fn start(
         dataset: Arc<Dataset>,
         split: Split,
@@ -90,25 +92,25 @@ impl Pipeline {
         if options.workers == 0 {
             return Err(Error::usage("0 workers: at least one fills the batches"));
         }
-        for shard in dataset.split(split).shards() {
-            shard.verify_tables()?;
-        }
         let stats = Arc::new(PipelineStats::traced(tracer));
         let buffer = Batch::zeros(options.dtype, plan.batch_size(), augmentation.frame().num_values());
         let steps = options.steps.start..plan.num_steps().map_or(options.steps.end, |num| options.steps.end.min(num));
         let workers = Workers::start(options.workers)?;
         let kernel = Kernel::fastest();
-        let filler = Filler { dataset, split, plan, augmentation, kernel, workers, stats: Arc::clone(&stats) };
-        Self::start_with(Arc::new(filler), buffer, PipelineOptions { steps, ..options }, stats)
+        let reads = Reads::new(&plan, &steps, options.prefetch_steps);
+        let (stats_of_filler, next_read) = (Arc::clone(&stats), AtomicU64::new(0));
+        let filler = Filler { dataset, split, plan, augmentation, kernel, workers, stats: stats_of_filler, next_read };
+        Self::start_with(Arc::new(filler), buffer, PipelineOptions { steps, ..options }, reads, stats)
     }
 
     pub(super) fn start_with(
         work: Arc<impl Work>,
         buffer: Batch,
         options: PipelineOptions,
+        reads: Reads,
         stats: Arc<PipelineStats>,
     ) -> Result<Self> {
-        let PipelineOptions { buffers: num_buffers, prefetch_steps, steps, .. } = options;
+        let PipelineOptions { buffers: num_buffers, steps, .. } = options;
         if num_buffers == 0 {
             return Err(Error::usage("0 buffers: a batch needs one"));
         }
@@ -119,14 +121,8 @@ impl Pipeline {
             stats.buffer_emptied();
             empty.try_send(buffer.clone()).expect("a queue with room for every buffer");
         }
-        let belt = Belt {
-            steps: steps.clone(),
-            num_buffers,
-            prefetch_steps,
-            empty: empty_out,
-            ready,
-            stats: Arc::clone(&stats),
-        };
+        let belt =
+            Belt { steps: steps.clone(), num_buffers, reads, empty: empty_out, ready, stats: Arc::clone(&stats) };
         let no_thread = |error| Error::Input(format!("cannot start its thread: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(no_thread)?;
         // Its end waits for the blocking threads, and with the last of them goes `work`, whose workers are joined.

@@ -1,5 +1,8 @@
 //! The plan: which samples a step sees, and how. A pure function of the seed and the step.
 
+use std::ops::Range;
+
+use super::order::{BlockOrder, WINDOW_SAMPLES};
 use super::view::{Augmentation, View};
 use crate::error::{Error, Result};
 use crate::philox::{Permutation, Purpose};
@@ -58,6 +61,38 @@ impl Plan {
         }
     }
 
+    /// What is to be read from the disk with a step, in runs of neighbours. A step's samples have all been read once
+    /// [`Plan::read_lead`] further steps' have been, from [`Plan::first_read`] on.
+    pub fn reads(&self, step: u64) -> Vec<Range<usize>> {
+        match self {
+            Self::Train(plan) if plan.order == OrderKind::Blocks => plan.block_reads(step),
+            _ => runs_of(self.samples(step)),
+        }
+    }
+
+    /// By how many steps the reads go ahead of the samples.
+    pub fn read_lead(&self) -> u64 {
+        match self {
+            Self::Train(plan) if plan.order == OrderKind::Blocks => {
+                WINDOW_SAMPLES.div_ceil(plan.samples_per_step()) as u64
+            }
+            _ => 0,
+        }
+    }
+
+    /// The step whose reads come first for a run that begins at `step`: in the middle of a window of blocks its beginning.
+    pub fn first_read(&self, step: u64) -> u64 {
+        match self {
+            Self::Train(plan) if plan.order == OrderKind::Blocks => {
+                let step_of_epoch = step % plan.steps_per_epoch();
+                let position = step_of_epoch as usize * plan.samples_per_step();
+                let window_start = position - position % WINDOW_SAMPLES;
+                step - step_of_epoch + (window_start / plan.samples_per_step()) as u64
+            }
+            _ => step,
+        }
+    }
+
     /// Everything about a step.
     pub fn batch(&self, step: u64, augmentation: &Augmentation) -> BatchPlan {
         match self {
@@ -110,7 +145,12 @@ impl TrainPlan {
 
     /// Steps of an epoch, at least one.
     pub fn steps_per_epoch(&self) -> u64 {
-        (self.num_samples / (self.batch_size * self.world)) as u64
+        (self.num_samples / self.samples_per_step()) as u64
+    }
+
+    /// Of all trainers.
+    fn samples_per_step(&self) -> usize {
+        self.batch_size * self.world
     }
 
     /// The epoch that a step belongs to.
@@ -128,7 +168,22 @@ impl TrainPlan {
                 let order = Permutation::new(self.seed, Purpose::Order, self.epoch(step), self.num_samples as u64);
                 positions.map(|position| order.at(position as u64) as usize).collect()
             }
+            OrderKind::Blocks => {
+                let order = BlockOrder::new(self.seed, self.epoch(step), self.num_samples);
+                positions.map(|position| order.at(position)).collect()
+            }
         }
+    }
+
+    /// As many samples as a step of all trainers sees, as their blocks lie on the disk; with an epoch's last step what
+    /// is left out, too, since it stands in the same window. Each trainer reads whole blocks: where trainers share a page
+    /// cache only the first of them waits for the disk.
+    fn block_reads(&self, step: u64) -> Vec<Range<usize>> {
+        let step_of_epoch = step % self.steps_per_epoch();
+        let first = step_of_epoch as usize * self.samples_per_step();
+        let is_last = step_of_epoch + 1 == self.steps_per_epoch();
+        let end = if is_last { self.num_samples } else { first + self.samples_per_step() };
+        BlockOrder::new(self.seed, self.epoch(step), self.num_samples).runs(first..end)
     }
 
     fn batch(&self, step: u64, augmentation: &Augmentation) -> BatchPlan {
@@ -207,6 +262,19 @@ impl EvalPlan {
     }
 }
 
+/// The samples in ascending order, as runs of neighbours.
+pub fn runs_of(mut samples: Vec<usize>) -> Vec<Range<usize>> {
+    samples.sort_unstable();
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for sample in samples {
+        match runs.last_mut() {
+            Some(run) if sample <= run.end => run.end = run.end.max(sample + 1),
+            _ => runs.push(sample..sample + 1),
+        }
+    }
+    runs
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -243,14 +311,61 @@ mod tests {
 
     #[test]
     fn trainers_that_share_an_epoch_split_the_batches_of_one_trainer() {
-        let one = TrainPlan::new(7, 100, 12, OrderKind::Shuffled).unwrap();
-        let plan = TrainPlan::new(7, 100, 4, OrderKind::Shuffled).unwrap();
-        let ranks: Vec<TrainPlan> = (0..3).map(|rank| plan.clone().of_rank(rank, 3).unwrap()).collect();
-        assert_eq!(ranks[0].steps_per_epoch(), one.steps_per_epoch());
-        for step in 0..20 {
-            let shared: Vec<usize> = ranks.iter().flat_map(|rank| rank.samples(step)).collect();
-            assert_eq!(shared, one.samples(step));
+        for order in [OrderKind::Shuffled, OrderKind::Blocks] {
+            let one = TrainPlan::new(7, 100, 12, order).unwrap();
+            let plan = TrainPlan::new(7, 100, 4, order).unwrap();
+            let ranks: Vec<TrainPlan> = (0..3).map(|rank| plan.clone().of_rank(rank, 3).unwrap()).collect();
+            assert_eq!(ranks[0].steps_per_epoch(), one.steps_per_epoch());
+            for step in 0..20 {
+                let shared: Vec<usize> = ranks.iter().flat_map(|rank| rank.samples(step)).collect();
+                assert_eq!(shared, one.samples(step));
+            }
         }
+    }
+
+    #[test]
+    fn a_step_s_samples_are_read_before_it_wherever_a_run_begins() {
+        let train = |order, num_samples, batch_size| TrainPlan::new(5, num_samples, batch_size, order).unwrap();
+        let plans = [
+            Plan::Train(train(OrderKind::Blocks, 10_000, 128)),
+            Plan::Train(train(OrderKind::Blocks, 10_000, 96).of_rank(1, 3).unwrap()),
+            Plan::Train(train(OrderKind::Blocks, 300, 128)),
+            Plan::Train(train(OrderKind::Shuffled, 1000, 128)),
+            Plan::Train(train(OrderKind::Sequential, 1000, 128)),
+            Plan::Eval(EvalPlan::new(60, None, 32, NumViews::Ten).unwrap()),
+        ];
+        for plan in plans {
+            let num_steps = plan.num_steps().unwrap_or(180);
+            for first_step in [0, 1, 15, 16, 17, 40, 77, 150].into_iter().filter(|&step| step < num_steps) {
+                let mut read = BTreeSet::new();
+                let mut next_read = plan.first_read(first_step);
+                assert!(next_read <= first_step);
+                for step in first_step..num_steps.min(first_step + 40) {
+                    while next_read <= step + plan.read_lead() && next_read < num_steps + plan.read_lead() {
+                        read.extend(plan.reads(next_read).into_iter().flatten());
+                        next_read += 1;
+                    }
+                    assert!(plan.samples(step).iter().all(|sample| read.contains(sample)), "step {step}: {plan:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_are_read_once_an_epoch_in_long_runs() {
+        let plan = Plan::Train(TrainPlan::new(5, 10_000, 128, OrderKind::Blocks).unwrap());
+        let runs: Vec<Range<usize>> = (0..78).flat_map(|step| plan.reads(step)).collect();
+        // 157 blocks, one of which may go over the end, and 78 steps, which end in the middle of at most as many.
+        assert!(runs.len() <= 157 + 1 + 78, "{} runs", runs.len());
+        let mut read: Vec<usize> = runs.into_iter().flatten().collect();
+        read.sort_unstable();
+        assert_eq!(read, (0..10_000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn runs_are_sorted_merged_and_without_repetition() {
+        assert_eq!(runs_of(vec![7, 3, 4, 4, 9, 8, 1]), [1..2, 3..5, 7..10]);
+        assert!(runs_of(vec![]).is_empty());
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl PipelineStats {
         self.empty_buffers.fetch_sub(1, Relaxed);
     }
 
-    pub(super) fn advice_failed(&self) {
-        self.num_failed_advice.fetch_add(1, Relaxed);
+    pub(super) fn advice_failed(&self, num_samples: usize) {
+        self.num_failed_advice.fetch_add(num_samples as u64, Relaxed);
     }
 }

@@ -100,6 +100,7 @@ impl Recipe {
         }
         text +=
             "  model.layer.NAME.deviation, model.layer.NAME.bias (a layer's own initial values; NAME: conv1 ... fc8)\n";
+        text += "  train.order is shuffled, blocks (nearly shuffled, for datasets larger than memory) or sequential\n";
         text
     }
 }

@@ -177,7 +177,9 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Opens the folder `out`: reads `dataset.json`, maps every shard, and holds their headers against it.
+    /// Opens the folder `out`: reads `dataset.json` and the mean image, maps every shard, and holds their headers
+    /// against it. How long that takes depends on the number of shards, not on what they hold: their tables and samples
+    /// are checked when they are first needed.
     pub fn open(out: &Path) -> Result<Self> {
         let info = DatasetInfo::read(out)?;
         let [train, val] = Split::ALL.map(|split| open_split(out, &info, split));
@@ -185,6 +187,10 @@ impl Dataset {
         let Some(first) = train.shards().first() else {
             return Err(Error::data(out, "its training split is empty; pack the dataset again"));
         };
+        for shard in train.shards().iter().chain(val.shards()) {
+            check_same_mean(shard, first.header().mean_checksum)?;
+        }
+        first.verify_mean()?;
         let mean = first.mean().to_vec();
         Ok(Self { path: out.to_path_buf(), mean, info, train, val })
     }
@@ -223,6 +229,19 @@ fn open_split(out: &Path, info: &DatasetInfo, split: Split) -> Result<SplitReade
         return Err(Error::data(out.join(DATASET_FILE), problem));
     }
     Ok(reader)
+}
+
+/// Every shard carries the mean image of the whole dataset; one copy of it is read.
+pub fn check_same_mean(shard: &ShardReader, expected: u32) -> Result<()> {
+    let found = shard.header().mean_checksum;
+    if found == expected {
+        return Ok(());
+    }
+    let problem = format!(
+        "its mean image is not that of the first shard: checksum expected {expected:08x}, found {found:08x}; \
+         pack the dataset again"
+    );
+    Err(Error::data(shard.path(), problem))
 }
 
 /// Maps the shard `index` of a split and holds its header against what `info` says of it.

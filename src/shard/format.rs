@@ -140,14 +140,8 @@ impl Header {
         crc32fast::hash(&bytemuck::bytes_of(self)[..CHECKED_BYTES])
     }
 
-    /// Reads and checks the header at the start of `bytes`, the whole file named `path`.
-    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self> {
-        let Some(head) = bytes.get(..size_of::<Self>()) else {
-            return Err(Error::data(
-                path,
-                format!("{} bytes are too few for a shard; pack the dataset again", bytes.len()),
-            ));
-        };
+    /// Checks the header that is `head`, the first bytes of the file `path` of so many bytes.
+    pub fn parse(head: &[u8; size_of::<Self>()], file_bytes: u64, path: &Path) -> Result<Self> {
         let header: Self = bytemuck::pod_read_unaligned(head);
         let wrong = |what: &str, expected: &dyn std::fmt::Display, found: &dyn std::fmt::Display| {
             Error::data(path, format!("{what}: expected {expected}, found {found}; pack the dataset again"))
@@ -184,8 +178,8 @@ impl Header {
         if !same_layout || header.num_samples == 0 {
             return Err(Error::data(path, "its header describes another layout than version 1 has; pack again"));
         }
-        if bytes.len() as u64 != header.file_bytes {
-            return Err(wrong("truncated or padded: bytes", &header.file_bytes, &bytes.len()));
+        if file_bytes != header.file_bytes {
+            return Err(wrong("truncated or padded: bytes", &header.file_bytes, &file_bytes));
         }
         Ok(header)
     }

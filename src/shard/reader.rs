@@ -4,13 +4,19 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use memmap2::{Advice, Mmap};
 
 use super::format::{Header, PAGE_BYTES, SAMPLE_BYTES};
 use crate::error::{Error, IoContext, Result};
+
+/// The kernel reads no more at a time than a device's read-ahead or its largest request, and leaves out the rest of what it
+/// is asked for, silently. This is its default read-ahead.
+const ADVICE_BYTES: usize = 128 << 10;
 
 /// One packed image, borrowed from its shard.
 #[derive(Clone, Copy, Debug)]
@@ -27,16 +33,30 @@ pub struct ShardReader {
     path: PathBuf,
     map: Mmap,
     header: Header,
+    /// The tables were read before and agreed with their checksums.
+    tables_verified: AtomicBool,
 }
 
 impl ShardReader {
-    /// Maps a shard and checks its header; the samples are checked by [`ShardReader::verify_sample`].
+    /// Maps a shard and checks its header. Nothing else is read: the rest is checked when it is first needed.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).at("open", path)?;
+        let file_bytes = file.metadata().at("read", path)?.len();
+        let mut head = [0; size_of::<Header>()];
+        if file_bytes < head.len() as u64 {
+            return Err(Error::data(
+                path,
+                format!("{file_bytes} bytes are too few for a shard; pack the dataset again"),
+            ));
+        }
+        // Read, not touched in the map, where the kernel would read megabytes around the first byte.
+        file.read_exact_at(&mut head, 0).at("read", path)?;
+        let header = Header::parse(&head, file_bytes, path)?;
         // SAFETY: the map is read only, and shards are never written after they appeared under their name.
         let map = unsafe { Mmap::map(&file) }.at("map", path)?;
-        let header = Header::parse(&map, path)?;
-        Ok(Self { path: path.to_path_buf(), map, header })
+        // What will be read is always asked for: see `will_need`.
+        map.advise(Advice::Random).at("advise reading", path)?;
+        Ok(Self { path: path.to_path_buf(), map, header, tables_verified: AtomicBool::new(false) })
     }
 
     /// Where it lies.
@@ -65,29 +85,28 @@ impl ShardReader {
         Sample { bytes: self.part(self.sample_offset(index), SAMPLE_BYTES), label: self.word(self.labels(), index) }
     }
 
-    /// Compares the sample at `index` with its checksum.
+    /// Compares the sample at `index` with its checksum, and the tables with theirs unless that was done before.
     pub fn verify_sample(&self, index: usize) -> Result<()> {
+        if !self.tables_verified.load(Relaxed) {
+            self.verify_tables()?;
+        }
         let found = crc32fast::hash(self.sample(index).bytes);
         let expected = self.word(self.checksums(), index);
-        if found == expected {
-            return Ok(());
-        }
-        Err(self.damaged(&format!("sample {index}"), expected, found))
+        if found == expected { Ok(()) } else { Err(self.damaged(&format!("sample {index}"), expected, found)) }
     }
 
-    /// Compares the mean image, the labels and the table of checksums with theirs, and the labels with the classes.
+    /// Compares the mean image with its checksum.
+    pub fn verify_mean(&self) -> Result<()> {
+        self.will_need(self.header.mean_offset, SAMPLE_BYTES)?;
+        self.verify_part("the mean image", self.mean(), self.header.mean_checksum)
+    }
+
+    /// Compares the labels and the table of checksums with theirs, the labels with the classes, and the padding with
+    /// zeros.
     pub fn verify_tables(&self) -> Result<()> {
-        let tables = [
-            ("the mean image", self.mean(), self.header.mean_checksum),
-            ("the labels", self.labels(), self.header.labels_checksum),
-            ("the table of checksums", self.checksums(), self.header.checksums_checksum),
-        ];
-        for (name, bytes, expected) in tables {
-            let found = crc32fast::hash(bytes);
-            if found != expected {
-                return Err(self.damaged(name, expected, found));
-            }
-        }
+        self.will_need(self.header.labels_offset, self.num_samples() * 8)?;
+        self.verify_part("the labels", self.labels(), self.header.labels_checksum)?;
+        self.verify_part("the table of checksums", self.checksums(), self.header.checksums_checksum)?;
         if self.part(size_of::<Header>() as u64, PAGE_BYTES - size_of::<Header>()).iter().any(|&byte| byte != 0) {
             return Err(Error::data(&self.path, "the padding after its header is not zero; copy the shard again"));
         }
@@ -99,13 +118,30 @@ impl ShardReader {
                 return Err(Error::data(&self.path, problem));
             }
         }
+        self.tables_verified.store(true, Relaxed);
         Ok(())
     }
 
-    /// Tells the kernel that the sample at `index` will be read soon.
-    pub fn advise(&self, index: usize) -> Result<()> {
-        let offset = self.sample_offset(index) as usize;
-        self.map.advise_range(Advice::WillNeed, offset, SAMPLE_BYTES).at("advise reading", &self.path)
+    /// Tells the kernel that these samples will be read soon: it reads them as one, and does not wait.
+    pub fn advise(&self, samples: Range<usize>) -> Result<()> {
+        assert!(samples.end <= self.num_samples(), "samples {samples:?} of {}", self.num_samples());
+        self.will_need(self.sample_offset(samples.start), samples.len() * SAMPLE_BYTES)
+    }
+
+    /// A page that is touched without this is read alone. The kernel's own guess, megabytes around each such page, would
+    /// read many times what a random order needs.
+    fn will_need(&self, offset: u64, num_bytes: usize) -> Result<()> {
+        let end = offset as usize + num_bytes;
+        for start in (offset as usize..end).step_by(ADVICE_BYTES) {
+            let advised = self.map.advise_range(Advice::WillNeed, start, ADVICE_BYTES.min(end - start));
+            advised.at("advise reading", &self.path)?;
+        }
+        Ok(())
+    }
+
+    fn verify_part(&self, name: &str, bytes: &[u8], expected: u32) -> Result<()> {
+        let found = crc32fast::hash(bytes);
+        if found == expected { Ok(()) } else { Err(self.damaged(name, expected, found)) }
     }
 
     fn damaged(&self, part: &str, expected: u32, found: u32) -> Error {
@@ -194,10 +230,16 @@ impl SplitReader {
         Ok(shard.sample(index))
     }
 
-    /// Tells the kernel that the sample at `index` of the split will be read soon.
-    pub fn advise(&self, index: usize) -> Result<()> {
-        let (shard, index) = self.locate(index);
-        shard.advise(index)
+    /// Tells the kernel that these samples of the split will be read soon: those of one shard are read as one.
+    pub fn advise(&self, samples: Range<usize>) -> Result<()> {
+        let mut next = samples.start;
+        while next < samples.end {
+            let (shard, first) = self.locate(next);
+            let len = (samples.end - next).min(shard.num_samples() - first);
+            shard.advise(first..first + len)?;
+            next += len;
+        }
+        Ok(())
     }
 
     fn locate(&self, index: usize) -> (&ShardReader, usize) {

@@ -37,6 +37,10 @@ pub fn sheet(dataset: &Dataset) -> RgbImage {
     for (row, (label, samples)) in rows.iter().zip(samples).enumerate() {
         let top = head_height + row as u32 * (VIEW + GAP);
         draw_class(&mut sheet, dataset, *label, top);
+        for &index in &samples {
+            // Where the kernel refuses, the pages are read all the same, one by one.
+            let _ = dataset.split(Split::Train).advise(index..index + 1);
+        }
         for (column, index) in samples.into_iter().enumerate() {
             let left = GAP + CAPTION_WIDTH + column as u32 * (VIEW + GAP);
             let sample = dataset.split(Split::Train).sample(index);

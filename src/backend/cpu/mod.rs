@@ -10,8 +10,8 @@
 mod conv_block;
 mod convolution;
 mod dense_block;
-mod dropout;
-mod loss;
+pub(super) mod dropout;
+pub(super) mod loss;
 mod lrn;
 mod panels;
 #[cfg(test)]
@@ -20,11 +20,11 @@ mod pool;
 mod product;
 mod real;
 mod relu;
-mod tail;
+pub(super) mod tail;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 mod unfold;
-mod update;
+pub(super) mod update;
 mod wide;
 mod workers;
 mod workspace;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use cudarc::nvrtc::sys::{self, nvrtcProgram, nvrtcResult};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::driver::warned;
 use crate::error::{Error, IoContext, Result};
 use crate::publish::publish_bytes;
 
@@ -63,8 +64,8 @@ struct Program(nvrtcProgram);
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // SAFETY: made by `nvrtcCreateProgram`. It can fail only for what is no program.
-        let _ = unsafe { sys::nvrtcDestroyProgram(&raw mut self.0) };
+        // SAFETY: made by `nvrtcCreateProgram`.
+        warned(check("nvrtcDestroyProgram", unsafe { sys::nvrtcDestroyProgram(&raw mut self.0) }));
     }
 }
 

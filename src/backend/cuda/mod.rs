@@ -15,6 +15,7 @@
 //! A step runs as it is the first time, is captured into a graph the second time, and replayed from then on: one graph a slot and pass.
 #![expect(unsafe_code, reason = "calls to CUDA's libraries; each has its argument")]
 
+mod clock;
 pub mod compile;
 mod conv_block;
 mod convolution;
@@ -36,6 +37,7 @@ mod workspace;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use self::clock::DeviceClock;
 use self::conv_block::{ConvBlock, block_side};
 use self::convolution::Cudnn;
 use self::dense_block::{DenseBlock, DropoutDraw};
@@ -51,7 +53,7 @@ use self::slot::DeviceSlot;
 use self::tuning::Tuning;
 use self::weights::Weights;
 use self::workspace::{Activations, Workspace};
-use crate::backend::{Backend, BackendOptions, Device, Pass, Slot, Statistics, StepScalars};
+use crate::backend::{Backend, BackendOptions, Device, DeviceTimes, Pass, Slot, Statistics, StepScalars};
 use crate::error::Result;
 use crate::input::{Batch, Dtype};
 use crate::model::network::NUM_LAYERS;
@@ -74,6 +76,7 @@ pub struct CudaBackend<R: Real> {
     memory: Memory<R>,
     slots: [DeviceSlot; 2],
     events: StepEvents,
+    clock: DeviceClock,
     streams: Rc<Streams>,
     context: Arc<Context>,
 }
@@ -176,6 +179,7 @@ impl<R: Real> CudaBackend<R> {
             memory,
             slots,
             events,
+            clock: DeviceClock::new(context, &streams.compute)?,
             streams,
             context: Arc::clone(context),
         })
@@ -208,11 +212,6 @@ impl<R: Real> CudaBackend<R> {
             read[(sample * positions + position) * channels + channel].to_f32()
         });
         Ok(in_order.collect())
-    }
-
-    /// How long the device computed on the slot's last step, once its statistics have been read.
-    pub fn compute_seconds(&self, slot: Slot) -> Result<f64> {
-        self.slots[slot as usize].compute_seconds()
     }
 
     /// Which slot the calls of a step are about.
@@ -364,7 +363,7 @@ impl<R: Real> Backend for CudaBackend<R> {
         let labels = &batch.labels[..batch.num_valid];
         let num_classes = self.num_classes;
         assert!(labels.iter().all(|label| (*label as usize) < num_classes), "a label beyond {num_classes} classes");
-        self.slots[slot as usize].upload(&self.streams.copy, batch)
+        self.slots[slot as usize].upload(&self.streams.copy, &self.clock, batch)
     }
 
     fn reclaim(&mut self, slot: Slot) -> Result<Option<Batch>> {
@@ -482,6 +481,10 @@ impl<R: Real> Backend for CudaBackend<R> {
         self.slots[slot as usize].statistics()
     }
 
+    fn device_times(&mut self, slot: Slot) -> Result<Option<DeviceTimes>> {
+        self.slots[slot as usize].times(&self.clock).map(Some)
+    }
+
     fn probabilities(&mut self, slot: Slot) -> Result<&[f32]> {
         self.slots[slot as usize].probabilities(self.num_classes)
     }
@@ -489,7 +492,11 @@ impl<R: Real> Backend for CudaBackend<R> {
 
 impl<R: Real> Drop for CudaBackend<R> {
     fn drop(&mut self) {
-        // Memory must outlast the work that uses it. What failed has been reported by the call that met it first.
-        let _ = self.context.synchronize();
+        // Memory must outlast the work that uses it. What failed has been reported by the call that met it first, and then one stream may refuse
+        // while others go on.
+        let Streams { copy, compute, side } = &*self.streams;
+        for stream in [copy, compute, side] {
+            let _ = stream.synchronize();
+        }
     }
 }

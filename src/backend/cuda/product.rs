@@ -10,7 +10,7 @@ use std::rc::Rc;
 use cudarc::cublaslt::result::{self, CublasError};
 use cudarc::cublaslt::sys::{self, cublasComputeType_t, cublasLtEpilogue_t, cudaDataType};
 
-use super::driver::{Buffer, Slice, SliceMut, Stream};
+use super::driver::{Buffer, Slice, SliceMut, Stream, warned};
 use super::precision::Precision;
 use crate::error::{Error, Result};
 
@@ -40,8 +40,8 @@ impl CublasLt {
 
 impl Drop for CublasLt {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, and no product is left. There is nothing to do about a refusal.
-        let _ = unsafe { result::destroy_handle(self.raw) };
+        // SAFETY: made by `new`, and no product is left.
+        warned(check("cublasLtDestroy", unsafe { result::destroy_handle(self.raw) }));
     }
 }
 
@@ -226,7 +226,7 @@ impl Description {
 impl Drop for Description {
     fn drop(&mut self) {
         // SAFETY: made by `new`; it is the host's memory.
-        let _ = unsafe { result::destroy_matmul_desc(self.0) };
+        warned(check("cublasLtMatmulDescDestroy", unsafe { result::destroy_matmul_desc(self.0) }));
     }
 }
 
@@ -248,7 +248,7 @@ impl Layout {
 impl Drop for Layout {
     fn drop(&mut self) {
         // SAFETY: made by `new`; it is the host's memory.
-        let _ = unsafe { result::destroy_matrix_layout(self.0) };
+        warned(check("cublasLtMatrixLayoutDestroy", unsafe { result::destroy_matrix_layout(self.0) }));
     }
 }
 
@@ -276,7 +276,7 @@ impl Preference {
 impl Drop for Preference {
     fn drop(&mut self) {
         // SAFETY: made by `new`; it is the host's memory.
-        let _ = unsafe { result::destroy_matmul_pref(self.0) };
+        warned(check("cublasLtMatmulPreferenceDestroy", unsafe { result::destroy_matmul_pref(self.0) }));
     }
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use half::f16;
 
+use super::clock::DeviceClock;
 use super::driver::{Buffer, Context, Event, PageLock, Pinned, Stream, Timing};
 use super::kernels::{Scalars, StepStatistics};
-use crate::backend::{BackendOptions, Statistics};
+use crate::backend::{BackendOptions, DeviceTimes, Statistics};
 use crate::error::Result;
 use crate::input::{Batch, Values};
 use crate::model::Network;
+use crate::trace::Interval;
 
 /// One of two: while the device computes on one, the other's next batch comes.
 #[derive(Debug)]
@@ -30,8 +32,13 @@ pub struct DeviceSlot {
     /// The host batch that lies here, until it is reclaimed.
     batch: Option<Batch>,
     num_valid: usize,
-    /// On the copy stream: after the batch's copies.
+    /// Whether a step has run on the slot.
+    has_begun: bool,
+    /// On the copy stream: before and after the batch's copies.
+    upload_begun: Event,
     uploaded: Event,
+    /// When the upload before the last one was under way, where the last one's step has not begun.
+    upload_before: Option<Interval>,
     /// On the compute stream: before a step's work, and after its statistics were copied.
     begun: Event,
     finished: Event,
@@ -52,7 +59,10 @@ impl DeviceSlot {
             host_statistics: Pinned::zeros(context, 1)?,
             batch: None,
             num_valid: 0,
-            uploaded: Event::new(context, Timing::No)?,
+            has_begun: false,
+            upload_begun: Event::new(context, Timing::Yes)?,
+            uploaded: Event::new(context, Timing::Yes)?,
+            upload_before: None,
             begun: Event::new(context, Timing::Yes)?,
             finished: Event::new(context, Timing::Yes)?,
         })
@@ -64,8 +74,12 @@ impl DeviceSlot {
     }
 
     /// Begins to bring the batch here, once the step that used the slot last has ended. The slot's last batch has been reclaimed.
-    pub fn upload(&mut self, stream: &Stream, mut batch: Batch) -> Result<()> {
+    pub fn upload(&mut self, stream: &Stream, clock: &DeviceClock, mut batch: Batch) -> Result<()> {
         assert!(self.batch.is_none(), "the slot's last batch was not reclaimed");
+        if self.has_begun {
+            // Its step may not have been asked for its times yet, and the events are about to be recorded anew.
+            self.upload_before = Some(clock.interval(&self.upload_begun, &self.uploaded)?);
+        }
         let Values::F16(values) = &mut batch.values else { panic!("the CUDA backend takes f16 batches") };
         let batch_size = self.labels.len();
         assert_eq!(values.len(), self.input.len(), "values of a batch");
@@ -77,6 +91,7 @@ impl DeviceSlot {
         self.host_labels.as_mut_slice().copy_from_slice(&batch.labels);
         self.num_valid = batch.num_valid;
         stream.wait(&self.finished)?;
+        stream.record(&self.upload_begun)?;
         // From here on the copies may be under way, so the batch stays here also where one of them fails.
         let batch = self.batch.insert(batch);
         let Values::F16(values) = &batch.values else { unreachable!("seen above") };
@@ -101,7 +116,9 @@ impl DeviceSlot {
     }
 
     /// What is enqueued on `stream` from now on is the step on this slot's batch.
-    pub fn begin(&self, stream: &Stream) -> Result<()> {
+    pub fn begin(&mut self, stream: &Stream) -> Result<()> {
+        self.has_begun = true;
+        self.upload_before = None;
         stream.wait(&self.uploaded)?;
         stream.record(&self.begun)
     }
@@ -139,8 +156,13 @@ impl DeviceSlot {
         Ok(host)
     }
 
-    /// How long the device computed on the step; it has been waited for.
-    pub fn compute_seconds(&self) -> Result<f64> {
-        self.finished.seconds_since(&self.begun)
+    /// When the device did the last step, and the upload that it read; waits for it.
+    pub fn times(&self, clock: &DeviceClock) -> Result<DeviceTimes> {
+        self.wait()?;
+        let upload = match self.upload_before {
+            Some(before) => before,
+            None => clock.interval(&self.upload_begun, &self.uploaded)?,
+        };
+        Ok(DeviceTimes { upload, step: clock.interval(&self.begun, &self.finished)? })
     }
 }

@@ -79,7 +79,7 @@ fn write_row_from<V: Value>(
     let len = out.len();
     assert!(row.bytes.len() == len && row.mean.len() == len, "a row of {len} values");
     let (light, scale) = (simd::_mm256_set1_ps(row.light), simd::_mm256_set1_ps(row.scale));
-    prefetch(row.bytes);
+    prefetch(row.ahead, out);
     let whole = len - len % LANES;
     for x in (0..whole).step_by(LANES) {
         let start = source(x, len);
@@ -106,14 +106,17 @@ fn write_row_from<V: Value>(
     }
 }
 
-/// Asks for the bytes that are one page beyond `bytes`, sixteen rows further down: the processor's own read-ahead stops
-/// at the end of each page.
+/// Asks for the sample's row that is read later, and for the lines of the batch one page beyond `out`: they, too, are
+/// read before they are written.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn prefetch(bytes: &[u8]) {
-    for line in (0..bytes.len()).step_by(64) {
-        // Beyond the sample's end this is another sample's, or nobody's, address: prefetching it is harmless.
-        simd::_mm_prefetch::<{ simd::_MM_HINT_T0 }>(bytes.as_ptr().wrapping_add(PAGE_BYTES + line).cast());
+pub(super) fn prefetch<V>(ahead: &[u8], out: &[V]) {
+    let out_ahead = out.as_ptr().cast::<u8>().wrapping_add(PAGE_BYTES);
+    for (start, num_bytes) in [(ahead.as_ptr(), ahead.len()), (out_ahead, size_of_val(out))] {
+        for line in (0..num_bytes).step_by(64) {
+            // Beyond the end of the batch this is another's, or nobody's, address: prefetching it is harmless.
+            simd::_mm_prefetch::<{ simd::_MM_HINT_T0 }>(start.wrapping_add(line).cast());
+        }
     }
 }
 

@@ -1,14 +1,19 @@
 //! The augmenter: writes one view of a sample as the network's input.
 //!
 //! `out[c][y][x] = (((byte + mean) mod 256) - mean + light[c]) * scale` inside the crop, 0 right of it and below it.
-//! The mean is taken at the crop's own position. Both versions round after the sum and after the product, and once
+//! The mean is taken at the crop's own position. All versions round after the sum and after the product, and once
 //! more to f16, so they agree bit for bit.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(not(target_arch = "x86_64"))]
-#[path = "no_avx2.rs"]
+#[path = "no_vectors.rs"]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_vectors.rs"]
+mod avx512;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -16,10 +21,11 @@ mod tests;
 use half::f16;
 
 use super::view::{Frame, Mirror, View};
-use crate::shard::{SAMPLE_BYTES, SIDE};
+use crate::shard::format::PAGE_BYTES;
+use crate::shard::{CHANNELS, SAMPLE_BYTES, SIDE};
 
 /// A type in which a batch holds its values.
-pub trait Value: Copy + Send + Sync + avx2::Store {
+pub trait Value: Copy + Send + Sync + avx2::Store + avx512::Store {
     /// 0.
     const ZERO: Self;
     /// The nearest value, ties to even.
@@ -48,12 +54,13 @@ pub struct Kernel(Instructions);
 enum Instructions {
     Scalar,
     Avx2,
+    Avx512,
 }
 
 impl Kernel {
     /// The fastest that this processor can.
     pub fn fastest() -> Self {
-        Self::avx2().unwrap_or(Self::scalar())
+        Self::avx512().or(Self::avx2()).unwrap_or(Self::scalar())
     }
 
     /// Plain Rust, everywhere: the specification.
@@ -66,11 +73,17 @@ impl Kernel {
         avx2::is_supported().then_some(Self(Instructions::Avx2))
     }
 
-    /// `scalar` or `avx2`.
+    /// AVX-512 F and BW, where the processor has both.
+    pub fn avx512() -> Option<Self> {
+        avx512::is_supported().then_some(Self(Instructions::Avx512))
+    }
+
+    /// `scalar`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Instructions::Scalar => "scalar",
             Instructions::Avx2 => "avx2",
+            Instructions::Avx512 => "avx512",
         }
     }
 
@@ -86,17 +99,24 @@ impl Kernel {
         match self.0 {
             Instructions::Scalar => write_rows(bytes, mean, view, frame, out, scalar::write_row),
             Instructions::Avx2 => avx2::write(bytes, mean, view, frame, out),
+            Instructions::Avx512 => avx512::write(bytes, mean, view, frame, out),
         }
     }
 }
 
-/// A row of the crop: what both versions are given.
+/// Rows from the one that is written to the one that is asked for: a page. The processor's own read-ahead stops at the end
+/// of each page.
+const ROWS_AHEAD: usize = PAGE_BYTES / SIDE;
+
+/// A row of the crop: what all versions are given.
 #[derive(Clone, Copy)]
 struct Row<'a> {
     /// (crop) bytes of the sample.
     bytes: &'a [u8],
     /// (crop) bytes of the mean image.
     mean: &'a [u8],
+    /// The row of the sample that is read [`ROWS_AHEAD`] rows later, or one of the last.
+    ahead: &'a [u8],
     mirror: Mirror,
     light: f32,
     scale: f32,
@@ -112,13 +132,21 @@ fn write_rows<V: Value>(
     out: &mut [V],
     write_row: impl Fn(Row<'_>, &mut [V]),
 ) {
+    let start_of = |channel: usize, y: usize| (channel * SIDE + view.top + y) * SIDE + view.left;
     for (channel, plane) in out.chunks_exact_mut(frame.canvas * frame.canvas).enumerate() {
         let (inside, below) = plane.split_at_mut(frame.crop * frame.canvas);
         for (y, out_row) in inside.chunks_exact_mut(frame.canvas).enumerate() {
-            let start = (channel * SIDE + view.top + y) * SIDE + view.left;
+            let start = start_of(channel, y);
+            // The crop's rows follow each other over the channels' borders.
+            let ahead = match y + ROWS_AHEAD {
+                y if y < frame.crop => start_of(channel, y),
+                y if channel + 1 < CHANNELS => start_of(channel + 1, (y - frame.crop).min(frame.crop - 1)),
+                _ => start,
+            };
             let row = Row {
                 bytes: &bytes[start..][..frame.crop],
                 mean: &mean[start..][..frame.crop],
+                ahead: &bytes[ahead..][..frame.crop],
                 mirror: view.mirror,
                 light: view.light[channel],
                 scale: frame.scale,

@@ -1,4 +1,4 @@
-//! The augmenter against the formula, and AVX2 against plain Rust.
+//! The augmenter against the formula, and the vector kernels against plain Rust.
 
 use half::f16;
 use proptest::prelude::*;
@@ -98,26 +98,37 @@ proptest! {
     }
 
     #[test]
-    fn avx2_writes_the_bits_of_the_scalar_kernel((view, frame) in any_view(), lead in 0_usize..80) {
-        let Some(avx2) = Kernel::avx2() else { return Ok(()) };
-        prop_assert!(written::<f32>(avx2, &view, frame, lead) == written::<f32>(Kernel::scalar(), &view, frame, lead));
-        prop_assert!(written::<f16>(avx2, &view, frame, lead) == written::<f16>(Kernel::scalar(), &view, frame, lead));
+    fn vector_kernels_write_the_bits_of_the_scalar_kernel((view, frame) in any_view(), lead in 0_usize..80) {
+        let (wide, narrow) = (
+            written::<f32>(Kernel::scalar(), &view, frame, lead),
+            written::<f16>(Kernel::scalar(), &view, frame, lead),
+        );
+        for kernel in vector_kernels() {
+            prop_assert!(written::<f32>(kernel, &view, frame, lead) == wide, "{}", kernel.name());
+            prop_assert!(written::<f16>(kernel, &view, frame, lead) == narrow, "{}", kernel.name());
+        }
     }
 }
 
+/// Those that this processor can run.
+fn vector_kernels() -> Vec<Kernel> {
+    Kernel::avx2().into_iter().chain(Kernel::avx512()).collect()
+}
+
 #[test]
-fn avx2_agrees_at_every_position_of_the_paper_s_crop() {
-    let Some(avx2) = Kernel::avx2() else { return };
+fn vector_kernels_agree_at_every_position_of_the_paper_s_crop() {
     let (bytes, mean) = (noise(0), noise(1));
     let frame = Frame { crop: 224, canvas: 227, scale: 1.0 };
-    let mut outs = [vec![f16::NAN; frame.num_values()], vec![f16::NAN; frame.num_values()]];
+    let mut expected = vec![f16::NAN; frame.num_values()];
+    let mut found = expected.clone();
     for place in 0..33 {
         for mirror in [Mirror::No, Mirror::Yes] {
             let view = View { sample: 0, top: 32 - place, left: place, mirror, light: [1.25, -3.5, 0.1] };
-            for (kernel, out) in [avx2, Kernel::scalar()].into_iter().zip(&mut outs) {
-                kernel.write(&bytes, &mean, &view, frame, out);
+            Kernel::scalar().write(&bytes, &mean, &view, frame, &mut expected);
+            for kernel in vector_kernels() {
+                kernel.write(&bytes, &mean, &view, frame, &mut found);
+                assert!(found == expected, "{}: {view:?}", kernel.name());
             }
-            assert!(outs[0] == outs[1], "{view:?}");
         }
     }
 }

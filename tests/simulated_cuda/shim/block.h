@@ -92,6 +92,7 @@ public:
         grid_ = grid;
         block_ = block;
         num_threads_ = block.x * block.y * block.z;
+        order_ = order;
         thread_order_.resize(num_threads_);
         const Order threads(num_threads_, order);
         for (unsigned int at = 0; at < num_threads_; ++at) {
@@ -261,14 +262,56 @@ private:
         return resume_ready();
     }
 
+    // Threads in turns; in an odd order a warp runs ahead as far as the block's next barrier, before the others go on.
     bool resume_ready() {
         for (unsigned int index : ready_) {
-            Fiber& fiber = *waiting_[index];
-            waiting_[index] = nullptr;
-            resume(fiber);
+            waiting_[index]->wait = Wait::None;
+        }
+        for (unsigned int index : ready_) {
+            if (!is_released(index)) {
+                continue;  // It has run ahead.
+            }
+            if (order_ % 2 == 1) {
+                run_ahead(index / 32);
+            } else {
+                resume_thread(index);
+            }
         }
         return !ready_.empty();
     }
+
+    bool is_released(unsigned int index) const { return waiting_[index] != nullptr && waiting_[index]->wait == Wait::None; }
+
+    void resume_thread(unsigned int index) {
+        Fiber& fiber = *waiting_[index];
+        waiting_[index] = nullptr;
+        resume(fiber);
+    }
+
+    void run_ahead(unsigned int warp) {
+        const unsigned int first = warp * 32, end = min_of(first + 32, num_threads_);
+        bool has_met = true;
+        while (has_met) {
+            for (unsigned int index = first; index < end; ++index) {
+                if (is_released(index)) {
+                    resume_thread(index);
+                }
+            }
+            unsigned int met = 0;
+            for (unsigned int index = first; index < end; ++index) {
+                const Fiber* fiber = waiting_[index];
+                met |= fiber != nullptr && fiber->wait == Wait::Warp && have_met(warp, *fiber) ? 1u << index % 32 : 0u;
+            }
+            for (unsigned int index = first; index < end; ++index) {
+                if (met >> index % 32 & 1u) {
+                    waiting_[index]->wait = Wait::None;
+                }
+            }
+            has_met = met != 0;
+        }
+    }
+
+    static unsigned int min_of(unsigned int a, unsigned int b) { return a < b ? a : b; }
 
     bool fail(const Fiber& waiting, unsigned int other, const char* what, int line) {
         char number[16] = "";
@@ -290,7 +333,7 @@ private:
     void* argument_ = nullptr;
     dim3 grid_, block_;
     uint3 block_index_{};
-    unsigned int num_threads_ = 0, num_started_ = 0, num_finished_ = 0;
+    unsigned int order_ = 0, num_threads_ = 0, num_started_ = 0, num_finished_ = 0;
     std::vector<unsigned int> thread_order_;
     std::vector<Fiber*> waiting_;          // The fiber on which a thread waits.
     std::vector<unsigned int> ready_;

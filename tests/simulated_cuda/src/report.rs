@@ -112,6 +112,9 @@ pub fn tear_down() {
 /// Forgets everything but that the device was initialised.
 pub fn reset() {
     tear_down();
+    cudnn::forget();
+    cublaslt::forget();
+    nvrtc::forget();
     let mut state = device::lock();
     state.settings = crate::settings::Settings::default();
     state.retained = 0;

@@ -29,6 +29,10 @@ pub struct Chosen<A> {
 /// More answers than cuDNN has for any direction.
 const MAX_ANSWERS: usize = 16;
 
+/// Statuses are numbered by category; the third says that something is not supported, with the reason in the lower digits.
+const STATUS_CATEGORY: u32 = 1000;
+const NOT_SUPPORTED: u32 = 3;
+
 /// Handle, two descriptors, the operation's, a third; room for answers, how many were written, and they.
 type Ask<A, B, C, Answer> = unsafe fn(
     sys::cudnnHandle_t,
@@ -109,7 +113,8 @@ fn candidate(algorithm: u32, milliseconds: f32, workspace_bytes: usize, determin
 
 impl<A: Copy, B: Copy, C: Copy, Algorithm: Copy, Answer> Questions<A, B, C, Algorithm, Answer> {
     fn choose(&self, convolution: &Convolution, tuning: &mut Tuning) -> Result<Chosen<Algorithm>> {
-        let usable_known = self.workspace_bytes(convolution, self.known).map(|_| (self.number)(self.known));
+        let known_bytes = self.workspace_bytes(convolution, self.known)?;
+        let usable_known = known_bytes.map(|_| (self.number)(self.known));
         let candidates = |answers: Vec<(Algorithm, Candidate)>| answers.into_iter().map(|answer| answer.1).collect();
         let picked = tuning.pick(
             self.direction,
@@ -124,24 +129,30 @@ impl<A: Copy, B: Copy, C: Copy, Algorithm: Copy, Answer> Questions<A, B, C, Algo
             let answers = self.ask(convolution, self.heuristics)?;
             answers.into_iter().map(|answer| answer.0).find(|algorithm| (self.number)(*algorithm) == picked)
         };
-        let chosen = algorithm.and_then(|algorithm| Some((algorithm, self.workspace_bytes(convolution, algorithm)?)));
-        chosen.map(|(algorithm, workspace_bytes)| Chosen { algorithm, workspace_bytes }).ok_or_else(|| {
-            Error::Device(format!(
-                "cuDNN refuses its algorithm {picked} for {:?} of {:?}; begin without --tune",
-                self.direction, convolution.shape
-            ))
-        })
+        if let Some(algorithm) = algorithm
+            && let Some(workspace_bytes) = self.workspace_bytes(convolution, algorithm)?
+        {
+            return Ok(Chosen { algorithm, workspace_bytes });
+        }
+        Err(Error::Device(format!(
+            "cuDNN refuses its algorithm {picked} for {:?} of {:?}; begin without --tune",
+            self.direction, convolution.shape
+        )))
     }
 
     /// What the algorithm needs; none where cuDNN does not support it for the shape.
-    fn workspace_bytes(&self, convolution: &Convolution, algorithm: Algorithm) -> Option<usize> {
+    fn workspace_bytes(&self, convolution: &Convolution, algorithm: Algorithm) -> Result<Option<usize>> {
         let (library, operation) = (convolution.library.raw, convolution.operation.0);
         let (first, second, third) = self.descriptors;
         let mut num_bytes = 0;
         // SAFETY: all descriptors live, and the pointer outlives the call.
         let status =
             unsafe { (self.workspace_size)(library, first, second, operation, third, algorithm, &raw mut num_bytes) };
-        (status == cudnnStatus_t::CUDNN_STATUS_SUCCESS).then_some(num_bytes)
+        if status as u32 / STATUS_CATEGORY == NOT_SUPPORTED {
+            return Ok(None);
+        }
+        check("asking cuDNN for an algorithm's working memory", status)?;
+        Ok(Some(num_bytes))
     }
 
     /// The algorithms that cuDNN says would run, in the order of its answer: the fastest first.

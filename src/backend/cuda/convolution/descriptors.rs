@@ -5,6 +5,7 @@ use std::ptr;
 use cudarc::cudnn::sys::{self, cudnnDataType_t, cudnnMathType_t, cudnnTensorFormat_t};
 
 use super::check;
+use crate::backend::cuda::driver::warned;
 use crate::backend::cuda::precision::Precision;
 use crate::error::Result;
 
@@ -40,7 +41,7 @@ impl TensorDescriptor {
 impl Drop for TensorDescriptor {
     fn drop(&mut self) {
         // SAFETY: made by `new`; it is the host's memory.
-        let _ = unsafe { sys::cudnnDestroyTensorDescriptor(self.0) };
+        warned(check("cudnnDestroyTensorDescriptor", unsafe { sys::cudnnDestroyTensorDescriptor(self.0) }));
     }
 }
 
@@ -62,7 +63,7 @@ impl FilterDescriptor {
 impl Drop for FilterDescriptor {
     fn drop(&mut self) {
         // SAFETY: made by `new`; it is the host's memory.
-        let _ = unsafe { sys::cudnnDestroyFilterDescriptor(self.0) };
+        warned(check("cudnnDestroyFilterDescriptor", unsafe { sys::cudnnDestroyFilterDescriptor(self.0) }));
     }
 }
 
@@ -99,6 +100,6 @@ impl OperationDescriptor {
 impl Drop for OperationDescriptor {
     fn drop(&mut self) {
         // SAFETY: made by `new`; it is the host's memory.
-        let _ = unsafe { sys::cudnnDestroyConvolutionDescriptor(self.0) };
+        warned(check("cudnnDestroyConvolutionDescriptor", unsafe { sys::cudnnDestroyConvolutionDescriptor(self.0) }));
     }
 }

@@ -18,7 +18,7 @@ use cudarc::cudnn::sys::{
 use self::algorithms::Chosen;
 use self::descriptors::{FilterDescriptor, OperationDescriptor, TensorDescriptor};
 use super::Real;
-use super::driver::{Buffer, Slice, SliceMut, Stream};
+use super::driver::{Buffer, Slice, SliceMut, Stream, warned};
 use super::precision::Precision;
 use super::tuning::Tuning;
 use crate::error::{Error, Result};
@@ -84,8 +84,8 @@ impl Cudnn {
 
 impl Drop for Cudnn {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, and no convolution is left. There is nothing to do about a refusal.
-        let _ = unsafe { sys::cudnnDestroy(self.raw) };
+        // SAFETY: made by `new`, and no convolution is left.
+        warned(check("cudnnDestroy", unsafe { sys::cudnnDestroy(self.raw) }));
     }
 }
 

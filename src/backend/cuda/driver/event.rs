@@ -24,9 +24,6 @@ pub struct Event {
     _context: Arc<Context>,
 }
 
-// SAFETY: an event may be used from any thread whose context is current.
-unsafe impl Send for Event {}
-
 impl Event {
     /// An event that the host sleeps for, instead of spinning.
     pub fn new(context: &Arc<Context>, timing: Timing) -> Result<Self> {

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 pub struct Buffer<T> {
     address: CUdeviceptr,
     len: usize,
-    context: Arc<Context>,
+    _context: Arc<Context>,
     _values: PhantomData<T>,
 }
 
@@ -47,7 +47,7 @@ impl<T: Zeroable> Buffer<T> {
         // SAFETY: the context is current on the backend's thread; `Drop` frees what is allocated here.
         let address = unsafe { result::malloc_sync(num_bytes) }
             .map_err(|error| no_room(context, what, num_bytes, &super::describe(error)))?;
-        let buffer = Self { address, len, context: Arc::clone(context), _values: PhantomData };
+        let buffer = Self { address, len, _context: Arc::clone(context), _values: PhantomData };
         // SAFETY: `num_bytes` were allocated at the address, and all of them zero is a `T`.
         check("cuMemsetD8", unsafe { result::memset_d8_sync(address, 0, num_bytes) })?;
         Ok(buffer)
@@ -95,11 +95,8 @@ impl<T> Buffer<T> {
 
 impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
-        // A backend whose making failed may be dropped on another thread than the one that holds the context.
-        if self.context.make_current().is_ok() {
-            // SAFETY: allocated by `zeros`; cuMemFree waits for the work that uses it.
-            released("cuMemFree", unsafe { result::free_sync(self.address) });
-        }
+        // SAFETY: allocated by `zeros`; cuMemFree waits for the work that uses it.
+        released("cuMemFree", unsafe { result::free_sync(self.address) });
     }
 }
 
@@ -221,11 +218,8 @@ fn no_room(context: &Context, what: &str, num_bytes: usize, error: &str) -> Erro
 pub struct Pinned<T> {
     values: NonNull<T>,
     len: usize,
-    context: Arc<Context>,
+    _context: Arc<Context>,
 }
-
-// SAFETY: it owns its memory, as a `Vec` does.
-unsafe impl<T: Send> Send for Pinned<T> {}
 
 impl<T: Zeroable> Pinned<T> {
     /// `len` values of zero.
@@ -236,7 +230,7 @@ impl<T: Zeroable> Pinned<T> {
         let values = NonNull::new(memory.cast::<T>()).expect("cuMemHostAlloc gives an address where it succeeds");
         // SAFETY: it is as long as `len` values, aligned to a page, and nobody else knows it yet.
         unsafe { values.write_bytes(0, len) };
-        Ok(Self { values, len, context: Arc::clone(context) })
+        Ok(Self { values, len, _context: Arc::clone(context) })
     }
 }
 
@@ -262,10 +256,8 @@ impl<T> fmt::Debug for Pinned<T> {
 
 impl<T> Drop for Pinned<T> {
     fn drop(&mut self) {
-        if self.context.make_current().is_ok() {
-            // SAFETY: allocated by `zeros`; whoever enqueued a copy has waited for it.
-            released("cuMemFreeHost", unsafe { result::free_host(self.values.as_ptr().cast::<c_void>()) });
-        }
+        // SAFETY: allocated by `zeros`; whoever enqueued a copy has waited for it.
+        released("cuMemFreeHost", unsafe { result::free_host(self.values.as_ptr().cast::<c_void>()) });
     }
 }
 
@@ -303,9 +295,12 @@ impl fmt::Debug for PageLock {
 
 impl Drop for PageLock {
     fn drop(&mut self) {
-        if self.context.make_current().is_ok() {
-            // SAFETY: registered by `new`, and still allocated.
-            released("cuMemHostUnregister", unsafe { sys::cuMemHostUnregister(self.address) }.result());
+        // The input's threads drop batches too, and theirs have no context.
+        if let Err(error) = self.context.make_current() {
+            crate::tell!("warning: a batch's pages stay locked: {error}");
+            return;
         }
+        // SAFETY: registered by `new`, and still allocated.
+        released("cuMemHostUnregister", unsafe { sys::cuMemHostUnregister(self.address) }.result());
     }
 }

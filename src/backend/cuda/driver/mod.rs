@@ -38,6 +38,13 @@ fn released(call: &'static str, result: Result<(), DriverError>) {
     }
 }
 
+/// Reports what freeing something of a library found: nothing is to be done about it.
+pub(in crate::backend::cuda) fn warned(result: Result<()>) {
+    if let Err(error) = result {
+        crate::tell!("warning: {error}");
+    }
+}
+
 /// The error's name and the driver's words for it.
 pub(super) fn describe(error: DriverError) -> String {
     let text = |words: Result<&CStr, DriverError>| words.map(|words| words.to_string_lossy().into_owned());

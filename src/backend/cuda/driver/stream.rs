@@ -37,9 +37,6 @@ pub struct Stream {
     context: Arc<Context>,
 }
 
-// SAFETY: a stream may be used from any thread whose context is current.
-unsafe impl Send for Stream {}
-
 impl Stream {
     /// A queue that does not wait for the default stream.
     pub fn new(context: &Arc<Context>, priority: Priority) -> Result<Self> {

@@ -25,11 +25,11 @@ pub enum TailOrder {
 /// The tail of a block that pools, (N, side, side, channels) to (N, out_side, out_side, channels).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConvTail {
-    channels: usize,
-    side: usize,
-    out_side: usize,
-    order: TailOrder,
-    lrn: numbers::Lrn,
+    pub(super) channels: usize,
+    pub(super) side: usize,
+    pub(super) out_side: usize,
+    pub(super) order: TailOrder,
+    pub(super) lrn: numbers::Lrn,
 }
 
 impl ConvTail {
@@ -65,7 +65,8 @@ impl ConvTail {
         num_samples * self.out_side * self.out_side * self.channels
     }
 
-    fn is_usual(&self) -> bool {
+    /// Whether the kernels for LRN over five channels will do.
+    pub(super) fn is_usual(&self) -> bool {
         self.lrn.n == 5 || matches!(self.order, TailOrder::LrnLast | TailOrder::NoLrn)
     }
 }

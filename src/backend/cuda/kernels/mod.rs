@@ -9,6 +9,8 @@ mod numbers;
 mod shapes;
 pub mod source;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use self::conv::{ConvTail, TailOrder};
 pub use self::numbers::{SampleLoss, Scalars, StepStatistics};

@@ -55,7 +55,7 @@ fn checked(
     let mut ranges = Vec::new();
     for (index, name) in ["A", "B", "C", "D"].into_iter().enumerate().filter(|(index, _)| reads_c || *index != 2) {
         let address = addresses.matrices[index];
-        if address % u64::from(algorithm.alignments[index]) != 0 {
+        if !address.is_multiple_of(u64::from(algorithm.alignments[index])) {
             let reason = format!(
                 "{name} at {address:#x} is not aligned to {} bytes, as the heuristic was told",
                 algorithm.alignments[index]
@@ -68,7 +68,7 @@ fn checked(
         ranges.push(("bias", addresses.bias, problem.d.rows * problem.d.kind.bytes()));
     }
     if algorithm.workspace_bytes > 0 {
-        if addresses.workspace % 256 != 0 {
+        if !addresses.workspace.is_multiple_of(256) {
             return refuse(invalid, format!("the workspace at {:#x} is not aligned to 256 bytes", addresses.workspace));
         }
         ranges.push(("workspace", addresses.workspace, algorithm.workspace_bytes));

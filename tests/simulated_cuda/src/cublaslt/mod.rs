@@ -1,8 +1,8 @@
 //! libcublasLt: matrix products with a bias and a ReLU.
 
-mod descriptors;
-mod heuristic;
-mod matmul;
+pub mod descriptors;
+pub mod heuristic;
+pub mod matmul;
 mod problem;
 
 use std::ffi::c_char;
@@ -48,15 +48,26 @@ struct Objects {
     preferences: Table<Preference>,
 }
 
-static OBJECTS: Mutex<Objects> = Mutex::new(Objects {
-    handles: Table::new(0x531),
-    descriptions: Table::new(0x532),
-    layouts: Table::new(0x533),
-    preferences: Table::new(0x534),
-});
+impl Objects {
+    const fn new() -> Self {
+        Self {
+            handles: Table::new(0x531),
+            descriptions: Table::new(0x532),
+            layouts: Table::new(0x533),
+            preferences: Table::new(0x534),
+        }
+    }
+}
+
+static OBJECTS: Mutex<Objects> = Mutex::new(Objects::new());
 
 fn objects() -> MutexGuard<'static, Objects> {
     OBJECTS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Forgets all objects.
+pub fn forget() {
+    *objects() = Objects::new();
 }
 
 /// Numbers of live objects by kind.

@@ -1,6 +1,6 @@
 //! What cuDNN says about its algorithms.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 
 use cudarc::cudnn::sys::{
     cudnnConvolutionBwdDataAlgo_t, cudnnConvolutionBwdDataAlgoPerf_t, cudnnConvolutionBwdFilterAlgo_t,
@@ -9,13 +9,10 @@ use cudarc::cudnn::sys::{
     cudnnTensorDescriptor_t,
 };
 
-use super::convolution::{Operand, Workspace, checked};
 use super::geometry::Geometry;
 use super::{answer, of_driver, refuse, stream_of};
-use crate::device::{self, Demand, Job, Work};
+use crate::device;
 use crate::driver::context::not_capturing;
-use crate::driver::memory::POISON;
-use crate::schedule::Class;
 
 /// Which of the three convolutions.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,31 +68,10 @@ fn answers(direction: Direction, geometry: &Geometry) -> Vec<(u32, Answer)> {
     }
 }
 
-/// Waits for what is enqueued and overwrites the output, as a Find does.
-fn overwrite(
-    handle: cudnnHandle_t,
-    geometry: &Geometry,
-    operands: [Operand; 3],
-    workspace: Workspace,
-) -> Result<(), cudnnStatus_t> {
-    let stream = stream_of(handle)?;
-    drop(not_capturing("cudnnFindConvolution...AlgorithmEx").map_err(of_driver)?);
-    let blocks = checked(geometry, &operands, workspace)?;
-    let written = operands[2];
-    let job: Job = Box::new(move |_| {
-        // SAFETY: `checked` saw that both lie in blocks, which pending work keeps alive.
-        unsafe {
-            std::ptr::write_bytes(workspace.address as *mut u8, POISON, workspace.bytes);
-            std::ptr::write_bytes(written.address as *mut u8, POISON, written.tensor.bytes());
-        }
-        Ok(())
-    });
-    let mut state = device::lock();
-    state
-        .submit(stream, Work { name: "cudnnFindConvolution", class: Class::Compute, blocks, job })
-        .map_err(of_driver)?;
-    let last = state.last_number();
-    device::wait(state, Demand::Streams(vec![stream], last)).map(drop).map_err(of_driver)
+/// Refuses where a Find, which allocates and runs, may not be called.
+fn may_find(handle: cudnnHandle_t) -> Result<(), cudnnStatus_t> {
+    stream_of(handle)?;
+    not_capturing("cudnnFindConvolution...Algorithm").map(drop).map_err(of_driver)
 }
 
 /// Writes answers as one of the three structures.
@@ -205,36 +181,30 @@ exported! {
         write_answers!(Direction::BackwardFilter, geometry, requested, returned, results, cudnnConvolutionBwdFilterAlgoPerf_t, FILTER)
     }
 
-    fn cudnnFindConvolutionForwardAlgorithmEx(
-        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, x: *const c_void, w_desc: cudnnFilterDescriptor_t, w: *const c_void,
-        conv_desc: cudnnConvolutionDescriptor_t, y_desc: cudnnTensorDescriptor_t, y: *mut c_void, requested: c_int, returned: *mut c_int,
-        results: *mut cudnnConvolutionFwdAlgoPerf_t, workspace: *mut c_void, workspace_bytes: usize,
+    fn cudnnFindConvolutionForwardAlgorithm(
+        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, w_desc: cudnnFilterDescriptor_t, conv_desc: cudnnConvolutionDescriptor_t,
+        y_desc: cudnnTensorDescriptor_t, requested: c_int, returned: *mut c_int, results: *mut cudnnConvolutionFwdAlgoPerf_t,
     ) -> cudnnStatus_t {
+        may_find(handle)?;
         let geometry = Geometry::of(x_desc, w_desc, conv_desc, y_desc)?;
-        let operands = [operand("x", geometry.input, x), operand("w", geometry.filter, w), operand("y", geometry.output, y)];
-        overwrite(handle, &geometry, operands, Workspace { address: workspace as u64, bytes: workspace_bytes })?;
         write_answers!(Direction::Forward, geometry, requested, returned, results, cudnnConvolutionFwdAlgoPerf_t, FORWARD)
     }
 
-    fn cudnnFindConvolutionBackwardDataAlgorithmEx(
-        handle: cudnnHandle_t, w_desc: cudnnFilterDescriptor_t, w: *const c_void, dy_desc: cudnnTensorDescriptor_t, dy: *const c_void,
-        conv_desc: cudnnConvolutionDescriptor_t, dx_desc: cudnnTensorDescriptor_t, dx: *mut c_void, requested: c_int, returned: *mut c_int,
-        results: *mut cudnnConvolutionBwdDataAlgoPerf_t, workspace: *mut c_void, workspace_bytes: usize,
+    fn cudnnFindConvolutionBackwardDataAlgorithm(
+        handle: cudnnHandle_t, w_desc: cudnnFilterDescriptor_t, dy_desc: cudnnTensorDescriptor_t, conv_desc: cudnnConvolutionDescriptor_t,
+        dx_desc: cudnnTensorDescriptor_t, requested: c_int, returned: *mut c_int, results: *mut cudnnConvolutionBwdDataAlgoPerf_t,
     ) -> cudnnStatus_t {
+        may_find(handle)?;
         let geometry = Geometry::of(dx_desc, w_desc, conv_desc, dy_desc)?;
-        let operands = [operand("w", geometry.filter, w), operand("dy", geometry.output, dy), operand("dx", geometry.input, dx)];
-        overwrite(handle, &geometry, operands, Workspace { address: workspace as u64, bytes: workspace_bytes })?;
         write_answers!(Direction::BackwardData, geometry, requested, returned, results, cudnnConvolutionBwdDataAlgoPerf_t, DATA)
     }
 
-    fn cudnnFindConvolutionBackwardFilterAlgorithmEx(
-        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, x: *const c_void, dy_desc: cudnnTensorDescriptor_t, dy: *const c_void,
-        conv_desc: cudnnConvolutionDescriptor_t, dw_desc: cudnnFilterDescriptor_t, dw: *mut c_void, requested: c_int, returned: *mut c_int,
-        results: *mut cudnnConvolutionBwdFilterAlgoPerf_t, workspace: *mut c_void, workspace_bytes: usize,
+    fn cudnnFindConvolutionBackwardFilterAlgorithm(
+        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, dy_desc: cudnnTensorDescriptor_t, conv_desc: cudnnConvolutionDescriptor_t,
+        dw_desc: cudnnFilterDescriptor_t, requested: c_int, returned: *mut c_int, results: *mut cudnnConvolutionBwdFilterAlgoPerf_t,
     ) -> cudnnStatus_t {
+        may_find(handle)?;
         let geometry = Geometry::of(x_desc, dw_desc, conv_desc, dy_desc)?;
-        let operands = [operand("x", geometry.input, x), operand("dy", geometry.output, dy), operand("dw", geometry.filter, dw)];
-        overwrite(handle, &geometry, operands, Workspace { address: workspace as u64, bytes: workspace_bytes })?;
         write_answers!(Direction::BackwardFilter, geometry, requested, returned, results, cudnnConvolutionBwdFilterAlgoPerf_t, FILTER)
     }
 }

@@ -54,7 +54,7 @@ pub fn checked(geometry: &Geometry, operands: &[Operand; 3], workspace: Workspac
     let ranges: Vec<_> = operand_ranges.chain([("workspace", workspace.address, workspace.bytes)]).collect();
     let mut blocks = Vec::new();
     for (name, address, bytes) in &ranges {
-        if address % 16 != 0 {
+        if !address.is_multiple_of(16) {
             return refuse(
                 cudnnStatus_t::CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER,
                 format!("{name} at {address:#x} is not aligned to 16 bytes"),

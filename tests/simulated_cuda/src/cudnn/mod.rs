@@ -1,9 +1,9 @@
 //! libcudnn: convolutions of NHWC tensors.
 
-mod algorithms;
+pub mod algorithms;
 mod compute;
-mod convolution;
-mod descriptors;
+pub mod convolution;
+pub mod descriptors;
 mod geometry;
 
 use std::cell::RefCell;
@@ -55,12 +55,18 @@ struct Objects {
     convolutions: Table<Option<Convolution>>,
 }
 
-static OBJECTS: Mutex<Objects> = Mutex::new(Objects {
-    handles: Table::new(0x521),
-    tensors: Table::new(0x522),
-    filters: Table::new(0x523),
-    convolutions: Table::new(0x524),
-});
+impl Objects {
+    const fn new() -> Self {
+        Self {
+            handles: Table::new(0x521),
+            tensors: Table::new(0x522),
+            filters: Table::new(0x523),
+            convolutions: Table::new(0x524),
+        }
+    }
+}
+
+static OBJECTS: Mutex<Objects> = Mutex::new(Objects::new());
 
 thread_local! {
     static LAST_ERROR: RefCell<String> = const { RefCell::new(String::new()) };
@@ -68,6 +74,11 @@ thread_local! {
 
 fn objects() -> MutexGuard<'static, Objects> {
     OBJECTS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Forgets all objects.
+pub fn forget() {
+    *objects() = Objects::new();
 }
 
 /// Numbers of live objects by kind.

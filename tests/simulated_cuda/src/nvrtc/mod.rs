@@ -57,6 +57,11 @@ pub fn alive() -> [(&'static str, usize); 1] {
     [("programs", programs().len())]
 }
 
+/// Forgets all objects.
+pub fn forget() {
+    *programs() = Table::new(0x511);
+}
+
 fn with_program<T>(program: nvrtcProgram, use_it: impl FnOnce(&mut Program) -> T) -> Result<T, nvrtcResult> {
     programs().get_mut(program as u64).map(use_it).ok_or(nvrtcResult::NVRTC_ERROR_INVALID_PROGRAM)
 }

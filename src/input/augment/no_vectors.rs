@@ -1,4 +1,4 @@
-//! Stands in for AVX2 on other architectures.
+//! Stands in for the vector kernels on other architectures.
 
 use half::f16;
 
@@ -14,5 +14,5 @@ pub(super) fn is_supported() -> bool {
 }
 
 pub(super) fn write<V: Value>(_: &[u8], _: &[u8], view: &View, _: Frame, _: &mut [V]) {
-    panic!("a kernel of AVX2 on an architecture that has none: {view:?}");
+    panic!("a vector kernel on an architecture that has none: {view:?}");
 }
