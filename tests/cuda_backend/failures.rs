@@ -13,6 +13,11 @@ fn only_warns(function: &str) -> bool {
     frees.iter().any(|word| function.contains(word))
 }
 
+/// Questions to which "not supported" is an answer: the heuristics name another algorithm.
+fn may_say_no(function: &str) -> bool {
+    function.ends_with("WorkspaceSize")
+}
+
 /// Calls that have no way to say that they failed.
 const NEVER_FAIL: [&str; 4] =
     ["cudnnGetVersion", "cublasLtGetVersion", "cudnnGetErrorString", "cudnnGetLastErrorString"];
@@ -20,6 +25,11 @@ const NEVER_FAIL: [&str; 4] =
 fn assert_ends_well(function: &str, call: u64, ran: &Ran) {
     let what = format!("{function}, call {call}");
     assert!(!ran.stderr.contains("panicked"), "{what}: {}", ran.stderr);
+    if may_say_no(function) {
+        assert_eq!(ran.code, Some(0), "{what}: {}", ran.stderr);
+        assert!(ran.report["calls"].to_string().contains("Algorithm_v7"), "{what}: {}", ran.report["calls"]);
+        return;
+    }
     if only_warns(function) {
         assert_eq!(ran.code, Some(0), "{what}: {}", ran.stderr);
         assert_eq!(ran.stderr.matches("warning: ").count(), 1, "{what}: {}", ran.stderr);
@@ -58,7 +68,7 @@ fn assert_all_end_well(part: usize, pick: fn(u64) -> u64) {
         }
         if function.starts_with("nvrtc") {
             // They are called where nothing is cached.
-            std::fs::remove_dir_all(bench.path("cache")).expect("the cache");
+            let _ = std::fs::remove_dir_all(bench.path("cache"));
         }
         let call = pick(*count);
         let ran = bench.train("failed", &[], &[("FAIL", &format!("{function}:{call}"))]);

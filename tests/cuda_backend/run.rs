@@ -19,7 +19,7 @@ pub const NUM_STEPS: u64 = 12;
 /// A run takes less than a second; one that takes so long hangs.
 const HANGS: Duration = Duration::from_secs(120);
 
-const TINY: [&str; 16] = [
+const TINY: [&str; 14] = [
     "--recipe",
     "small",
     "--set",
@@ -32,8 +32,6 @@ const TINY: [&str; 16] = [
     "8",
     "--log-every",
     "1",
-    "--steps",
-    "12",
     "--metrics",
     "off",
 ];
@@ -69,6 +67,9 @@ impl Bench {
         command.arg("--shards").arg(self.path("shards")).arg("--run").arg(&run).args(TINY);
         if !arguments.contains(&"--device") {
             command.args(["--device", "cuda"]);
+        }
+        if !arguments.contains(&"--steps") {
+            command.args(["--steps", &NUM_STEPS.to_string()]);
         }
         command.args(arguments).env(FOLDERS_VARIABLE, simulated::folder());
         command.env(CACHE_VARIABLE, self.path("cache")).env("SIMULATED_CUDA_REPORT", &report);

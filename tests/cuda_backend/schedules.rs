@@ -34,14 +34,16 @@ fn recorded_steps_give_the_bits_of_launched_ones() {
 fn losses_are_the_cpus_within_the_precision() {
     let bench = Bench::new();
     let cpu = bench.train("cpu", &["--device", "cpu"], &[]).losses();
-    // Twelve steps multiply the first one's rounding: of 2^-24, 2^-11 and 2^-8.
-    for (precision, tolerance) in [("f32", 1e-3), ("tf32", 0.03), ("bf16", 0.1)] {
+    // Roundings of 2^-24, 2^-11 and 2^-8 in three steps; the loss's steepest fall multiplies them in the nine that follow.
+    for (precision, first, later) in [("f32", 1e-4, 1e-2), ("tf32", 5e-3, 0.1), ("bf16", 0.03, 0.2)] {
         let ran = bench.train(precision, &["--precision", precision], &[]);
         ran.assert_done();
         let losses = ran.losses();
         assert_eq!(losses.len(), cpu.len());
         for (step, (ours, theirs)) in losses.iter().zip(&cpu).enumerate() {
-            assert!((ours - theirs).abs() < tolerance * theirs.abs().max(1.0), "{precision}, {step}: {ours} {theirs}");
+            let tolerance = if step < 3 { first } else { later };
+            println!("{precision}, {step}: {ours:.5} {theirs:.5}, {:.1e}", (ours - theirs).abs());
+            assert!((ours - theirs).abs() < tolerance, "{precision}, {step}: {ours} {theirs}");
         }
     }
 }

@@ -492,11 +492,13 @@ impl<R: Real> Backend for CudaBackend<R> {
 
 impl<R: Real> Drop for CudaBackend<R> {
     fn drop(&mut self) {
-        // Memory must outlast the work that uses it. What failed has been reported by the call that met it first, and then one stream may refuse
-        // while others go on.
-        let Streams { copy, compute, side } = &*self.streams;
-        for stream in [copy, compute, side] {
-            let _ = stream.synchronize();
+        // Memory must outlast the work that uses it.
+        if self.context.synchronize().is_err() {
+            // One stream may be unable, as after a recording that failed; the others still have to end.
+            let Streams { copy, compute, side } = &*self.streams;
+            for stream in [copy, compute, side] {
+                stream.finish();
+            }
         }
     }
 }

@@ -321,12 +321,12 @@ impl State {
     }
 }
 
-/// Waits until `demand` is met; then looks at all guard zones.
+/// Waits until `demand` is met, or in a broken context until what runs has ended; then looks at all guard zones.
 pub fn wait(mut state: Guard, demand: Demand) -> Result<Guard, CUresult> {
     state.demands.push(demand.clone());
     CHANGED.notify_all();
     state.pass_waits();
-    while !state.is_met(&demand) && state.broken.is_none() {
+    while if state.broken.is_some() { state.running.is_some() } else { !state.is_met(&demand) } {
         state = CHANGED.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
         state.pass_waits();
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cudarc::driver::result;
-use cudarc::driver::sys::{self, CUdevice_attribute};
+use cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
 
 use super::{check, released};
 use crate::error::{Error, Result};
@@ -38,7 +38,10 @@ unsafe impl Sync for Context {}
 impl Context {
     /// GPUs that the driver shows; the driver's library must be there.
     pub fn num_devices() -> Result<u32> {
-        check("cuInit", result::init())?;
+        match result::init() {
+            Err(error) if error.0 == CUresult::CUDA_ERROR_NO_DEVICE => return Ok(0),
+            other => check("cuInit", other)?,
+        }
         let driver = driver_version()?;
         if driver < OLDEST_DRIVER {
             return Err(Error::Device(format!(
@@ -53,6 +56,9 @@ impl Context {
     /// The context of GPU number `ordinal`, current on this thread.
     pub fn new(ordinal: u32) -> Result<Arc<Self>> {
         let num_devices = Self::num_devices()?;
+        if num_devices == 0 {
+            return Err(Error::Device("the driver shows no GPU".into()));
+        }
         if ordinal >= num_devices {
             return Err(Error::usage(format!(
                 "--device cuda:{ordinal}: expected a number below {num_devices}, the GPUs that the driver shows"

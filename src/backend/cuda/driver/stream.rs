@@ -56,10 +56,10 @@ impl Stream {
         &self.context
     }
 
-    /// Waits for all that was enqueued.
-    pub fn synchronize(&self) -> Result<()> {
+    /// Waits for all that was enqueued, before what it uses is freed: a failure is reported, and nothing is to be done about it.
+    pub fn finish(&self) {
         // SAFETY: the stream lives as long as `self`.
-        check("cuStreamSynchronize", unsafe { result::stream::synchronize(self.raw) })
+        released("cuStreamSynchronize", unsafe { result::stream::synchronize(self.raw) });
     }
 
     /// What is enqueued from now on waits for the event's last record.

@@ -181,7 +181,8 @@ impl Memory {
 
 fn free(side: Side, address: u64, call: &str) -> Result<(), CUresult> {
     let mut state = super::context::releasing()?;
-    if state.invalidate_own_captures() {
+    // A broken context records nothing any more.
+    if state.broken.is_none() && state.invalidate_own_captures() {
         return state.refuse(
             CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
             format!("{call} by a thread that captures a stream"),
