@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::error::Error;
 
@@ -21,6 +22,16 @@ pub fn main<A: clap::Parser>(run: impl FnOnce(A) -> anyhow::Result<()>) -> ExitC
             ExitCode::from(if usage { WRONG_USAGE } else { FAILED })
         }
     }
+}
+
+/// An argument of milliseconds, 0 to an hour's, with or without decimals.
+pub fn milliseconds(text: &str) -> Result<Duration, String> {
+    let expected = || "expected milliseconds, as in 12.5".to_owned();
+    let milliseconds: f64 = text.parse().map_err(|_| expected())?;
+    if !(0.0..=3.6e6).contains(&milliseconds) {
+        return Err(expected());
+    }
+    Ok(Duration::from_secs_f64(milliseconds / 1e3))
 }
 
 /// Writes a line to standard output, a command's result, as `println!` does; but a reader that has gone away ends no

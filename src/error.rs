@@ -35,6 +35,9 @@ pub enum Error {
     /// The training itself failed (a loss that is not finite).
     #[error("{0}")]
     Training(String),
+    /// The GPU or one of its libraries refused.
+    #[error("cuda: {0}")]
+    Device(String),
     /// The input pipeline stopped for a reason that lies in no file.
     #[error("the input pipeline: {0}")]
     Input(String),

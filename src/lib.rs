@@ -8,8 +8,10 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)] // say! and tell! survive a closed terminal.
 
 pub mod backend;
+pub mod bench;
 mod claim;
 pub mod cli;
+pub mod clock;
 pub mod error;
 pub mod evaluate;
 pub mod input;
@@ -20,6 +22,7 @@ pub mod progress;
 pub mod publish;
 pub mod recipe;
 pub mod shard;
+pub mod trace;
 pub mod train;
 
 pub use error::{Error, Result};

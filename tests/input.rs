@@ -128,7 +128,7 @@ fn f16_is_f32_rounded() {
         let (Values::F32(wide), Values::F16(narrow)) = (&wide.values, &narrow.values) else {
             panic!("the wrong types")
         };
-        assert!(wide.iter().zip(narrow).all(|(wide, narrow)| half::f16::from_f32_const(*wide) == *narrow));
+        assert!(wide.iter().zip(narrow.iter()).all(|(wide, narrow)| half::f16::from_f32_const(*wide) == *narrow));
     }
 }
 

@@ -6,6 +6,7 @@ mod common;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use alexnet::backend::Choice;
 use alexnet::train::checkpoint::{self, Checkpoint};
 use alexnet::train::log::{self, Kind};
 use alexnet::train::metrics::server::Address;
@@ -128,7 +129,8 @@ fn workers_and_threads_do_not_change_a_bit() {
     let bench = Bench::new();
     let runs = [(1, 1), (2, 2), (5, 3)].map(|(workers, threads)| {
         let options = bench.options(&format!("threads-{threads}"), &[]);
-        let outcome = train(&Options { workers: Some(workers), threads: NonZeroUsize::new(threads), ..options });
+        let compute = Choice { threads: NonZeroUsize::new(threads), ..options.compute };
+        let outcome = train(&Options { workers: Some(workers), compute, ..options });
         bytes(outcome.checkpoint.as_ref().unwrap())
     });
     assert!(runs[0] == runs[1] && runs[1] == runs[2]);

@@ -3,10 +3,16 @@
 //! In: host batches and the order of a step, written once in [`step`]. Out: losses, counts, probabilities and
 //! weights. A backend owns its activations, gradients and working memory, all allocated when it is made.
 
+mod choice;
 pub mod cpu;
+pub mod cuda;
+mod device_times;
 mod rank;
 pub mod step;
+pub mod synthetic;
 
+pub use self::choice::{Choice, Chosen, DeviceChoice, PrecisionChoice, Work};
+pub use self::device_times::DeviceTimes;
 pub use self::rank::rank;
 
 use crate::error::Result;
@@ -90,6 +96,15 @@ impl Statistics {
     }
 }
 
+/// How a batch comes to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// Its bytes are copied to the device's own memory.
+    Copied,
+    /// The device reads it where it lies.
+    HandedOver,
+}
+
 /// Who computes, for the first lines of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -110,6 +125,10 @@ pub trait Backend {
     fn device(&self) -> &Device;
     /// The type in which it wants batches.
     fn input_dtype(&self) -> Dtype;
+    /// What becomes of the batches that it is given.
+    fn transfer(&self) -> Transfer {
+        Transfer::Copied
+    }
 
     /// Takes weights and velocities over.
     fn load(&mut self, parameters: &Parameters) -> Result<()>;
@@ -141,6 +160,11 @@ pub trait Backend {
 
     /// What the last step on the slot found; waits for it.
     fn statistics(&mut self, slot: Slot) -> Result<Statistics>;
+    /// When the device did the last step on the slot and the upload that the step read; waits for it. `None` where the
+    /// calls return only when their work is done: there the caller's clock says as much.
+    fn device_times(&mut self, _slot: Slot) -> Result<Option<DeviceTimes>> {
+        Ok(None)
+    }
     /// The softmax outputs of the last evaluation on the slot, (num_valid, num_classes); waits for it.
     fn probabilities(&mut self, slot: Slot) -> Result<&[f32]>;
 }

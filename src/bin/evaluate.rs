@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use alexnet::backend::{Choice, DeviceChoice};
 use alexnet::evaluate::{Options, Report};
 use alexnet::input::NumViews;
 use alexnet::say;
-use alexnet::train::options::{DeviceChoice, PrecisionChoice};
+
 use alexnet::train::stop::Stop;
 use clap::Parser;
 
@@ -35,7 +36,7 @@ struct Arguments {
     /// auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
-    /// Threads that crop. [default: 1 beside a CPU that computes]
+    /// Threads that crop. [default: 1 beside a CPU that computes, all cores but one beside a GPU]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
     /// Print JSON: top1_error, top5_error, views, num_samples.
@@ -66,8 +67,7 @@ fn main() -> ExitCode {
             views: arguments.views,
             limit: arguments.limit.map(|limit| limit as usize),
             batch_size: arguments.batch_size as usize,
-            device: arguments.device,
-            precision: PrecisionChoice::Auto,
+            compute: Choice::of(arguments.device),
             workers: arguments.workers.map(usize::from),
         };
         let report = alexnet::evaluate::run(&options, &stop)?;

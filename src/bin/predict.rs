@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use alexnet::backend::{Choice, DeviceChoice};
 use alexnet::evaluate::predict::{Options, Prediction};
 use alexnet::say;
-use alexnet::train::options::DeviceChoice;
 use clap::Parser;
 
 /// Say what pictures show, from a checkpoint alone.
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
             checkpoint: arguments.checkpoint,
             images: arguments.images,
             top: arguments.top as usize,
-            device: arguments.device,
+            compute: Choice::of(arguments.device),
         };
         let predictions = alexnet::evaluate::predict::run(&options)?;
         if arguments.json {

@@ -3,11 +3,17 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use alexnet::backend::cuda::tuning::{Repeatable, Search};
+use alexnet::backend::cuda::{CudaOptions, Graphs};
+use alexnet::backend::{Choice, DeviceChoice, PrecisionChoice};
+use alexnet::cli::milliseconds;
+use alexnet::input::PipelineOptions;
 use alexnet::recipe::Recipe;
 use alexnet::say;
 use alexnet::train::metrics::server::Address;
-use alexnet::train::options::{Data, DeviceChoice, Options, PrecisionChoice, Start};
+use alexnet::train::options::{Data, Options, Start};
 use alexnet::train::stop::Stop;
 use alexnet::train::trainer::{Ended, Outcome};
 use clap::Parser;
@@ -46,16 +52,29 @@ struct Arguments {
     /// Of everything random (train.seed).
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
-    /// auto, cpu, cuda or cuda:N.
+    /// auto, cpu, cuda or cuda:N. auto takes a GPU if one can train, and says why not otherwise.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
-    /// auto, bf16, tf32 or f32.
+    /// auto, bf16, tf32 or f32: of the products. auto is bf16 on a GPU; a CPU computes in f32.
     #[arg(long, default_value = "auto")]
     precision: PrecisionChoice,
+    /// On a GPU: time all algorithms of each convolution once, take the fastest, and remember them for later runs with --tune.
+    #[arg(long)]
+    tune: bool,
+    /// On a GPU: also take algorithms that do not give the same bits each time.
+    #[arg(long)]
+    fast: bool,
+    /// On a GPU: launch each kernel on its own instead of a recorded step, so that a failure names it. Slower.
+    #[arg(long)]
+    no_graph: bool,
     /// Scale every layer's channels, rounded to multiples of 8, or 16 with two towers (model.width).
     #[arg(long, value_name = "F")]
     width: Option<f64>,
-    /// Threads that crop, mirror and relight. The result does not depend on their number.
+    /// Host batches: those being filled, waiting, and on their way to the device. All of the input's memory. [default: 6]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(3..=1024))]
+    buffers: Option<u16>,
+    /// Threads that crop, mirror and relight. The result does not depend on their number. [default: 1 beside a CPU that
+    /// computes, all cores but one beside a GPU]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
     /// Threads that compute, where the CPU trains. The result does not depend on their number. [default: all cores]
@@ -76,9 +95,18 @@ struct Arguments {
     /// Write a line of steps to log.jsonl after so many steps.
     #[arg(long, value_name = "STEPS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     log_every: u64,
+    /// Write a timeline of the run (who did what, when), to open in Perfetto or chrome://tracing.
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
     /// Where Prometheus scrapes, or off. [default: 127.0.0.1:9464, or a free port when that one is taken]
     #[arg(long, value_name = "ADDR")]
     metrics: Option<Address>,
+    /// Let a device that computes nothing take so many milliseconds a step: shows the loop around it.
+    #[arg(long, value_name = "MS", conflicts_with = "device", value_parser = milliseconds, help_heading = "Advanced")]
+    synthetic_device: Option<Duration>,
+    /// The synthetic device's milliseconds an upload.
+    #[arg(long, value_name = "MS", requires = "synthetic_device", value_parser = milliseconds, help_heading = "Advanced")]
+    synthetic_upload: Option<Duration>,
 }
 
 const EXAMPLES: &str = "\
@@ -122,20 +150,30 @@ fn options(arguments: Arguments) -> alexnet::Result<Options> {
         None if arguments.resume => Start::Resume,
         None => Start::Fresh,
     };
+    let compute = Choice {
+        device: DeviceChoice::paced(arguments.device, arguments.synthetic_device, arguments.synthetic_upload),
+        precision: arguments.precision,
+        threads: arguments.threads.and_then(|threads| NonZeroUsize::new(threads.into())),
+        cuda: CudaOptions {
+            graphs: if arguments.no_graph { Graphs::Unused } else { Graphs::Used },
+            search: if arguments.tune { Search::Timed } else { Search::Known },
+            repeatable: if arguments.fast { Repeatable::NotNeeded } else { Repeatable::Required },
+        },
+    };
     Ok(Options {
         run: arguments.run,
         recipe: arguments.recipe,
         sets,
         start,
         steps: arguments.steps,
-        device: arguments.device,
-        precision: arguments.precision,
+        compute,
         workers: arguments.workers.map(usize::from),
-        threads: arguments.threads.and_then(|threads| NonZeroUsize::new(threads.into())),
+        buffers: arguments.buffers.map_or(PipelineOptions::DEFAULT_BUFFERS, usize::from),
         checkpoint_every: arguments.checkpoint_every,
         keep: arguments.keep as usize,
         log_every: arguments.log_every,
         metrics: arguments.metrics.unwrap_or(Address::Default),
+        trace: arguments.trace,
         ..Options::new(data)
     })
 }

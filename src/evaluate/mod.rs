@@ -11,14 +11,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use self::measure::Measurement;
-use crate::backend::cpu::CpuBackend;
-use crate::backend::{Backend, BackendOptions};
+use self::measure::{ErrorRates, Measurement};
+use crate::backend::{Backend, BackendOptions, Choice, Chosen, Work};
 use crate::error::{Error, Result};
 use crate::input::{Augmentation, NumViews};
+use crate::model::Parameters;
 use crate::shard::{Dataset, Split};
 use crate::train::checkpoint::{self, Checkpoint};
-use crate::train::options::{DeviceChoice, PrecisionChoice, check_device};
 use crate::train::stop::Stop;
 
 /// What `evaluate` is asked for.
@@ -34,10 +33,8 @@ pub struct Options {
     pub limit: Option<usize>,
     /// Views of a batch.
     pub batch_size: usize,
-    /// Who computes.
-    pub device: DeviceChoice,
-    /// In which numbers.
-    pub precision: PrecisionChoice,
+    /// Who computes, and how.
+    pub compute: Choice,
     /// Threads that crop.
     pub workers: Option<usize>,
 }
@@ -55,9 +52,25 @@ pub struct Report {
     pub num_samples: u64,
 }
 
+/// A measurement that waits for its backend.
+struct Measuring<'a> {
+    measurement: Measurement<'a>,
+    parameters: &'a Parameters,
+    stop: &'a Stop,
+}
+
+impl Work for Measuring<'_> {
+    type Output = Option<ErrorRates>;
+
+    fn run<B: Backend>(self, mut backend: B) -> Result<Self::Output> {
+        backend.load(self.parameters)?;
+        self.measurement.run(&mut backend, self.stop)
+    }
+}
+
 /// Measures a checkpoint's error on the validation split.
 pub fn run(options: &Options, stop: &Stop) -> Result<Report> {
-    check_device(options.device, options.precision)?;
+    let chosen = Chosen::new(&options.compute)?;
     let dataset = Arc::new(Dataset::open(&options.shards)?);
     if dataset.split(Split::Val).num_samples() == 0 {
         return Err(Error::data(dataset.path(), "it has no validation split; pack it with one"));
@@ -65,8 +78,6 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Report> {
     let Checkpoint { state, parameters, .. } = checkpoint::read::read(&options.checkpoint)?;
     checkpoint::check_classes(&options.checkpoint, &state, &dataset.info().class_names())?;
     let network = state.network()?;
-    let mut backend = CpuBackend::new(&network, BackendOptions::looking(options.batch_size), None);
-    backend.load(&parameters)?;
     let augmentation = Augmentation::new(&state.recipe.settings.augment, &state.statistics)?;
     let measurement = Measurement {
         dataset: &dataset,
@@ -74,9 +85,10 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Report> {
         views: options.views,
         limit: options.limit,
         batch_size: options.batch_size,
-        workers: options.workers.unwrap_or(crate::train::WORKERS_BESIDE_CPU),
+        workers: options.workers.unwrap_or_else(|| chosen.default_workers()),
     };
-    let rates = measurement.run(&mut backend, stop)?;
+    let looking = BackendOptions::looking(options.batch_size);
+    let rates = chosen.run(&network, looking, Measuring { measurement, parameters: &parameters, stop })?;
     let rates = rates.ok_or_else(|| Error::Training("stopped before every image was seen: no result".into()))?;
     Ok(Report {
         top1_error: rates.top1_error,

@@ -4,16 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::backend::cpu::CpuBackend;
 use crate::backend::step::step as body;
-use crate::backend::{Backend, BackendOptions, Pass, Slot, StepScalars};
+use crate::backend::{Backend, BackendOptions, Choice, Chosen, Pass, Slot, StepScalars, Work};
 use crate::error::Result;
-use crate::input::augment::Kernel;
+use crate::input::augment::{Kernel, Value};
 use crate::input::{Augmentation, Batch, Values};
+use crate::model::{Network, Parameters};
 use crate::pack::decode::Decoder;
 use crate::shard::SAMPLE_BYTES;
 use crate::train::checkpoint::{self, Checkpoint, RunState};
-use crate::train::options::{DeviceChoice, PrecisionChoice, check_device};
 
 /// Pictures of one pass through the network.
 const BATCH_SIZE: usize = 16;
@@ -27,8 +26,8 @@ pub struct Options {
     pub images: Vec<PathBuf>,
     /// The likeliest so many classes are told.
     pub top: usize,
-    /// Who computes.
-    pub device: DeviceChoice,
+    /// Who computes, and how.
+    pub compute: Choice,
 }
 
 /// What one picture shows, or why it could not be read.
@@ -54,35 +53,54 @@ pub struct Likely {
 
 /// Looks at every picture; one that cannot be read does not keep the others from being looked at.
 pub fn run(options: &Options) -> Result<Vec<Prediction>> {
-    check_device(options.device, PrecisionChoice::Auto)?;
+    let chosen = Chosen::new(&options.compute)?;
     let Checkpoint { state, parameters, mean } = checkpoint::read::read(&options.checkpoint)?;
     let network = state.network()?;
     let batch_size = options.images.len().min(BATCH_SIZE);
-    let mut backend = CpuBackend::new(&network, BackendOptions::looking(batch_size), None);
-    backend.load(&parameters)?;
-    let mut reader = Reader {
+    let reader = Reader {
         augmentation: Augmentation::new(&state.recipe.settings.augment, &state.statistics)?,
         mean,
         decoder: Decoder::default(),
         sample: vec![0; SAMPLE_BYTES],
     };
-    let mut predictions = Vec::with_capacity(options.images.len());
-    let mut batch = Batch::zeros(backend.input_dtype(), batch_size, network.input_values());
-    for images in options.images.chunks(batch_size) {
-        let errors = reader.fill(images, &mut batch);
-        backend.upload(Slot::Even, batch)?;
-        backend.replay(Slot::Even, Pass::Eval, StepScalars { step: 0, learning_rate: 0.0 }, body::<CpuBackend>)?;
-        let probabilities = backend.probabilities(Slot::Even)?.chunks_exact(network.num_classes);
-        for ((image, error), probabilities) in images.iter().zip(errors).zip(probabilities) {
-            let classes = match error {
-                None => likeliest(&state, probabilities, options.top),
-                Some(_) => Vec::new(),
-            };
-            predictions.push(Prediction { image: image.display().to_string(), classes, error });
+    let looking = Looking { options, state: &state, parameters: &parameters, network: &network, batch_size, reader };
+    chosen.run(&network, BackendOptions::looking(batch_size), looking)
+}
+
+/// Pictures that wait for their backend.
+struct Looking<'a> {
+    options: &'a Options,
+    state: &'a RunState,
+    parameters: &'a Parameters,
+    network: &'a Network,
+    batch_size: usize,
+    reader: Reader,
+}
+
+impl Work for Looking<'_> {
+    type Output = Vec<Prediction>;
+
+    fn run<B: Backend>(self, mut backend: B) -> Result<Vec<Prediction>> {
+        let Self { options, state, parameters, network, batch_size, mut reader } = self;
+        backend.load(parameters)?;
+        let mut predictions = Vec::with_capacity(options.images.len());
+        let mut batch = Batch::zeros(backend.input_dtype(), batch_size, network.input_values());
+        for images in options.images.chunks(batch_size) {
+            let errors = reader.fill(images, &mut batch);
+            backend.upload(Slot::Even, batch)?;
+            backend.replay(Slot::Even, Pass::Eval, StepScalars { step: 0, learning_rate: 0.0 }, body::<B>)?;
+            let probabilities = backend.probabilities(Slot::Even)?.chunks_exact(network.num_classes);
+            for ((image, error), probabilities) in images.iter().zip(errors).zip(probabilities) {
+                let classes = match error {
+                    None => likeliest(state, probabilities, options.top),
+                    Some(_) => Vec::new(),
+                };
+                predictions.push(Prediction { image: image.display().to_string(), classes, error });
+            }
+            batch = backend.reclaim(Slot::Even)?.expect("the batch that was uploaded");
         }
-        batch = backend.reclaim(Slot::Even)?.expect("the batch that was uploaded");
+        Ok(predictions)
     }
-    Ok(predictions)
 }
 
 /// Turns picture files into inputs.
@@ -97,8 +115,14 @@ struct Reader {
 impl Reader {
     /// Fills the batch with the centre views of `images`; what could not be read is left as zeros.
     fn fill(&mut self, images: &[PathBuf], batch: &mut Batch) -> Vec<Option<String>> {
-        let Values::F32(values) = &mut batch.values else { panic!("the CPU backend asks for f32") };
         batch.num_valid = images.len();
+        match &mut batch.values {
+            Values::F32(values) => self.fill_values(images, values),
+            Values::F16(values) => self.fill_values(images, values),
+        }
+    }
+
+    fn fill_values<T: Value>(&mut self, images: &[PathBuf], values: &mut [T]) -> Vec<Option<String>> {
         let frame = self.augmentation.frame();
         let mut errors = Vec::with_capacity(images.len());
         for (image, values) in images.iter().zip(values.chunks_exact_mut(frame.num_values())) {
@@ -107,7 +131,7 @@ impl Reader {
                 let view = self.augmentation.centre_view(0);
                 Kernel::fastest().write(&self.sample, &self.mean, &view, frame, values);
             } else {
-                values.fill(0.0);
+                values.fill(T::ZERO);
             }
             errors.push(read.err());
         }

@@ -1,5 +1,9 @@
 //! A host batch: what the augmenter fills and a backend uploads.
 
+use std::any::Any;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
 use half::f16;
 
 /// The type of a batch's values.
@@ -33,9 +37,67 @@ impl Dtype {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
     /// For the CPU.
-    F32(Vec<f32>),
+    F32(HostBuffer<f32>),
     /// For CUDA.
-    F16(Vec<f16>),
+    F16(HostBuffer<f16>),
+}
+
+/// A fixed number of values. A device that reads them on its own may have its driver hold their pages in place.
+pub struct HostBuffer<T> {
+    /// Dropped before the values, and before they could move.
+    page_lock: Option<Box<dyn Any + Send + Sync>>,
+    values: Box<[T]>,
+}
+
+impl<T> HostBuffer<T> {
+    /// Keeps what holds the pages until the buffer is dropped.
+    pub fn lock_pages(&mut self, page_lock: Box<dyn Any + Send + Sync>) {
+        self.page_lock = Some(page_lock);
+    }
+
+    /// Whether something holds the pages.
+    pub fn is_page_locked(&self) -> bool {
+        self.page_lock.is_some()
+    }
+}
+
+impl<T> From<Vec<T>> for HostBuffer<T> {
+    fn from(values: Vec<T>) -> Self {
+        Self { page_lock: None, values: values.into() }
+    }
+}
+
+impl<T> Deref for HostBuffer<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.values
+    }
+}
+
+impl<T> DerefMut for HostBuffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.values
+    }
+}
+
+/// The copy's pages are not locked.
+impl<T: Clone> Clone for HostBuffer<T> {
+    fn clone(&self) -> Self {
+        Self { page_lock: None, values: self.values.clone() }
+    }
+}
+
+impl<T: PartialEq> PartialEq for HostBuffer<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.values == other.values
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for HostBuffer<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.values.fmt(formatter)
+    }
 }
 
 /// The samples of one step.
@@ -57,8 +119,8 @@ impl Batch {
     /// Room for `num_samples` inputs of `sample_values` values, all zero.
     pub fn zeros(dtype: Dtype, num_samples: usize, sample_values: usize) -> Self {
         let values = match dtype {
-            Dtype::F32 => Values::F32(vec![0.0; num_samples * sample_values]),
-            Dtype::F16 => Values::F16(vec![f16::ZERO; num_samples * sample_values]),
+            Dtype::F32 => Values::F32(vec![0.0; num_samples * sample_values].into()),
+            Dtype::F16 => Values::F16(vec![f16::ZERO; num_samples * sample_values].into()),
         };
         Self { step: 0, epoch: 0, num_valid: 0, values, labels: vec![0; num_samples] }
     }
@@ -71,8 +133,8 @@ impl Batch {
     /// Bytes of the values.
     pub fn num_bytes(&self) -> usize {
         match &self.values {
-            Values::F32(values) => size_of_val(values.as_slice()),
-            Values::F16(values) => size_of_val(values.as_slice()),
+            Values::F32(values) => size_of_val::<[_]>(values),
+            Values::F16(values) => size_of_val::<[_]>(values),
         }
     }
 }

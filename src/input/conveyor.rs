@@ -87,7 +87,7 @@ async fn plan_steps(
         let begun = Instant::now();
         let Ok(buffer) = empty.recv().await else { return };
         stats.buffer_taken();
-        stats.planner_waited(begun.elapsed());
+        stats.planner_waited(step, begun);
         // A prefetcher that lags is told of the next step only.
         let _ = advice.force_send(step);
         if jobs.send((step, buffer)).await.is_err() {

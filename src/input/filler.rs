@@ -43,13 +43,13 @@ impl Filler {
         batch.labels[plan.views.len()..].fill(0);
         let labels = &mut batch.labels[..plan.views.len()];
         match &mut batch.values {
-            Values::F32(values) => self.fill_views(&plan.views, values, labels),
-            Values::F16(values) => self.fill_views(&plan.views, values, labels),
+            Values::F32(values) => self.fill_views(step, &plan.views, values, labels),
+            Values::F16(values) => self.fill_views(step, &plan.views, values, labels),
         }
     }
 
     /// Room without a view becomes zeros, so that a batch depends on its plan alone.
-    fn fill_views<V: Value>(&self, views: &[View], values: &mut [V], labels: &mut [u32]) -> Result<()> {
+    fn fill_views<V: Value>(&self, step: u64, views: &[View], values: &mut [V], labels: &mut [u32]) -> Result<()> {
         let sample_values = self.augmentation.frame().num_values();
         let (values, unused) = values.split_at_mut(views.len() * sample_values);
         unused.fill(V::ZERO);
@@ -61,7 +61,7 @@ impl Filler {
             for (task, (views, (values, labels))) in views.chunks(task_samples).zip(outputs).enumerate() {
                 let failure = &failure;
                 scope.spawn(move |_| {
-                    if let Err(error) = self.write_views(views, values, labels) {
+                    if let Err(error) = self.write_views(step, views, values, labels) {
                         keep_first(failure, task, error);
                     }
                 });
@@ -72,7 +72,7 @@ impl Filler {
     }
 
     /// One worker's task.
-    fn write_views<V: Value>(&self, views: &[View], values: &mut [V], labels: &mut [u32]) -> Result<()> {
+    fn write_views<V: Value>(&self, step: u64, views: &[View], values: &mut [V], labels: &mut [u32]) -> Result<()> {
         let begun = Instant::now();
         let (samples, mean, frame) = (self.samples(), self.dataset.mean(), self.augmentation.frame());
         for ((view, out), label) in views.iter().zip(values.chunks_exact_mut(frame.num_values())).zip(labels) {
@@ -80,7 +80,7 @@ impl Filler {
             self.kernel.write(sample.bytes, mean, view, frame, out);
             *label = sample.label;
         }
-        self.stats.augmented(views.len(), begun.elapsed());
+        self.stats.augmented(step, views.len(), begun);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ pub mod batch;
 mod conveyor;
 mod filler;
 pub mod order;
+pub mod paced;
 pub mod pipeline;
 pub mod plan;
 pub mod source;
@@ -17,7 +18,8 @@ pub mod view;
 mod workers;
 
 pub use augment::Kernel;
-pub use batch::{Batch, Dtype, Values};
+pub use batch::{Batch, Dtype, HostBuffer, Values};
+pub use paced::PacedOptions;
 pub use pipeline::{Pipeline, PipelineOptions};
 pub use plan::{BatchPlan, EvalPlan, NumViews, Plan, TrainPlan};
 pub use source::BatchSource;

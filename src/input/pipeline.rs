@@ -19,6 +19,7 @@ use super::view::Augmentation;
 use super::workers::Workers;
 use crate::error::{Error, Result};
 use crate::shard::{Dataset, Split};
+use crate::trace::Tracer;
 
 /// How much the pipeline may use, and which steps it plays.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,12 +75,24 @@ impl Pipeline {
         augmentation: Augmentation,
         options: PipelineOptions,
     ) -> Result<Self> {
+        Self::start_traced(dataset, split, plan, augmentation, options, Tracer::default())
+    }
+
+    /// As [`Pipeline::start`], and tells `tracer` what its threads do.
+    pub fn start_traced(
+        dataset: Arc<Dataset>,
+        split: Split,
+        plan: Plan,
+        augmentation: Augmentation,
+        options: PipelineOptions,
+        tracer: Tracer,
+    ) -> Result<Self> {
         let num_samples = dataset.split(split).num_samples();
         assert!(plan.num_samples() <= num_samples, "a plan of {} of {num_samples} samples", plan.num_samples());
         if options.workers == 0 {
             return Err(Error::usage("0 workers: at least one fills the batches"));
         }
-        let stats = Arc::new(PipelineStats::default());
+        let stats = Arc::new(PipelineStats::traced(tracer));
         let buffer = Batch::zeros(options.dtype, plan.batch_size(), augmentation.frame().num_values());
         let steps = options.steps.start..plan.num_steps().map_or(options.steps.end, |num| options.steps.end.min(num));
         let workers = Workers::start(options.workers)?;
@@ -90,7 +103,7 @@ impl Pipeline {
         Self::start_with(Arc::new(filler), buffer, PipelineOptions { steps, ..options }, reads, stats)
     }
 
-    fn start_with(
+    pub(super) fn start_with(
         work: Arc<impl Work>,
         buffer: Batch,
         options: PipelineOptions,

@@ -1,7 +1,9 @@
 //! What the pipeline says of itself while it runs: counters that anyone may read at any time.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use crate::trace::{Interval, Tracer, Track};
 
 /// The counters, shared by everyone who counts and everyone who reads.
 #[derive(Debug, Default)]
@@ -14,6 +16,7 @@ pub struct PipelineStats {
     ready_batches: AtomicU64,
     empty_buffers: AtomicU64,
     num_failed_advice: AtomicU64,
+    tracer: Tracer,
 }
 
 /// The counters at one moment.
@@ -38,6 +41,11 @@ pub struct PipelineSnapshot {
 }
 
 impl PipelineStats {
+    /// Counters at zero, of a pipeline that also tells `tracer` what it does.
+    pub fn traced(tracer: Tracer) -> Self {
+        Self { tracer, ..Self::default() }
+    }
+
     /// The counters now.
     pub fn snapshot(&self) -> PipelineSnapshot {
         let seconds = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Relaxed)).as_secs_f64();
@@ -53,17 +61,28 @@ impl PipelineStats {
         }
     }
 
-    pub(super) fn augmented(&self, num_images: usize, time: Duration) {
+    /// One of the workers' threads says that it augmented images of `step` since `begun`.
+    pub(super) fn augmented(&self, step: u64, num_images: usize, begun: Instant) {
+        let interval = Interval::since(begun);
         self.num_images.fetch_add(num_images as u64, Relaxed);
-        self.augment_nanos.fetch_add(time.as_nanos() as u64, Relaxed);
+        self.augment_nanos.fetch_add((interval.ended - begun).as_nanos() as u64, Relaxed);
+        self.tracer.span(Track::Worker(rayon::current_thread_index().unwrap_or(0)), "fill", step, interval);
+    }
+
+    /// Images that took no time.
+    pub(super) fn made_up(&self, num_images: usize) {
+        self.num_images.fetch_add(num_images as u64, Relaxed);
     }
 
     pub(super) fn trainer_waited(&self, time: Duration) {
         self.input_wait_nanos.fetch_add(time.as_nanos() as u64, Relaxed);
     }
 
-    pub(super) fn planner_waited(&self, time: Duration) {
-        self.buffer_wait_nanos.fetch_add(time.as_nanos() as u64, Relaxed);
+    /// For the buffer of `step`, since `begun`.
+    pub(super) fn planner_waited(&self, step: u64, begun: Instant) {
+        let interval = Interval::since(begun);
+        self.buffer_wait_nanos.fetch_add((interval.ended - begun).as_nanos() as u64, Relaxed);
+        self.tracer.span(Track::Conveyor, "buffer wait", step, interval);
     }
 
     // Counted before a batch enters a queue and after it left, so that no depth falls below zero.

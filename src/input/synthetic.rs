@@ -102,7 +102,7 @@ impl BatchSource for SyntheticSource {
         batch.step = step;
         batch.epoch = u32::try_from(step / self.steps_per_epoch).expect("epochs are counted in 32 bits");
         self.stats.batch_taken();
-        self.stats.augmented(batch.num_valid, std::time::Duration::ZERO);
+        self.stats.made_up(batch.num_valid);
         Ok(Some(batch))
     }
 

@@ -5,10 +5,12 @@ use std::time::Instant;
 use crate::backend::{Backend, Slot};
 use crate::error::Result;
 use crate::input::{BatchSource, stats::PipelineSnapshot};
+use crate::trace::{Interval, Tracer, Track};
 
 /// Between a source and a backend.
 pub struct Feeder {
     source: Box<dyn BatchSource>,
+    tracer: Tracer,
 }
 
 /// A batch that went to the device.
@@ -22,8 +24,8 @@ pub struct Fed {
     pub num_valid: usize,
     /// How long the source made us wait.
     pub input_wait_seconds: f64,
-    /// How long handing it over took.
-    pub upload_seconds: f64,
+    /// Handing it over.
+    pub upload: Interval,
     /// Bytes of its values.
     pub num_bytes: u64,
 }
@@ -31,25 +33,34 @@ pub struct Fed {
 impl Feeder {
     /// Of batches from `source`.
     pub fn new(source: Box<dyn BatchSource>) -> Self {
-        Self { source }
+        Self { source, tracer: Tracer::default() }
+    }
+
+    /// As it is, and tells `tracer` what it does.
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Uploads the next batch to `slot`, after it took back the one that lies there; none after the last.
     pub fn feed<B: Backend>(&mut self, backend: &mut B, slot: Slot) -> Result<Option<Fed>> {
-        self.take_back(backend, slot)?;
         let begun = Instant::now();
+        self.take_back(backend, slot)?;
+        let asked = Instant::now();
         let Some(batch) = self.source.recv()? else { return Ok(None) };
         let received = Instant::now();
         let mut fed = Fed {
             step: batch.step,
             epoch: batch.epoch,
             num_valid: batch.num_valid,
-            input_wait_seconds: (received - begun).as_secs_f64(),
-            upload_seconds: 0.0,
+            input_wait_seconds: (received - asked).as_secs_f64(),
+            upload: Interval { begun: received, ended: received },
             num_bytes: batch.num_bytes() as u64,
         };
         backend.upload(slot, batch)?;
-        fed.upload_seconds = received.elapsed().as_secs_f64();
+        fed.upload.ended = Instant::now();
+        self.tracer.span(Track::Trainer, "reclaim", fed.step, Interval { begun, ended: asked });
+        self.tracer.span(Track::Trainer, "input wait", fed.step, Interval { begun: asked, ended: received });
+        self.tracer.span(Track::Trainer, "upload", fed.step, fed.upload);
         Ok(Some(fed))
     }
 

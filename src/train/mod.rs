@@ -13,6 +13,7 @@ pub mod record;
 pub mod run_folder;
 pub mod schedule;
 pub mod setup;
+pub mod stepper;
 pub mod stop;
 pub mod trainer;
 
@@ -29,20 +30,17 @@ use self::record::Record;
 use self::setup::Setup;
 use self::stop::Stop;
 use self::trainer::{Outcome, Trainer, TrainerOptions};
-use crate::backend::cpu::CpuBackend;
-use crate::backend::{Backend, BackendOptions};
+use crate::backend::{Backend, BackendOptions, Chosen, Work};
 use crate::error::Result;
 use crate::input::synthetic::{SyntheticOptions, SyntheticSource};
 use crate::input::{BatchSource, Pipeline, PipelineOptions, Plan};
 use crate::progress::Progress;
 use crate::shard::Split;
-
-/// Threads that augment beside a CPU that computes: one fills batches many times faster than all cores train.
-pub const WORKERS_BESIDE_CPU: usize = 1;
+use crate::trace::{TraceFile, TraceSummary, Tracer};
 
 /// Trains as `options` say, until the end or until `stop` is asked for.
 pub fn run(options: &Options, stop: &Stop) -> Result<Outcome> {
-    options::check_device(options.device, options.precision)?;
+    let chosen = Chosen::new(&options.compute)?;
     let setup = Setup::new(options)?;
     let train = &setup.state.recipe.settings.train;
     let backend_options = BackendOptions {
@@ -51,14 +49,46 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Outcome> {
         momentum: train.momentum as f32,
         weight_decay: train.weight_decay as f32,
     };
-    let backend = CpuBackend::new(&setup.network, backend_options, options.threads);
-    run_on(backend, setup, options, stop)
+    let workers = options.workers.unwrap_or_else(|| chosen.default_workers());
+    let network = setup.network.clone();
+    let about_device = chosen.describe()?;
+    let trace = options.trace.as_deref().map(TraceFile::create).transpose()?;
+    let tracer = trace.as_ref().map(TraceFile::tracer).unwrap_or_default();
+    let run = Run { setup, options, stop, workers, about_device, tracer };
+    let outcome = chosen.run(&network, backend_options, run)?;
+    if let Some((trace, path)) = trace.zip(options.trace.as_deref()) {
+        let TraceSummary { num_spans, num_dropped } = trace.finish()?;
+        let missing = match num_dropped {
+            0 => String::new(),
+            num => format!(", {num} missing: they came faster than they could be written"),
+        };
+        crate::say!("trace      {}, {} spans{missing}", path.display(), HumanCount(num_spans));
+    }
+    Ok(outcome)
 }
 
-fn run_on<B: Backend>(backend: B, setup: Setup, options: &Options, stop: &Stop) -> Result<Outcome> {
-    let workers = options.workers.unwrap_or(WORKERS_BESIDE_CPU);
+/// A run that waits for its backend.
+struct Run<'a> {
+    setup: Setup,
+    options: &'a Options,
+    stop: &'a Stop,
+    workers: usize,
+    about_device: Option<String>,
+    tracer: Tracer,
+}
+
+impl Work for Run<'_> {
+    type Output = Outcome;
+
+    fn run<B: Backend>(self, backend: B) -> Result<Outcome> {
+        run_on(backend, self)
+    }
+}
+
+fn run_on<B: Backend>(backend: B, run: Run<'_>) -> Result<Outcome> {
+    let Run { setup, options, stop, workers, about_device, tracer } = run;
     let last_step = setup.last_step(options.steps);
-    let source = source(&backend, &setup, workers, last_step)?;
+    let source = source(&backend, &setup, workers, options.buffers, last_step, &tracer)?;
     let device = backend.device();
     setup.write_config(&device.name, device.precision, workers)?;
     let build = BuildInfo {
@@ -69,7 +99,7 @@ fn run_on<B: Backend>(backend: B, setup: Setup, options: &Options, stop: &Stop) 
     let num_skipped = setup.dataset.as_ref().map_or(0, |dataset| dataset.info().num_skipped);
     let metrics = Arc::new(Metrics::new(&build, num_skipped, workers));
     let server = Server::start(options.metrics, Arc::clone(&metrics))?;
-    announce(&backend, &setup, source.as_ref(), workers, last_step);
+    announce(&backend, about_device.as_deref(), &setup, source.as_ref(), workers, last_step);
     crate::say!("metrics    {}", server.as_ref().map_or_else(|| "off".into(), Server::describe));
     let state = &setup.state;
     let mut log = RunLog::open(setup.folder.path(), state.step)?;
@@ -79,10 +109,17 @@ fn run_on<B: Backend>(backend: B, setup: Setup, options: &Options, stop: &Stop) 
     let record = Record::new(log, metrics, progress, setup.network.num_classes, options.log_every);
     let trainer_options =
         TrainerOptions { last_step, workers, checkpoint_every: options.checkpoint_every, keep: options.keep };
-    Trainer::new(setup, backend, Feeder::new(source), trainer_options, record)?.run(stop)
+    Trainer::new(setup, backend, Feeder::new(source), trainer_options, record, tracer)?.run(stop)
 }
 
-fn source<B: Backend>(backend: &B, setup: &Setup, workers: usize, last_step: u64) -> Result<Box<dyn BatchSource>> {
+fn source<B: Backend>(
+    backend: &B,
+    setup: &Setup,
+    workers: usize,
+    buffers: usize,
+    last_step: u64,
+    tracer: &Tracer,
+) -> Result<Box<dyn BatchSource>> {
     let steps = setup.state.step..last_step;
     let dtype = backend.input_dtype();
     let Some(dataset) = &setup.dataset else {
@@ -92,21 +129,32 @@ fn source<B: Backend>(backend: &B, setup: &Setup, workers: usize, last_step: u64
             batch_size: setup.state.recipe.settings.train.batch_size,
             frame: setup.augmentation.frame(),
             num_classes: setup.network.num_classes,
-            buffers: PipelineOptions::DEFAULT_BUFFERS,
+            buffers,
             steps_per_epoch: setup.plan.steps_per_epoch(),
             steps,
         })?));
     };
     let plan = Plan::Train(setup.plan.clone());
-    let options = PipelineOptions::new(dtype, workers, steps);
-    Ok(Box::new(Pipeline::start(Arc::clone(dataset), Split::Train, plan, setup.augmentation.clone(), options)?))
+    let options = PipelineOptions { buffers, ..PipelineOptions::new(dtype, workers, steps) };
+    let (dataset, augmentation) = (Arc::clone(dataset), setup.augmentation.clone());
+    Ok(Box::new(Pipeline::start_traced(dataset, Split::Train, plan, augmentation, options, tracer.clone())?))
 }
 
 /// The first lines: device, precision, recipe, sizes, memory.
-fn announce<B: Backend>(backend: &B, setup: &Setup, source: &dyn BatchSource, workers: usize, last_step: u64) {
+fn announce<B: Backend>(
+    backend: &B,
+    about_device: Option<&str>,
+    setup: &Setup,
+    source: &dyn BatchSource,
+    workers: usize,
+    last_step: u64,
+) {
     let (device, state) = (backend.device(), &setup.state);
     let train = &state.recipe.settings.train;
     crate::say!("device     {}, precision {}", device.name, device.precision);
+    if let Some(about_device) = about_device {
+        crate::say!("           {about_device}");
+    }
     crate::say!(
         "network    recipe {}, {} parameters, {} classes, width {}",
         state.recipe.name,

@@ -1,11 +1,10 @@
 //! What a run is asked for.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use super::metrics::server::Address;
-use crate::error::{Error, Result};
+use crate::backend::{Choice, DeviceChoice};
+use crate::input::PipelineOptions;
 
 /// Everything that `train` can be told, as the library takes it.
 #[derive(Clone, Debug)]
@@ -22,14 +21,12 @@ pub struct Options {
     pub start: Start,
     /// The run ends when it has done so many steps, counted from its beginning, also before its last epoch.
     pub steps: Option<u64>,
-    /// Who computes.
-    pub device: DeviceChoice,
-    /// In which numbers.
-    pub precision: PrecisionChoice,
+    /// Who computes, and how.
+    pub compute: Choice,
     /// Threads that augment.
     pub workers: Option<usize>,
-    /// Threads that compute on the CPU; by default all cores.
-    pub threads: Option<NonZeroUsize>,
+    /// Host batches that exist: look-ahead, and all of the input's memory.
+    pub buffers: usize,
     /// A checkpoint after so many steps, beside those at the ends of epochs.
     pub checkpoint_every: Option<u64>,
     /// How many of the newest checkpoints stay; the first and the best always do.
@@ -38,6 +35,8 @@ pub struct Options {
     pub log_every: u64,
     /// Where Prometheus scrapes.
     pub metrics: Address,
+    /// Where a timeline of the run goes.
+    pub trace: Option<PathBuf>,
 }
 
 impl Options {
@@ -50,14 +49,14 @@ impl Options {
             sets: Vec::new(),
             start: Start::Fresh,
             steps: None,
-            device: DeviceChoice::Auto,
-            precision: PrecisionChoice::Auto,
+            compute: Choice::of(DeviceChoice::Auto),
             workers: None,
-            threads: None,
+            buffers: PipelineOptions::DEFAULT_BUFFERS,
             checkpoint_every: None,
             keep: 3,
             log_every: 10,
             metrics: Address::Default,
+            trace: None,
         }
     }
 }
@@ -80,68 +79,4 @@ pub enum Start {
     Init(PathBuf),
     /// The run's newest checkpoint, at its step.
     Resume,
-}
-
-/// `--device`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeviceChoice {
-    /// The best there is.
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// The NVIDIA GPU of that number.
-    Cuda(u32),
-}
-
-impl FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = |text: &str| text.parse().ok();
-        match text {
-            "auto" => Some(Self::Auto),
-            "cpu" => Some(Self::Cpu),
-            "cuda" => Some(Self::Cuda(0)),
-            other => other.strip_prefix("cuda:").and_then(number).map(Self::Cuda),
-        }
-        .ok_or_else(|| "expected auto, cpu, cuda or cuda:N".into())
-    }
-}
-
-/// `--precision`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PrecisionChoice {
-    /// The fastest that the device has.
-    Auto,
-    /// Products of bfloat16.
-    Bf16,
-    /// Products of TF32.
-    Tf32,
-    /// Single precision throughout.
-    F32,
-}
-
-impl FromStr for PrecisionChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "bf16" => Ok(Self::Bf16),
-            "tf32" => Ok(Self::Tf32),
-            "f32" => Ok(Self::F32),
-            _ => Err("expected auto, bf16, tf32 or f32".into()),
-        }
-    }
-}
-
-/// Refuses a device or a precision that this build has not.
-pub fn check_device(device: DeviceChoice, precision: PrecisionChoice) -> Result<()> {
-    if let DeviceChoice::Cuda(number) = device {
-        return Err(Error::usage(format!("--device cuda:{number}: this version trains on the CPU only; --device cpu")));
-    }
-    if !matches!(precision, PrecisionChoice::Auto | PrecisionChoice::F32) {
-        return Err(Error::usage("--precision: the CPU computes in f32 only; --precision f32"));
-    }
-    Ok(())
 }

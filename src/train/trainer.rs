@@ -1,23 +1,23 @@
-//! The loop: the backend runs a step while the next batch goes up to it.
+//! The loop: steps, validations and checkpoints in their order.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::checkpoint::{self, RunState};
-use super::feeder::{Fed, Feeder};
+use super::feeder::Feeder;
 use super::health::not_finite;
-use super::metrics::StepObservation;
-use super::record::{Record, StepClock};
+use super::record::Record;
 use super::schedule::Change;
 use super::setup::Setup;
+use super::stepper::{Next, Settled, Stepper};
 use super::stop::Stop;
-use crate::backend::step::step as body;
-use crate::backend::{Backend, Pass, Slot, StepScalars};
+use crate::backend::Backend;
 use crate::error::Result;
 use crate::evaluate::measure::{ErrorRates, Measurement};
 use crate::input::NumViews;
 use crate::shard::{Dataset, Split};
+use crate::trace::{Interval, Tracer, Track};
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,46 +61,29 @@ pub struct TrainerOptions {
 /// A run on a backend.
 pub struct Trainer<B: Backend> {
     setup: Setup,
-    backend: B,
-    feeder: Feeder,
+    stepper: Stepper<B>,
     options: TrainerOptions,
     record: Record,
-    clock: StepClock,
-    /// The batch that lies in its slot and has not been launched.
-    fed: Option<Fed>,
-    /// The step that was launched last, until its statistics are read.
-    launched: Option<Launched>,
+    tracer: Tracer,
     /// What the newest checkpoint holds.
     saved: Option<RunState>,
     validation: Option<ErrorRates>,
 }
 
-/// A step that the backend works on.
-#[derive(Clone, Copy, Debug)]
-struct Launched {
-    slot: Slot,
-    /// Steps done when it is.
-    step: u64,
-    observation: StepObservation,
-}
-
 impl<B: Backend> Trainer<B> {
     /// A run that `setup` has decided, on a backend whose weights it loads.
-    pub fn new(setup: Setup, mut backend: B, feeder: Feeder, options: TrainerOptions, record: Record) -> Result<Self> {
+    pub fn new(
+        setup: Setup,
+        mut backend: B,
+        feeder: Feeder,
+        options: TrainerOptions,
+        record: Record,
+        tracer: Tracer,
+    ) -> Result<Self> {
         backend.load(&setup.parameters)?;
         let saved = (setup.state.step > 0).then(|| setup.state.clone());
-        Ok(Self {
-            setup,
-            backend,
-            feeder,
-            options,
-            record,
-            clock: StepClock::start(),
-            fed: None,
-            launched: None,
-            saved,
-            validation: None,
-        })
+        let stepper = Stepper::new(backend, feeder, tracer.clone());
+        Ok(Self { setup, stepper, options, record, tracer, saved, validation: None })
     }
 
     /// Trains to the last step, or until `stop` is asked for; either way a checkpoint holds the end.
@@ -131,57 +114,27 @@ impl<B: Backend> Trainer<B> {
         })
     }
 
-    /// Launches a step, brings the next batch up while it runs, and reads what the step before it found.
+    /// Does a step, and records the one before it.
     fn step(&mut self) -> Result<()> {
         let step = self.setup.state.step;
-        let slot = Slot::of_step(step);
-        let fed = match self.fed.take() {
-            Some(fed) => fed,
-            // The first step, and the first after a validation.
-            None => self.feed(step)?,
-        };
-        assert_eq!(fed.step, step, "the step of the batch in its slot");
-        let train = &self.setup.state.recipe.settings.train;
-        let learning_rate = self.setup.state.schedule.learning_rate(train, fed.epoch);
-        let begun = Instant::now();
-        let scalars = StepScalars { step, learning_rate: learning_rate as f32 };
-        self.backend.replay(slot, Pass::Train, scalars, body::<B>)?;
-        let observation = StepObservation {
-            num_images: fed.num_valid as u64,
-            epoch: fed.epoch,
-            learning_rate,
-            input_wait_seconds: fed.input_wait_seconds,
-            upload_seconds: fed.upload_seconds,
-            upload_bytes: fed.num_bytes,
-            compute_seconds: begun.elapsed().as_secs_f64(),
-            ..StepObservation::default()
-        };
-        let before = self.launched.replace(Launched { slot, step: step + 1, observation });
+        let validates_next = (step + 1).is_multiple_of(self.setup.plan.steps_per_epoch());
+        let follows = step + 1 < self.options.last_step && !validates_next;
+        let next = if follows { Next::Feed } else { Next::Nothing };
+        let (train, schedule) = (&self.setup.state.recipe.settings.train, &self.setup.state.schedule);
+        let before = self.stepper.step(step, next, |epoch| schedule.learning_rate(train, epoch))?;
         self.setup.state.step = step + 1;
         self.setup.state.epoch = self.setup.plan.epoch(step + 1);
-        let validates_next = (step + 1).is_multiple_of(self.setup.plan.steps_per_epoch());
-        if step + 1 < self.options.last_step && !validates_next {
-            self.fed = Some(self.feed(step + 1)?);
-        }
-        before.map_or(Ok(()), |before| self.settle(before))
+        self.write_down(before)
     }
 
-    fn feed(&mut self, step: u64) -> Result<Fed> {
-        let fed = self.feeder.feed(&mut self.backend, Slot::of_step(step))?;
-        Ok(fed.unwrap_or_else(|| panic!("the source ended before step {step} of {}", self.options.last_step)))
-    }
-
-    /// Reads a launched step's statistics into the record.
-    fn settle(&mut self, launched: Launched) -> Result<()> {
-        let Launched { slot, step, mut observation } = launched;
-        let statistics = self.backend.statistics(slot)?;
-        observation.loss = statistics.loss_sum / statistics.num_samples as f64;
-        observation.step_seconds = self.clock.lap();
-        self.record.step(step, &observation, &statistics, &self.feeder.snapshot())
+    fn write_down(&mut self, settled: Option<Settled>) -> Result<()> {
+        let Some(Settled { num_steps, observation, statistics }) = settled else { return Ok(()) };
+        self.record.step(num_steps, &observation, &statistics, &self.stepper.snapshot())
     }
 
     fn settle_last(&mut self) -> Result<()> {
-        self.launched.take().map_or(Ok(()), |launched| self.settle(launched))
+        let settled = self.stepper.settle()?;
+        self.write_down(settled)
     }
 
     fn ends_unvalidated_epoch(&self) -> bool {
@@ -194,7 +147,7 @@ impl<B: Backend> Trainer<B> {
     /// the middle of it validates again when it is resumed.
     fn finish_epoch(&mut self, stop: &Stop) -> Result<()> {
         self.settle_last()?;
-        self.feeder.take_all_back(&mut self.backend)?;
+        self.stepper.take_all_back()?;
         let (step, epoch) = (self.setup.state.step, self.setup.state.schedule.num_validated);
         self.record.epoch(step, epoch)?;
         let Some(dataset) = self.setup.dataset.clone().filter(|dataset| dataset.split(Split::Val).num_samples() > 0)
@@ -206,7 +159,9 @@ impl<B: Backend> Trainer<B> {
         };
         let begun = Instant::now();
         let Some(rates) = self.validate(&dataset, stop)? else { return Ok(()) };
-        self.record.validation(step, epoch, &rates, begun.elapsed().as_secs_f64())?;
+        let validation = Interval::since(begun);
+        self.tracer.span(Track::Trainer, "validation", step, validation);
+        self.record.validation(step, epoch, &rates, validation.seconds())?;
         self.validation = Some(rates);
         let train = &self.setup.state.recipe.settings.train;
         let change = self.setup.state.schedule.validated(train, step, rates.top1_error);
@@ -228,7 +183,7 @@ impl<B: Backend> Trainer<B> {
             batch_size: self.setup.state.recipe.settings.train.batch_size,
             workers: self.options.workers,
         };
-        measurement.run(&mut self.backend, stop)
+        measurement.run(self.stepper.backend(), stop)
     }
 
     /// Writes a checkpoint unless the newest is of this very state, and deletes old ones. The time that it and what came before
@@ -236,7 +191,7 @@ impl<B: Backend> Trainer<B> {
     fn checkpoint(&mut self) -> Result<Option<PathBuf>> {
         self.settle_last()?;
         let path = self.save()?;
-        self.clock.lap();
+        self.stepper.lap();
         Ok(path)
     }
 
@@ -249,7 +204,8 @@ impl<B: Backend> Trainer<B> {
         if self.saved.as_ref() == Some(&self.setup.state) {
             return Ok(Some(path));
         }
-        self.backend.store(&mut self.setup.parameters)?;
+        let begun = Instant::now();
+        self.stepper.backend().store(&mut self.setup.parameters)?;
         let values = self.setup.parameters.values.iter().chain(&self.setup.parameters.velocities);
         if !values.into_iter().all(|value| value.is_finite()) {
             return Err(not_finite(self.setup.state.step, "a weight or a velocity is not finite"));
@@ -257,6 +213,7 @@ impl<B: Backend> Trainer<B> {
         checkpoint::write::write(&path, &self.setup.state, &self.setup.parameters, &self.setup.mean)?;
         self.saved = Some(self.setup.state.clone());
         checkpoint::prune(&folder, self.options.keep, self.setup.state.schedule.best_step)?;
+        self.tracer.span(Track::Trainer, "checkpoint", self.setup.state.step, Interval::since(begun));
         Ok(Some(path))
     }
 }

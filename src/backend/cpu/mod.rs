@@ -10,8 +10,8 @@
 mod conv_block;
 mod convolution;
 mod dense_block;
-mod dropout;
-mod loss;
+pub(super) mod dropout;
+pub(super) mod loss;
 mod lrn;
 mod panels;
 #[cfg(test)]
@@ -20,11 +20,11 @@ mod pool;
 mod product;
 mod real;
 mod relu;
-mod tail;
+pub(super) mod tail;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 mod unfold;
-mod update;
+pub(super) mod update;
 mod wide;
 mod workers;
 mod workspace;
@@ -40,7 +40,7 @@ use self::loss::{SampleLoss, softmax_cross_entropy, softmax_cross_entropy_backwa
 use self::update::UpdateRule;
 use self::workers::Workers;
 use self::workspace::{Activations, Tensors, Workspace};
-use super::{Backend, BackendOptions, Device, Pass, Slot, Statistics, StepScalars};
+use super::{Backend, BackendOptions, Device, Pass, Slot, Statistics, StepScalars, Transfer};
 use crate::error::Result;
 use crate::input::{Batch, Dtype, Values};
 use crate::model::network::NUM_LAYERS;
@@ -227,6 +227,10 @@ impl Backend for CpuBackend {
 
     fn input_dtype(&self) -> Dtype {
         Dtype::F32
+    }
+
+    fn transfer(&self) -> Transfer {
+        Transfer::HandedOver
     }
 
     fn load(&mut self, parameters: &Parameters) -> Result<()> {

@@ -1,0 +1,215 @@
+//! Who computes: the CPU or a GPU, from what was asked for and what the machine has.
+
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use half::bf16;
+use indicatif::HumanBytes;
+
+use super::cpu::CpuBackend;
+use super::cuda::driver::Context;
+use super::cuda::libraries::{self, Versions};
+use super::cuda::{CudaBackend, CudaOptions, Precision};
+use super::synthetic::{Pace, SyntheticBackend};
+use super::{Backend, BackendOptions};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::model::Network;
+
+/// `--device`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// A GPU if there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The NVIDIA GPU of that number.
+    Cuda(u32),
+    /// A device that takes the times it is given and computes nothing.
+    Synthetic(Pace),
+}
+
+impl DeviceChoice {
+    /// `device`, unless the times of a synthetic one are given: a step's, and an upload's, which takes none by default.
+    pub fn paced(device: Self, step: Option<Duration>, upload: Option<Duration>) -> Self {
+        step.map_or(device, |step| Self::Synthetic(Pace { upload: upload.unwrap_or_default(), step }))
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.parse().ok();
+        match text {
+            "auto" => Some(Self::Auto),
+            "cpu" => Some(Self::Cpu),
+            "cuda" => Some(Self::Cuda(0)),
+            other => other.strip_prefix("cuda:").and_then(number).map(Self::Cuda),
+        }
+        .ok_or_else(|| "expected auto, cpu, cuda or cuda:N".into())
+    }
+}
+
+/// `--precision`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrecisionChoice {
+    /// The fastest that the device has.
+    Auto,
+    /// Products of bfloat16.
+    Bf16,
+    /// Products of TF32.
+    Tf32,
+    /// Single precision throughout.
+    F32,
+}
+
+impl FromStr for PrecisionChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "bf16" => Ok(Self::Bf16),
+            "tf32" => Ok(Self::Tf32),
+            "f32" => Ok(Self::F32),
+            _ => Err("expected auto, bf16, tf32 or f32".into()),
+        }
+    }
+}
+
+/// What a command says of who computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Who.
+    pub device: DeviceChoice,
+    /// In which numbers.
+    pub precision: PrecisionChoice,
+    /// Threads that compute on the CPU; by default all cores.
+    pub threads: Option<NonZeroUsize>,
+    /// What only a GPU can be told.
+    pub cuda: CudaOptions,
+}
+
+impl Choice {
+    /// A device, and defaults for the rest.
+    pub fn of(device: DeviceChoice) -> Self {
+        Self { device, precision: PrecisionChoice::Auto, threads: None, cuda: CudaOptions::default() }
+    }
+}
+
+/// Who computes.
+#[derive(Debug)]
+pub enum Chosen {
+    /// This machine's processor.
+    Cpu {
+        /// Threads that compute; by default all cores.
+        threads: Option<NonZeroUsize>,
+        /// Why no GPU was taken, where one was welcome.
+        why: Option<String>,
+    },
+    /// An NVIDIA GPU.
+    Cuda(Gpu),
+    /// Nobody, in chosen times.
+    Synthetic(Pace),
+}
+
+/// A GPU that can train.
+#[derive(Debug)]
+pub struct Gpu {
+    context: Arc<Context>,
+    versions: Versions,
+    precision: Precision,
+    options: CudaOptions,
+}
+
+/// Work for whichever backend was chosen.
+pub trait Work {
+    /// What comes of it.
+    type Output;
+
+    /// Does it.
+    fn run<B: Backend>(self, backend: B) -> Result<Self::Output>;
+}
+
+impl Chosen {
+    /// Looks for a GPU where one is wanted or welcome. A GPU's context is current on this thread only.
+    pub fn new(choice: &Choice) -> Result<Self> {
+        let cpu = |why: Option<String>| {
+            if !matches!(choice.precision, PrecisionChoice::Auto | PrecisionChoice::F32) {
+                let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+                let problem = "--precision: the CPU computes in f32 only; --precision f32";
+                return Err(Error::usage(format!("{problem}{why}")));
+            }
+            Ok(Self::Cpu { threads: choice.threads, why })
+        };
+        match choice.device {
+            DeviceChoice::Cpu => cpu(None),
+            DeviceChoice::Synthetic(pace) => Ok(Self::Synthetic(pace)),
+            DeviceChoice::Cuda(ordinal) => Gpu::open(ordinal, choice).map(Self::Cuda),
+            DeviceChoice::Auto => match Gpu::open(0, choice) {
+                Ok(gpu) => Ok(Self::Cuda(gpu)),
+                Err(reason) => cpu(Some(reason.to_string())),
+            },
+        }
+    }
+
+    /// Makes the backend and gives it to `work`.
+    pub fn run<W: Work>(&self, network: &Network, options: BackendOptions, work: W) -> Result<W::Output> {
+        match self {
+            Self::Cpu { threads, .. } => work.run(CpuBackend::new(network, options, *threads)),
+            Self::Synthetic(pace) => work.run(SyntheticBackend::new(network, options, *pace, Clock::Wall)),
+            Self::Cuda(Gpu { context, versions, precision, options: cuda }) => match precision {
+                Precision::Bf16 => {
+                    work.run(CudaBackend::<bf16>::new(context, *versions, network, options, cuda, *precision)?)
+                }
+                Precision::Tf32 | Precision::F32 => {
+                    work.run(CudaBackend::<f32>::new(context, *versions, network, options, cuda, *precision)?)
+                }
+            },
+        }
+    }
+
+    /// Threads that augment beside it: one fills batches many times faster than a CPU trains, and a GPU takes all that there are.
+    pub fn default_workers(&self) -> usize {
+        match self {
+            Self::Cpu { .. } => 1,
+            // One core is the trainer's.
+            Self::Cuda(_) | Self::Synthetic(_) => {
+                available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+            }
+        }
+    }
+
+    /// What a person wants to know of it beside its name: nothing of a CPU that was asked for.
+    pub fn describe(&self) -> Result<Option<String>> {
+        match self {
+            Self::Synthetic(_) => Ok(Some("nothing is computed, and nothing learned".into())),
+            Self::Cpu { why, .. } => Ok(why.as_ref().map(|why| format!("the CPU trains: {why}"))),
+            Self::Cuda(Gpu { context, versions, .. }) => {
+                let (free, total) = context.memory()?;
+                Ok(Some(format!(
+                    "{} of {} free, driver for CUDA {}, {versions}",
+                    HumanBytes(free),
+                    HumanBytes(total),
+                    context.driver_version()?
+                )))
+            }
+        }
+    }
+}
+
+impl Gpu {
+    fn open(ordinal: u32, choice: &Choice) -> Result<Self> {
+        let versions = libraries::open()?;
+        if Context::num_devices()? == 0 {
+            return Err(Error::Device("the driver shows no GPU".into()));
+        }
+        let context = Context::new(ordinal)?;
+        let precision = Precision::choose(choice.precision, context.capability())?;
+        Ok(Self { context, versions, precision, options: choice.cuda })
+    }
+}

@@ -1,0 +1,194 @@
+//! A convolutional block: cuDNN's products, and our kernels for all that follows them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Real;
+use super::convolution::{Convolution, ConvolutionShape, Cudnn};
+use super::driver::{Buffer, Context, Slice, SliceMut};
+use super::kernels::{ConvTail, num_bias_partials};
+use super::layout::{BLOCK_CHANNELS, BLOCK_KERNEL};
+use super::precision::Precision;
+use super::tuning::Tuning;
+use super::weights::LayerWeights;
+use super::workspace::{Activations, Workspace};
+use crate::error::Result;
+use crate::model;
+
+/// What follows the bias.
+#[derive(Debug)]
+enum DeviceTail<R> {
+    /// ReLU, in place in the block's output.
+    Relu,
+    /// ReLU, LRN and pooling in some order, from the convolution's output to the block's.
+    Pooled {
+        tail: ConvTail,
+        /// (N, conv_side, conv_side, C), without the bias; the backward pass leaves its gradient there.
+        convolved: Buffer<R>,
+        /// Of each pooled value: where in its window it comes from.
+        winners: Buffer<u8>,
+    },
+}
+
+/// A block of one layer.
+#[derive(Debug)]
+pub struct ConvBlock<R> {
+    convolution: Convolution,
+    tail: DeviceTail<R>,
+    num_samples: usize,
+    /// Pixels of the convolution's output, in all samples.
+    rows: usize,
+    channels: usize,
+}
+
+impl<R: Real> ConvBlock<R> {
+    /// The first block takes its input by space-to-depth, the others as the block before leaves it.
+    pub fn new(
+        context: &Arc<Context>,
+        cudnn: &Rc<Cudnn>,
+        block: &model::ConvBlock,
+        is_first: bool,
+        num_samples: usize,
+        precision: Precision,
+        tuning: &mut Tuning,
+    ) -> Result<Self> {
+        let shape = if is_first { block_shape(block, num_samples) } else { shape(block, num_samples) };
+        let values = |side: usize| num_samples * side * side * block.out_channels;
+        let tail = match ConvTail::new(block) {
+            None => DeviceTail::Relu,
+            Some(tail) => DeviceTail::Pooled {
+                tail,
+                convolved: Buffer::zeros(context, "a convolution's output", values(block.conv_side))?,
+                winners: Buffer::zeros(context, "pooling's winners", values(block.out_side))?,
+            },
+        };
+        Ok(Self {
+            convolution: Convolution::new(cudnn, shape, precision, tuning)?,
+            tail,
+            num_samples,
+            rows: num_samples * block.conv_side * block.conv_side,
+            channels: block.out_channels,
+        })
+    }
+
+    /// Bytes on the device.
+    pub fn num_bytes(&self) -> u64 {
+        match &self.tail {
+            DeviceTail::Relu => 0,
+            DeviceTail::Pooled { convolved, winners, .. } => convolved.num_bytes() + winners.num_bytes(),
+        }
+    }
+
+    /// Of the output.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Values of [`Workspace::bias_partials`] that its bias gradient needs.
+    pub fn bias_partials(&self) -> usize {
+        self.num_partials() * self.channels
+    }
+
+    fn num_partials(&self) -> usize {
+        match &self.tail {
+            DeviceTail::Relu => num_bias_partials(self.rows, self.channels),
+            DeviceTail::Pooled { tail, .. } => tail.num_partials(self.num_samples),
+        }
+    }
+
+    /// Bytes of working memory that its products need.
+    pub fn workspace_bytes(&self) -> usize {
+        self.convolution.workspace_bytes()
+    }
+
+    /// From the block's input to its output, (N, out_side, out_side, C).
+    pub fn forward(
+        &mut self,
+        workspace: Workspace<'_, R>,
+        weights: &LayerWeights<'_, R>,
+        input: Slice<'_, R>,
+        output: &mut SliceMut<'_, R>,
+    ) -> Result<()> {
+        let Workspace { kernels, stream, products, .. } = workspace;
+        match &mut self.tail {
+            DeviceTail::Relu => {
+                self.convolution.forward(products, input, weights.weight, output)?;
+                kernels.bias_relu_forward(stream, output, weights.bias, self.rows, self.channels)
+            }
+            DeviceTail::Pooled { tail, convolved, winners } => {
+                self.convolution.forward(products, input, weights.weight, &mut convolved.all_mut())?;
+                let (convolved, winners) = (convolved.all(), &mut winners.all_mut());
+                kernels.conv_tail_forward(stream, convolved, weights.bias, output, winners, self.num_samples, tail)
+            }
+        }
+    }
+
+    /// The gradients of weights and biases, and of the input where it is asked for.
+    pub fn backward(
+        &mut self,
+        workspace: Workspace<'_, R>,
+        weights: &mut LayerWeights<'_, R>,
+        activations: Activations<'_, R>,
+    ) -> Result<()> {
+        let Workspace { kernels, stream, products, bias_partials } = workspace;
+        let Activations { input, output, mut output_gradient, input_gradient } = activations;
+        let (num_partials, mut partials) = (self.num_partials(), bias_partials.part_mut(0..self.bias_partials()));
+        let gradient = match &mut self.tail {
+            DeviceTail::Relu => {
+                let (rows, channels) = (self.rows, self.channels);
+                kernels.bias_relu_backward(stream, output, &mut output_gradient, &mut partials, rows, channels)?;
+                output_gradient.as_slice()
+            }
+            DeviceTail::Pooled { tail, convolved, winners } => {
+                kernels.conv_tail_backward(
+                    stream,
+                    &mut convolved.all_mut(),
+                    weights.bias,
+                    output,
+                    &mut output_gradient,
+                    winners.all(),
+                    &mut partials,
+                    self.num_samples,
+                    tail,
+                )?;
+                convolved.all()
+            }
+        };
+        let bias_gradient = &mut weights.bias_gradient;
+        kernels.sum_bias_partials(stream, partials.as_slice(), bias_gradient, num_partials, self.channels)?;
+        self.convolution.weight_gradient(products, input, gradient, &mut weights.weight_gradient)?;
+        match input_gradient {
+            Some(mut to) => self.convolution.input_gradient(products, weights.weight, gradient, &mut to),
+            // conv1: what was summed for padded taps is not a gradient of anything.
+            None => kernels.mask_taps(stream, &mut weights.weight_gradient, self.channels),
+        }
+    }
+}
+
+fn shape(block: &model::ConvBlock, num_samples: usize) -> ConvolutionShape {
+    ConvolutionShape {
+        num_samples,
+        in_channels: block.in_channels,
+        in_side: block.in_side,
+        out_channels: block.out_channels,
+        out_side: block.conv_side,
+        kernel: block.kernel,
+        pad: block.pad,
+        groups: block.groups,
+    }
+}
+
+/// A kernel of 11 x 11 with stride 4, on 4 x 4 pixels at a time: one of 3 x 3 with stride 1.
+fn block_shape(block: &model::ConvBlock, num_samples: usize) -> ConvolutionShape {
+    ConvolutionShape {
+        in_channels: BLOCK_CHANNELS,
+        in_side: block_side(block),
+        kernel: BLOCK_KERNEL,
+        ..shape(block, num_samples)
+    }
+}
+
+/// Height and width of conv1's input in blocks; the last ones may reach over the canvas, where there are zeros.
+pub fn block_side(block: &model::ConvBlock) -> usize {
+    block.conv_side + BLOCK_KERNEL - 1
+}

@@ -1,0 +1,186 @@
+//! Which of cuDNN's algorithms a convolution runs with, in each direction.
+//!
+//! The known ones run on tensor cores and give the same bits each time. Where cuDNN refuses one for a shape, its heuristics name another.
+
+use std::mem::MaybeUninit;
+
+use cudarc::cudnn::sys::{
+    self, cudnnConvolutionBwdDataAlgo_t as InputGradientAlgorithm,
+    cudnnConvolutionBwdDataAlgoPerf_t as InputGradientAnswer,
+    cudnnConvolutionBwdFilterAlgo_t as WeightGradientAlgorithm,
+    cudnnConvolutionBwdFilterAlgoPerf_t as WeightGradientAnswer, cudnnConvolutionFwdAlgo_t as ForwardAlgorithm,
+    cudnnConvolutionFwdAlgoPerf_t as ForwardAnswer, cudnnDeterminism_t, cudnnFilterDescriptor_t, cudnnStatus_t,
+    cudnnTensorDescriptor_t,
+};
+
+use super::{Convolution, check};
+use crate::backend::cuda::tuning::{Candidate, Direction, Tuning};
+use crate::error::{Error, Result};
+
+/// An algorithm and the working memory that it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen<A> {
+    /// As cuDNN names it.
+    pub algorithm: A,
+    /// At most.
+    pub workspace_bytes: usize,
+}
+
+/// More answers than cuDNN has for any direction.
+const MAX_ANSWERS: usize = 16;
+
+/// Statuses are numbered by category; the third says that something is not supported, with the reason in the lower digits.
+const STATUS_CATEGORY: u32 = 1000;
+const NOT_SUPPORTED: u32 = 3;
+
+/// Handle, two descriptors, the operation's, a third; room for answers, how many were written, and they.
+type Ask<A, B, C, Answer> = unsafe fn(
+    sys::cudnnHandle_t,
+    A,
+    B,
+    sys::cudnnConvolutionDescriptor_t,
+    C,
+    i32,
+    *mut i32,
+    *mut Answer,
+) -> cudnnStatus_t;
+
+/// Handle and descriptors likewise, an algorithm; its bytes.
+type WorkspaceSize<A, B, C, Algorithm> =
+    unsafe fn(sys::cudnnHandle_t, A, B, sys::cudnnConvolutionDescriptor_t, C, Algorithm, *mut usize) -> cudnnStatus_t;
+
+/// How cuDNN is asked about a direction: the directions differ in nothing but types.
+struct Questions<A, B, C, Algorithm, Answer> {
+    direction: Direction,
+    descriptors: (A, B, C),
+    known: Algorithm,
+    workspace_size: WorkspaceSize<A, B, C, Algorithm>,
+    heuristics: Ask<A, B, C, Answer>,
+    find: Ask<A, B, C, Answer>,
+    read: fn(&Answer) -> (cudnnStatus_t, Algorithm, Candidate),
+    number: fn(Algorithm) -> u32,
+}
+
+/// output = input * kernels.
+pub fn forward(convolution: &Convolution, tuning: &mut Tuning) -> Result<Chosen<ForwardAlgorithm>> {
+    let questions = Questions::<_, cudnnFilterDescriptor_t, cudnnTensorDescriptor_t, _, ForwardAnswer> {
+        direction: Direction::Forward,
+        descriptors: (convolution.input.0, convolution.kernels.0, convolution.output.0),
+        known: ForwardAlgorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
+        workspace_size: sys::cudnnGetConvolutionForwardWorkspaceSize,
+        heuristics: sys::cudnnGetConvolutionForwardAlgorithm_v7,
+        find: sys::cudnnFindConvolutionForwardAlgorithm,
+        read: |it| (it.status, it.algo, candidate(it.algo as u32, it.time, it.memory, it.determinism)),
+        number: |algorithm| algorithm as u32,
+    };
+    questions.choose(convolution, tuning)
+}
+
+/// The gradient of the kernels.
+pub fn weight_gradient(convolution: &Convolution, tuning: &mut Tuning) -> Result<Chosen<WeightGradientAlgorithm>> {
+    let questions = Questions::<_, cudnnTensorDescriptor_t, cudnnFilterDescriptor_t, _, WeightGradientAnswer> {
+        direction: Direction::WeightGradient,
+        descriptors: (convolution.input.0, convolution.output.0, convolution.kernels.0),
+        known: WeightGradientAlgorithm::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1,
+        workspace_size: sys::cudnnGetConvolutionBackwardFilterWorkspaceSize,
+        heuristics: sys::cudnnGetConvolutionBackwardFilterAlgorithm_v7,
+        find: sys::cudnnFindConvolutionBackwardFilterAlgorithm,
+        read: |it| (it.status, it.algo, candidate(it.algo as u32, it.time, it.memory, it.determinism)),
+        number: |algorithm| algorithm as u32,
+    };
+    questions.choose(convolution, tuning)
+}
+
+/// The gradient of the input.
+pub fn input_gradient(convolution: &Convolution, tuning: &mut Tuning) -> Result<Chosen<InputGradientAlgorithm>> {
+    let questions = Questions::<_, cudnnTensorDescriptor_t, cudnnTensorDescriptor_t, _, InputGradientAnswer> {
+        direction: Direction::InputGradient,
+        descriptors: (convolution.kernels.0, convolution.output.0, convolution.input.0),
+        known: InputGradientAlgorithm::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1,
+        workspace_size: sys::cudnnGetConvolutionBackwardDataWorkspaceSize,
+        heuristics: sys::cudnnGetConvolutionBackwardDataAlgorithm_v7,
+        find: sys::cudnnFindConvolutionBackwardDataAlgorithm,
+        read: |it| (it.status, it.algo, candidate(it.algo as u32, it.time, it.memory, it.determinism)),
+        number: |algorithm| algorithm as u32,
+    };
+    questions.choose(convolution, tuning)
+}
+
+fn candidate(algorithm: u32, milliseconds: f32, workspace_bytes: usize, determinism: cudnnDeterminism_t) -> Candidate {
+    let is_repeatable = determinism == cudnnDeterminism_t::CUDNN_DETERMINISTIC;
+    Candidate { algorithm, milliseconds, workspace_bytes, is_repeatable }
+}
+
+impl<A: Copy, B: Copy, C: Copy, Algorithm: Copy, Answer> Questions<A, B, C, Algorithm, Answer> {
+    fn choose(&self, convolution: &Convolution, tuning: &mut Tuning) -> Result<Chosen<Algorithm>> {
+        let known_bytes = self.workspace_bytes(convolution, self.known)?;
+        let usable_known = known_bytes.map(|_| (self.number)(self.known));
+        let candidates = |answers: Vec<(Algorithm, Candidate)>| answers.into_iter().map(|answer| answer.1).collect();
+        let picked = tuning.pick(
+            self.direction,
+            &convolution.shape,
+            usable_known,
+            || self.ask(convolution, self.heuristics).map(candidates),
+            || self.ask(convolution, self.find).map(candidates),
+        )?;
+        let algorithm = if (self.number)(self.known) == picked {
+            Some(self.known)
+        } else {
+            let answers = self.ask(convolution, self.heuristics)?;
+            answers.into_iter().map(|answer| answer.0).find(|algorithm| (self.number)(*algorithm) == picked)
+        };
+        if let Some(algorithm) = algorithm
+            && let Some(workspace_bytes) = self.workspace_bytes(convolution, algorithm)?
+        {
+            return Ok(Chosen { algorithm, workspace_bytes });
+        }
+        Err(Error::Device(format!(
+            "cuDNN refuses its algorithm {picked} for {:?} of {:?}; begin without --tune",
+            self.direction, convolution.shape
+        )))
+    }
+
+    /// What the algorithm needs; none where cuDNN does not support it for the shape.
+    fn workspace_bytes(&self, convolution: &Convolution, algorithm: Algorithm) -> Result<Option<usize>> {
+        let (library, operation) = (convolution.library.raw, convolution.operation.0);
+        let (first, second, third) = self.descriptors;
+        let mut num_bytes = 0;
+        // SAFETY: all descriptors live, and the pointer outlives the call.
+        let status =
+            unsafe { (self.workspace_size)(library, first, second, operation, third, algorithm, &raw mut num_bytes) };
+        if status as u32 / STATUS_CATEGORY == NOT_SUPPORTED {
+            return Ok(None);
+        }
+        check("asking cuDNN for an algorithm's working memory", status)?;
+        Ok(Some(num_bytes))
+    }
+
+    /// The algorithms that cuDNN says would run, in the order of its answer: the fastest first.
+    fn ask(&self, convolution: &Convolution, ask: Ask<A, B, C, Answer>) -> Result<Vec<(Algorithm, Candidate)>> {
+        let (library, operation) = (convolution.library.raw, convolution.operation.0);
+        let (first, second, third) = self.descriptors;
+        let mut answers = [const { MaybeUninit::<Answer>::uninit() }; MAX_ANSWERS];
+        let mut num_answers = 0;
+        // SAFETY: all descriptors live, and there is room for as many answers as are asked for.
+        let status = unsafe {
+            ask(
+                library,
+                first,
+                second,
+                operation,
+                third,
+                MAX_ANSWERS as i32,
+                &raw mut num_answers,
+                answers.as_mut_ptr().cast(),
+            )
+        };
+        check("asking cuDNN for algorithms", status)?;
+        let written = answers.iter().take(num_answers.unsigned_abs() as usize);
+        let usable = written.filter_map(|answer| {
+            // SAFETY: cuDNN has written so many.
+            let (status, algorithm, candidate) = (self.read)(unsafe { answer.assume_init_ref() });
+            (status == cudnnStatus_t::CUDNN_STATUS_SUCCESS).then_some((algorithm, candidate))
+        });
+        Ok(usable.collect())
+    }
+}

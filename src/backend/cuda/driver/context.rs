@@ -1,0 +1,134 @@
+//! A GPU's primary context.
+
+use std::sync::Arc;
+
+use cudarc::driver::result;
+use cudarc::driver::sys::{self, CUdevice_attribute};
+
+use super::{check, released};
+use crate::error::{Error, Result};
+
+/// The oldest driver that speaks CUDA 12: what the libraries of today need at least.
+const OLDEST_DRIVER: i32 = 12_000;
+
+/// What an architecture can do: 8.0 is the A100's, 9.0 the H100's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Capability {
+    /// Of the architecture.
+    pub major: u32,
+    /// Within it.
+    pub minor: u32,
+}
+
+/// The primary context of one GPU. It is current on the thread that made it; other threads call [`Context::make_current`].
+#[derive(Debug)]
+pub struct Context {
+    device: sys::CUdevice,
+    raw: sys::CUcontext,
+    ordinal: u32,
+    name: String,
+    capability: Capability,
+}
+
+// SAFETY: a context may be used from any thread that has made it current; the fields never change.
+unsafe impl Send for Context {}
+// SAFETY: likewise; the driver locks what its calls share.
+unsafe impl Sync for Context {}
+
+impl Context {
+    /// GPUs that the driver shows; the driver's library must be there.
+    pub fn num_devices() -> Result<u32> {
+        check("cuInit", result::init())?;
+        let driver = driver_version()?;
+        if driver < OLDEST_DRIVER {
+            return Err(Error::Device(format!(
+                "the NVIDIA driver speaks CUDA {}, expected at least {}; update the driver",
+                dotted(driver),
+                dotted(OLDEST_DRIVER)
+            )));
+        }
+        Ok(check("cuDeviceGetCount", result::device::get_count())?.unsigned_abs())
+    }
+
+    /// The context of GPU number `ordinal`, current on this thread.
+    pub fn new(ordinal: u32) -> Result<Arc<Self>> {
+        let num_devices = Self::num_devices()?;
+        if ordinal >= num_devices {
+            return Err(Error::usage(format!(
+                "--device cuda:{ordinal}: expected a number below {num_devices}, the GPUs that the driver shows"
+            )));
+        }
+        let device = check("cuDeviceGet", result::device::get(ordinal.cast_signed()))?;
+        let name = check("cuDeviceGetName", result::device::get_name(device))?;
+        let attribute = |attribute| {
+            // SAFETY: the device comes from cuDeviceGet.
+            let value = unsafe { result::device::get_attribute(device, attribute) };
+            check("cuDeviceGetAttribute", value).map(i32::unsigned_abs)
+        };
+        let capability = Capability {
+            major: attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            minor: attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        };
+        // SAFETY: the device comes from cuDeviceGet; `Drop` releases what is retained here.
+        let raw = check("cuDevicePrimaryCtxRetain", unsafe { result::primary_ctx::retain(device) })?;
+        let context = Arc::new(Self { device, raw, ordinal, name, capability });
+        context.make_current()?;
+        Ok(context)
+    }
+
+    /// Makes the calls of this thread go to this GPU.
+    pub fn make_current(&self) -> Result<()> {
+        // SAFETY: the context is retained as long as `self` lives.
+        check("cuCtxSetCurrent", unsafe { result::ctx::set_current(self.raw) })
+    }
+
+    /// Waits for all streams.
+    pub fn synchronize(&self) -> Result<()> {
+        check("cuCtxSynchronize", result::ctx::synchronize())
+    }
+
+    /// `cuda:N` counts it.
+    pub fn ordinal(&self) -> u32 {
+        self.ordinal
+    }
+
+    /// As the driver names it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What its architecture can do.
+    pub fn capability(&self) -> Capability {
+        self.capability
+    }
+
+    /// Free and total bytes of its memory.
+    pub fn memory(&self) -> Result<(u64, u64)> {
+        let (free, total) = check("cuMemGetInfo", result::mem_get_info())?;
+        Ok((free as u64, total as u64))
+    }
+
+    /// The CUDA version that the driver speaks, as `13.0`.
+    pub fn driver_version(&self) -> Result<String> {
+        driver_version().map(dotted)
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: retained by `new`, and everything that lives in the context holds it alive by an `Arc`.
+        released("cuDevicePrimaryCtxRelease", unsafe { result::primary_ctx::release(self.device) });
+    }
+}
+
+fn driver_version() -> Result<i32> {
+    let mut version = 0;
+    // SAFETY: the pointer is to a number that outlives the call.
+    check("cuDriverGetVersion", unsafe { sys::cuDriverGetVersion(&raw mut version) }.result())?;
+    Ok(version)
+}
+
+/// 13000 as 13.0.
+fn dotted(version: i32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
+}

@@ -1,0 +1,292 @@
+//! Launches of kernels/input.cu, conv_tail_forward.cu, conv_tail_backward.cu, pooled_lrn.cu, bias_relu.cu, and of mask_taps.
+
+use half::f16;
+
+use super::super::Real;
+use super::super::driver::{Slice, SliceMut, Stream};
+use super::{Kernels, Scalars, assert_len, int, launch, num_bias_partials, numbers, shapes};
+use crate::error::Result;
+use crate::model::{self, ConvBlock};
+
+/// What follows a convolution's bias, in order. The numbers are the kernels'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum TailOrder {
+    /// ReLU, LRN, pooling: the paper's.
+    LrnFirst = 0,
+    /// ReLU, pooling, LRN: CaffeNet's.
+    LrnLast = 1,
+    /// LRN, pooling, ReLU.
+    ReluLast = 2,
+    /// ReLU, pooling.
+    NoLrn = 3,
+}
+
+/// The tail of a block that pools, (N, side, side, channels) to (N, out_side, out_side, channels).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConvTail {
+    pub(super) channels: usize,
+    pub(super) side: usize,
+    pub(super) out_side: usize,
+    pub(super) order: TailOrder,
+    pub(super) lrn: numbers::Lrn,
+}
+
+impl ConvTail {
+    /// The tail of a block; none where only ReLU follows the bias.
+    pub fn new(block: &ConvBlock) -> Option<Self> {
+        use model::Tail::{Lrn, Pool, Relu};
+        let (order, lrn, pool) = match block.tail[..] {
+            [Relu] => return None,
+            [Relu, Lrn(lrn), Pool(pool)] => (TailOrder::LrnFirst, Some(lrn), pool),
+            [Relu, Pool(pool), Lrn(lrn)] => (TailOrder::LrnLast, Some(lrn), pool),
+            [Lrn(lrn), Pool(pool), Relu] => (TailOrder::ReluLast, Some(lrn), pool),
+            // Either order gives the same values and the same gradients.
+            [Relu, Pool(pool)] | [Pool(pool), Relu] => (TailOrder::NoLrn, None, pool),
+            _ => panic!("no kernel for a tail of {:?}", block.tail),
+        };
+        assert_eq!(pool, model::Pool { window: 3, stride: 2 }, "the pooling of the kernels");
+        let lrn = lrn.map_or_else(numbers::Lrn::default, numbers::Lrn::from);
+        Some(Self { channels: block.out_channels, side: block.conv_side, out_side: block.out_side, order, lrn })
+    }
+
+    /// Parts over which the bias gradient is summed.
+    pub fn num_partials(&self, num_samples: usize) -> usize {
+        num_bias_partials(num_samples * self.side * self.side, self.channels)
+    }
+
+    /// Values of the convolution's output.
+    fn in_values(&self, num_samples: usize) -> usize {
+        num_samples * self.side * self.side * self.channels
+    }
+
+    /// Values of the block's output.
+    fn out_values(&self, num_samples: usize) -> usize {
+        num_samples * self.out_side * self.out_side * self.channels
+    }
+
+    /// Whether the kernels for LRN over five channels will do.
+    pub(super) fn is_usual(&self) -> bool {
+        self.lrn.n == 5 || matches!(self.order, TailOrder::LrnLast | TailOrder::NoLrn)
+    }
+}
+
+impl<R: Real> Kernels<R> {
+    /// input (num_samples, 3, canvas, canvas) to output (num_samples, side, side, 64) by space-to-depth, zeros beyond the canvas and
+    /// for samples from num_valid on.
+    #[expect(clippy::too_many_arguments, reason = "the kernel's")]
+    pub fn arrange_input(
+        &self,
+        stream: &Stream,
+        input: Slice<'_, f16>,
+        output: &mut SliceMut<'_, R>,
+        scalars: Slice<'_, Scalars>,
+        num_samples: usize,
+        canvas: usize,
+        side: usize,
+    ) -> Result<()> {
+        assert_len("input", input.len(), num_samples * 3 * canvas * canvas);
+        assert_len("output", output.len(), num_samples * side * side * 64);
+        assert_len("scalars", scalars.len(), 1);
+        launch!(
+            stream,
+            &self.arrange_input,
+            shapes::arrange_input(num_samples, side),
+            [input.address(), output.address(), scalars.address(), int(num_samples), int(canvas), int(side),]
+        )
+    }
+
+    /// convolved (num_samples, side, side, channels), without its bias (channels), to output and winners (num_samples, out_side,
+    /// out_side, channels).
+    #[expect(clippy::too_many_arguments, reason = "the kernel's")]
+    pub fn conv_tail_forward(
+        &self,
+        stream: &Stream,
+        convolved: Slice<'_, R>,
+        bias: Slice<'_, R>,
+        output: &mut SliceMut<'_, R>,
+        winners: &mut SliceMut<'_, u8>,
+        num_samples: usize,
+        tail: &ConvTail,
+    ) -> Result<()> {
+        let &ConvTail { channels, side, out_side, order, lrn } = tail;
+        assert_len("convolved", convolved.len(), tail.in_values(num_samples));
+        assert_len("bias", bias.len(), channels);
+        assert_len("output", output.len(), tail.out_values(num_samples));
+        assert_len("winners", winners.len(), tail.out_values(num_samples));
+        let function = if tail.is_usual() { &self.conv_tail_forward } else { &self.conv_tail_forward_any_n };
+        launch!(
+            stream,
+            function,
+            shapes::conv_tail_forward(num_samples, channels, out_side),
+            [
+                convolved.address(),
+                bias.address(),
+                output.address(),
+                winners.address(),
+                int(num_samples),
+                int(channels),
+                int(side),
+                int(out_side),
+                order as i32,
+                lrn,
+            ]
+        )?;
+        if order != TailOrder::LrnLast {
+            return Ok(());
+        }
+        let shape = shapes::pooled_lrn(num_samples * out_side * out_side, channels);
+        launch!(
+            stream,
+            &self.pooled_lrn_forward,
+            shape,
+            [
+                convolved.address(),
+                bias.address(),
+                winners.address(),
+                output.address(),
+                int(num_samples),
+                int(channels),
+                int(side),
+                int(out_side),
+                lrn,
+            ]
+        )
+    }
+
+    /// convolved becomes its own gradient; output, output_gradient (which may be overwritten) and winners as in
+    /// [`Kernels::conv_tail_forward`]; bias_partials ([`ConvTail::num_partials`], channels).
+    #[expect(clippy::too_many_arguments, reason = "the kernel's")]
+    pub fn conv_tail_backward(
+        &self,
+        stream: &Stream,
+        convolved: &mut SliceMut<'_, R>,
+        bias: Slice<'_, R>,
+        output: Slice<'_, R>,
+        output_gradient: &mut SliceMut<'_, R>,
+        winners: Slice<'_, u8>,
+        bias_partials: &mut SliceMut<'_, f32>,
+        num_samples: usize,
+        tail: &ConvTail,
+    ) -> Result<()> {
+        let &ConvTail { channels, side, out_side, order, lrn } = tail;
+        let num_partials = tail.num_partials(num_samples);
+        assert_len("convolved", convolved.len(), tail.in_values(num_samples));
+        assert_len("bias", bias.len(), channels);
+        assert_len("output", output.len(), tail.out_values(num_samples));
+        assert_len("output_gradient", output_gradient.len(), tail.out_values(num_samples));
+        assert_len("winners", winners.len(), tail.out_values(num_samples));
+        assert_len("bias_partials", bias_partials.len(), num_partials * channels);
+        if order == TailOrder::LrnLast {
+            let shape = shapes::pooled_lrn(num_samples * out_side * out_side, channels);
+            launch!(
+                stream,
+                &self.pooled_lrn_backward,
+                shape,
+                [
+                    convolved.address(),
+                    bias.address(),
+                    winners.address(),
+                    output_gradient.address(),
+                    int(num_samples),
+                    int(channels),
+                    int(side),
+                    int(out_side),
+                    lrn,
+                ]
+            )?;
+        }
+        let function = if tail.is_usual() { &self.conv_tail_backward } else { &self.conv_tail_backward_any_n };
+        // The kernel counts pixels in 32 bits.
+        let _ = int(num_samples * side * side + shapes::BLOCK_THREADS);
+        launch!(
+            stream,
+            function,
+            shapes::conv_tail_backward(channels, num_partials),
+            [
+                convolved.address(),
+                bias.address(),
+                output.address(),
+                output_gradient.address(),
+                winners.address(),
+                bias_partials.address(),
+                int(num_samples),
+                int(channels),
+                int(side),
+                int(out_side),
+                int(num_partials),
+                order as i32,
+                lrn,
+            ]
+        )
+    }
+
+    /// values (rows, channels), a convolution's output, with bias (channels) and ReLU, in place.
+    pub fn bias_relu_forward(
+        &self,
+        stream: &Stream,
+        values: &mut SliceMut<'_, R>,
+        bias: Slice<'_, R>,
+        rows: usize,
+        channels: usize,
+    ) -> Result<()> {
+        assert_len("values", values.len(), rows * channels);
+        assert_len("bias", bias.len(), channels);
+        let shape = shapes::octets(rows * channels);
+        launch!(stream, &self.bias_relu_forward, shape, [values.address(), bias.address(), int(rows), int(channels),])
+    }
+
+    /// gradient (rows, channels) in place, by ReLU's output; bias_partials ([`num_bias_partials`], channels).
+    pub fn bias_relu_backward(
+        &self,
+        stream: &Stream,
+        output: Slice<'_, R>,
+        gradient: &mut SliceMut<'_, R>,
+        bias_partials: &mut SliceMut<'_, f32>,
+        rows: usize,
+        channels: usize,
+    ) -> Result<()> {
+        let num_partials = num_bias_partials(rows, channels);
+        assert_len("output", output.len(), rows * channels);
+        assert_len("gradient", gradient.len(), rows * channels);
+        assert_len("bias_partials", bias_partials.len(), num_partials * channels);
+        launch!(
+            stream,
+            &self.bias_relu_backward,
+            shapes::bias_relu_backward(channels, num_partials),
+            [
+                output.address(),
+                gradient.address(),
+                bias_partials.address(),
+                int(rows),
+                int(channels),
+                int(num_partials),
+            ]
+        )
+    }
+
+    /// bias_partials (num_partials, channels) to bias_gradient (channels).
+    pub fn sum_bias_partials(
+        &self,
+        stream: &Stream,
+        bias_partials: Slice<'_, f32>,
+        bias_gradient: &mut SliceMut<'_, R>,
+        num_partials: usize,
+        channels: usize,
+    ) -> Result<()> {
+        assert_len("bias_partials", bias_partials.len(), num_partials * channels);
+        assert_len("bias_gradient", bias_gradient.len(), channels);
+        launch!(
+            stream,
+            &self.sum_bias_partials,
+            shapes::sum_bias_partials(channels),
+            [bias_partials.address(), bias_gradient.address(), int(num_partials), int(channels),]
+        )
+    }
+
+    /// Clears the padding in conv1's weight gradient, (out_channels, 3, 3, 64).
+    pub fn mask_taps(&self, stream: &Stream, gradient: &mut SliceMut<'_, R>, out_channels: usize) -> Result<()> {
+        assert_len("gradient", gradient.len(), out_channels * 9 * 64);
+        launch!(stream, &self.mask_taps, shapes::mask_taps(out_channels), [gradient.address(), int(out_channels)])
+    }
+}

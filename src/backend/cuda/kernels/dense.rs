@@ -1,0 +1,90 @@
+//! Launches of kernels/dropout.cu and dense.cu.
+
+use super::super::Real;
+use super::super::driver::{Slice, SliceMut, Stream};
+use super::{Kernels, Scalars, assert_len, int, launch, shapes};
+use crate::error::Result;
+use crate::model::Dropout;
+
+/// What a unit's random word must reach to be kept: a unit is dropped with the probability.
+pub(super) fn threshold(dropout: &Dropout) -> u64 {
+    (f64::from(dropout.probability) * 4_294_967_296.0).ceil() as u64
+}
+
+impl<R: Real> Kernels<R> {
+    /// Drops units of values (num_samples, units) and multiplies the others by the training scale, in place; nothing at
+    /// probability 0. `layer` counts from 0 (conv1).
+    #[expect(clippy::too_many_arguments, reason = "the kernel's")]
+    pub fn dropout_forward(
+        &self,
+        stream: &Stream,
+        values: &mut SliceMut<'_, R>,
+        scalars: Slice<'_, Scalars>,
+        seed: u64,
+        layer: usize,
+        dropout: &Dropout,
+        num_samples: usize,
+        units: usize,
+    ) -> Result<()> {
+        assert_len("values", values.len(), num_samples * units);
+        assert_len("scalars", scalars.len(), 1);
+        if dropout.probability == 0.0 {
+            return Ok(());
+        }
+        assert_eq!(units % super::OCTET, 0, "{units} units, and octets of them");
+        launch!(
+            stream,
+            &self.dropout_forward,
+            shapes::octets(values.len()),
+            [
+                values.address(),
+                scalars.address(),
+                seed,
+                layer as u32,
+                threshold(dropout),
+                dropout.train_scale,
+                int(num_samples),
+                int(units),
+            ]
+        )
+    }
+
+    /// values (a multiple of eight) times factor, in place.
+    pub fn scale(&self, stream: &Stream, values: &mut SliceMut<'_, R>, factor: f32) -> Result<()> {
+        let count = values.len();
+        launch!(stream, &self.scale, shapes::octets(count), [values.address(), factor, count as i64])
+    }
+
+    /// The backward pass of a hidden layer's ReLU and dropout, in place on gradient (num_samples, units), and of its bias
+    /// (units). Without a `hidden` (its output and the factor of the units that were kept), of the bias alone.
+    pub fn dense_backward(
+        &self,
+        stream: &Stream,
+        hidden: Option<(Slice<'_, R>, f32)>,
+        gradient: &mut SliceMut<'_, R>,
+        bias_gradient: &mut SliceMut<'_, R>,
+        num_samples: usize,
+        units: usize,
+    ) -> Result<()> {
+        assert_len("gradient", gradient.len(), num_samples * units);
+        assert_len("bias_gradient", bias_gradient.len(), units);
+        let (output, factor) = hidden.map_or((0, 1.0), |(output, factor)| {
+            assert_len("output", output.len(), num_samples * units);
+            (output.address(), factor)
+        });
+        launch!(
+            stream,
+            &self.dense_backward,
+            shapes::dense_backward(units),
+            [
+                output,
+                gradient.address(),
+                bias_gradient.address(),
+                int(num_samples),
+                int(units),
+                factor,
+                i32::from(hidden.is_some()),
+            ]
+        )
+    }
+}

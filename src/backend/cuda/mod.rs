@@ -1,0 +1,502 @@
+//! The CUDA backend: it trains on one batch while the next one crosses the bus.
+//!
+//! In: host batches in f16. Out: as every backend. All memory is allocated when it is made; it owns everything on the device.
+//!
+//! Three streams: `copy` brings batches to two slots, `compute` runs the steps, `side` updates a layer's weights while the layers before it
+//! still go backward. What one stream hands to another is ordered by events alone:
+//!
+//! | Event | Recorded on | Waited for by |
+//! |---|---|---|
+//! | a slot's `uploaded` | `copy`, after a batch's copies | `compute` before the step on it; the host before the batch is filled anew |
+//! | a slot's `finished` | `compute`, after a step's statistics were copied | `copy` before the slot's next batch; the host before it reads the statistics |
+//! | a layer's `gradients_ready` | `compute`, after its backward pass | `side` before its update |
+//! | `updated` | `side`, after the last update | `compute` at the end of the step |
+//!
+//! A step runs as it is the first time, is captured into a graph the second time, and replayed from then on: one graph a slot and pass.
+#![expect(unsafe_code, reason = "calls to CUDA's libraries; each has its argument")]
+
+mod clock;
+pub mod compile;
+mod conv_block;
+mod convolution;
+mod dense_block;
+pub mod driver;
+pub mod kernels;
+mod layout;
+pub mod libraries;
+mod options;
+pub mod parity;
+mod precision;
+mod product;
+mod real;
+mod slot;
+pub mod tuning;
+mod weights;
+mod workspace;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use self::clock::DeviceClock;
+use self::conv_block::{ConvBlock, block_side};
+use self::convolution::Cudnn;
+use self::dense_block::{DenseBlock, DropoutDraw};
+use self::driver::{Buffer, Capture, Context, Event, Graph, Module, Priority, Stream, Timing};
+use self::kernels::{Kernels, SampleLoss, source};
+use self::layout::BLOCK_CHANNELS;
+use self::libraries::Versions;
+pub use self::options::{CudaOptions, Graphs};
+pub use self::precision::Precision;
+use self::product::{CublasLt, DenseShape, WORKSPACE_BYTES};
+pub use self::real::Real;
+use self::slot::DeviceSlot;
+use self::tuning::Tuning;
+use self::weights::Weights;
+use self::workspace::{Activations, Workspace};
+use crate::backend::{Backend, BackendOptions, Device, DeviceTimes, Pass, Slot, Statistics, StepScalars};
+use crate::error::Result;
+use crate::input::{Batch, Dtype};
+use crate::model::network::NUM_LAYERS;
+use crate::model::{Network, Parameters, network};
+
+/// AlexNet on one GPU. Activations, working weights and gradients are of type `R`.
+#[derive(Debug)]
+pub struct CudaBackend<R: Real> {
+    device: Device,
+    options: BackendOptions,
+    graphs: Graphs,
+    canvas: usize,
+    num_classes: usize,
+    /// By slot and pass.
+    recordings: [[Recording; 2]; 2],
+    running: Option<Slot>,
+    kernels: Kernels<R>,
+    blocks: Vec<Block<R>>,
+    weights: Weights<R>,
+    memory: Memory<R>,
+    slots: [DeviceSlot; 2],
+    events: StepEvents,
+    clock: DeviceClock,
+    streams: Rc<Streams>,
+    context: Arc<Context>,
+}
+
+/// Queues of work.
+#[derive(Debug)]
+struct Streams {
+    copy: Stream,
+    compute: Stream,
+    side: Stream,
+}
+
+/// Within a step.
+#[derive(Debug)]
+struct StepEvents {
+    gradients_ready: Vec<Event>,
+    updated: Event,
+}
+
+/// What passes between the layers, and what they share.
+#[derive(Debug)]
+struct Memory<R> {
+    /// conv1's input, (N, side, side, 64).
+    arranged: Buffer<R>,
+    side: usize,
+    /// The outputs of conv1 to fc7.
+    outputs: Vec<Buffer<R>>,
+    /// (N, outputs of fc8).
+    logits: Buffer<f32>,
+    /// Gradients of the outputs of layers of even and odd number: no two layers are in work at a time.
+    output_gradients: [Buffer<R>; 2],
+    losses: Buffer<SampleLoss>,
+    /// Of the libraries' products.
+    products: Buffer<u8>,
+    bias_partials: Buffer<f32>,
+}
+
+#[derive(Debug)]
+enum Block<R> {
+    Conv(ConvBlock<R>),
+    Dense(DenseBlock),
+}
+
+/// How far a step's recording is.
+#[derive(Debug)]
+enum Recording {
+    /// It never ran: libraries may still allocate.
+    New,
+    WarmedUp,
+    Recorded(Graph),
+}
+
+impl<R: Real> CudaBackend<R> {
+    /// Takes the GPU's memory for the network and batches of `options.batch_size`. The libraries have been opened.
+    pub fn new(
+        context: &Arc<Context>,
+        versions: Versions,
+        network: &Network,
+        options: BackendOptions,
+        cuda: &CudaOptions,
+        precision: Precision,
+    ) -> Result<Self> {
+        assert_eq!(precision == Precision::Bf16, !R::IS_MASTER, "{precision:?} and the type of activations");
+        let streams = Rc::new(Streams {
+            copy: Stream::new(context, Priority::Normal)?,
+            compute: Stream::new(context, Priority::High)?,
+            side: Stream::new(context, Priority::Normal)?,
+        });
+        let kernels = Kernels::new(&module::<R>(context, versions)?)?;
+        let mut weights = Weights::new(context, network)?;
+        let setting = format!("{}, cuDNN {}, {}", context.name(), versions.cudnn, precision.name());
+        let mut tuning = Tuning::open(cuda.search, cuda.repeatable, setting)?;
+        let blocks = Block::all(context, &streams.compute, network, &options, precision, &mut weights, &mut tuning)?;
+        tuning.remember()?;
+        let memory = Memory::new(context, network, options.batch_size, &blocks)?;
+        let slot = || DeviceSlot::new(context, network, &options);
+        let slots = [slot()?, slot()?];
+        let event = || Event::new(context, Timing::No);
+        let events =
+            StepEvents { gradients_ready: (0..NUM_LAYERS).map(|_| event()).collect::<Result<_>>()?, updated: event()? };
+        let memory_bytes = weights.num_bytes()
+            + memory.num_bytes()
+            + slots.iter().map(DeviceSlot::num_bytes).sum::<u64>()
+            + blocks.iter().map(Block::num_bytes).sum::<u64>();
+        let capability = context.capability();
+        let name =
+            format!("{} (cuda:{}, sm_{}{})", context.name(), context.ordinal(), capability.major, capability.minor);
+        let recording = || [Recording::New, Recording::New];
+        Ok(Self {
+            device: Device { name, precision: precision.name(), memory_bytes },
+            options,
+            graphs: cuda.graphs,
+            canvas: network.canvas,
+            num_classes: network.num_classes,
+            recordings: [recording(), recording()],
+            running: None,
+            kernels,
+            blocks,
+            weights,
+            memory,
+            slots,
+            events,
+            clock: DeviceClock::new(context, &streams.compute)?,
+            streams,
+            context: Arc::clone(context),
+        })
+    }
+
+    /// The gradients of the last training step, where `parameters` has its values; waits for the step.
+    pub fn gradients(&mut self, parameters: &mut Parameters) -> Result<()> {
+        self.context.synchronize()?;
+        self.weights.store_gradients(parameters)
+    }
+
+    /// The last output of a layer's block, (N, output values) as the border has them; waits for the step.
+    pub fn output(&mut self, layer: usize) -> Result<Vec<f32>> {
+        self.context.synchronize()?;
+        let Some(output) = self.memory.outputs.get(layer) else {
+            let logits = &self.memory.logits;
+            let (mut read, stride) = (vec![0.0; logits.len()], logits.len() / self.options.batch_size);
+            logits.all().read(&mut read)?;
+            return Ok(read.chunks_exact(stride).flat_map(|row| &row[..self.num_classes]).copied().collect());
+        };
+        let mut read = vec![R::zeroed(); output.len()];
+        output.all().read(&mut read)?;
+        let channels = match &self.blocks[layer] {
+            Block::Conv(conv) => conv.channels(),
+            Block::Dense(_) => output.len() / self.options.batch_size,
+        };
+        let positions = output.len() / self.options.batch_size / channels;
+        let in_order = (0..read.len()).map(|at| {
+            let (position, channel, sample) = (at % positions, at / positions % channels, at / (positions * channels));
+            read[(sample * positions + position) * channels + channel].to_f32()
+        });
+        Ok(in_order.collect())
+    }
+
+    /// Which slot the calls of a step are about.
+    fn running(&self) -> usize {
+        self.running.expect("a pass runs inside replay") as usize
+    }
+
+    /// Enqueues a step on the compute stream: as it is, as a recording, or for the first time as both.
+    fn enqueue(&mut self, slot: Slot, pass: Pass, body: fn(&mut Self, Pass) -> Result<()>) -> Result<()> {
+        let streams = Rc::clone(&self.streams);
+        match &self.recordings[slot as usize][pass as usize] {
+            Recording::Recorded(graph) => graph.launch(&streams.compute),
+            Recording::WarmedUp if self.graphs == Graphs::Used => {
+                let capture = Capture::begin(&streams.compute)?;
+                self.enqueue_calls(pass, body)?;
+                let graph = capture.finish()?;
+                graph.launch(&streams.compute)?;
+                self.recordings[slot as usize][pass as usize] = Recording::Recorded(graph);
+                Ok(())
+            }
+            Recording::New | Recording::WarmedUp => {
+                self.enqueue_calls(pass, body)?;
+                self.recordings[slot as usize][pass as usize] = Recording::WarmedUp;
+                Ok(())
+            }
+        }
+    }
+
+    fn enqueue_calls(&mut self, pass: Pass, body: fn(&mut Self, Pass) -> Result<()>) -> Result<()> {
+        body(self, pass)?;
+        if pass == Pass::Train {
+            self.streams.side.record(&self.events.updated)?;
+            self.streams.compute.wait(&self.events.updated)?;
+        }
+        Ok(())
+    }
+}
+
+/// The kernels for the context's GPU.
+fn module<R: Real>(context: &Arc<Context>, versions: Versions) -> Result<Module> {
+    let options = source::options::<R>(context.capability());
+    Module::load(context, &compile::cubin(source::SOURCE, &options, versions.nvrtc)?)
+}
+
+impl<R: Real> Block<R> {
+    fn all(
+        context: &Arc<Context>,
+        compute: &Stream,
+        network: &Network,
+        options: &BackendOptions,
+        precision: Precision,
+        weights: &mut Weights<R>,
+        tuning: &mut Tuning,
+    ) -> Result<Vec<Self>> {
+        let (cudnn, cublas_lt) = (Cudnn::new(compute)?, CublasLt::new()?);
+        let num_samples = options.batch_size;
+        let blocks = network.layers.iter().enumerate().map(|(index, layer)| match &layer.block {
+            network::Block::Conv(conv) => {
+                let is_first = index == 0;
+                ConvBlock::new(context, &cudnn, conv, is_first, num_samples, precision, tuning).map(Self::Conv)
+            }
+            network::Block::Dense(dense) => {
+                let weights = weights.layer(index);
+                let shape = DenseShape { num_samples, inputs: dense.inputs, outputs: weights.bias.len() };
+                DenseBlock::new(&cublas_lt, shape, dense.hidden, precision, &weights).map(Self::Dense)
+            }
+        });
+        blocks.collect()
+    }
+
+    fn num_bytes(&self) -> u64 {
+        match self {
+            Self::Conv(conv) => conv.num_bytes(),
+            Self::Dense(_) => 0,
+        }
+    }
+
+    fn bias_partials(&self) -> usize {
+        match self {
+            Self::Conv(conv) => conv.bias_partials(),
+            Self::Dense(_) => 0,
+        }
+    }
+
+    fn workspace_bytes(&self) -> usize {
+        match self {
+            Self::Conv(conv) => conv.workspace_bytes(),
+            Self::Dense(_) => WORKSPACE_BYTES,
+        }
+    }
+}
+
+impl<R: Real> Memory<R> {
+    fn new(context: &Arc<Context>, network: &Network, batch_size: usize, blocks: &[Block<R>]) -> Result<Self> {
+        let network::Block::Conv(first) = &network.layers[0].block else { unreachable!("conv1 comes first") };
+        let side = block_side(first);
+        let values = |layer: &network::Layer| batch_size * layer.block.output_values();
+        let (last, before) = network.layers.split_last().expect("eight layers");
+        let num_logits = batch_size * layout::padded_outputs(last.block.num_biases());
+        let largest = before.iter().map(values).max().unwrap_or(0).max(num_logits);
+        let gradients = || Buffer::zeros(context, "gradients of outputs", largest);
+        let products = blocks.iter().map(Block::workspace_bytes).max().unwrap_or(0);
+        let bias_partials = blocks.iter().map(Block::bias_partials).max().unwrap_or(0);
+        Ok(Self {
+            arranged: Buffer::zeros(context, "the arranged input", batch_size * side * side * BLOCK_CHANNELS)?,
+            side,
+            outputs: before
+                .iter()
+                .map(|layer| Buffer::zeros(context, layer.name, values(layer)))
+                .collect::<Result<_>>()?,
+            logits: Buffer::zeros(context, "logits", num_logits)?,
+            output_gradients: [gradients()?, gradients()?],
+            losses: Buffer::zeros(context, "losses", batch_size)?,
+            products: Buffer::zeros(context, "the products' working memory", products)?,
+            bias_partials: Buffer::zeros(context, "bias gradients", bias_partials)?,
+        })
+    }
+
+    fn num_bytes(&self) -> u64 {
+        self.arranged.num_bytes()
+            + self.outputs.iter().map(Buffer::num_bytes).sum::<u64>()
+            + self.logits.num_bytes()
+            + self.output_gradients.iter().map(Buffer::num_bytes).sum::<u64>()
+            + self.products.num_bytes()
+            + self.bias_partials.num_bytes()
+    }
+}
+
+impl<R: Real> Backend for CudaBackend<R> {
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn input_dtype(&self) -> Dtype {
+        Dtype::F16
+    }
+
+    fn load(&mut self, parameters: &Parameters) -> Result<()> {
+        self.context.synchronize()?;
+        self.weights.load(&self.kernels, &self.streams.compute, parameters)
+    }
+
+    fn store(&mut self, parameters: &mut Parameters) -> Result<()> {
+        self.context.synchronize()?;
+        self.weights.store(parameters)
+    }
+
+    fn upload(&mut self, slot: Slot, batch: Batch) -> Result<()> {
+        let labels = &batch.labels[..batch.num_valid];
+        let num_classes = self.num_classes;
+        assert!(labels.iter().all(|label| (*label as usize) < num_classes), "a label beyond {num_classes} classes");
+        self.slots[slot as usize].upload(&self.streams.copy, &self.clock, batch)
+    }
+
+    fn reclaim(&mut self, slot: Slot) -> Result<Option<Batch>> {
+        self.slots[slot as usize].reclaim()
+    }
+
+    fn replay(
+        &mut self,
+        slot: Slot,
+        pass: Pass,
+        scalars: StepScalars,
+        body: fn(&mut Self, Pass) -> Result<()>,
+    ) -> Result<()> {
+        let streams = Rc::clone(&self.streams);
+        let own = &mut self.slots[slot as usize];
+        own.begin(&streams.compute)?;
+        let StepScalars { step, learning_rate } = scalars;
+        let num_valid = own.num_valid();
+        self.kernels.begin_step(&streams.compute, &mut own.scalars.all_mut(), step, learning_rate, num_valid)?;
+        self.running = Some(slot);
+        let enqueued = self.enqueue(slot, pass, body);
+        self.running = None;
+        enqueued?;
+        self.slots[slot as usize].finish(&streams.compute)
+    }
+
+    fn forward(&mut self, layer: usize, pass: Pass) -> Result<()> {
+        let (compute, slot) = (&self.streams.compute, &self.slots[self.running()]);
+        let Memory { arranged, side, outputs, logits, products, bias_partials, .. } = &mut self.memory;
+        let workspace = Workspace { kernels: &self.kernels, stream: compute, products, bias_partials };
+        if layer == 0 {
+            let (input, scalars) = (slot.input.all(), slot.scalars.all());
+            let to = &mut arranged.all_mut();
+            self.kernels.arrange_input(compute, input, to, scalars, self.options.batch_size, self.canvas, *side)?;
+        }
+        let (before, after) = outputs.split_at_mut(layer);
+        let input = before.last().map_or_else(|| arranged.all(), Buffer::all);
+        let weights = self.weights.layer(layer);
+        match (&mut self.blocks[layer], after.first_mut()) {
+            (Block::Conv(conv), Some(output)) => conv.forward(workspace, &weights, input, &mut output.all_mut()),
+            (Block::Dense(dense), Some(output)) => {
+                let draw = DropoutDraw { seed: self.options.seed, layer, scalars: slot.scalars.all() };
+                dense.forward_hidden(workspace, pass, draw, &weights, input, &mut output.all_mut())
+            }
+            (Block::Dense(dense), None) => dense.forward_logits(workspace, &weights, input, &mut logits.all_mut()),
+            (Block::Conv(_), None) => unreachable!("the last layer is dense"),
+        }
+    }
+
+    fn loss(&mut self, pass: Pass) -> Result<()> {
+        let running = self.running();
+        let (compute, slot) = (&self.streams.compute, &mut self.slots[running]);
+        let Memory { logits, output_gradients, losses, .. } = &mut self.memory;
+        let mut gradient = output_gradients[(NUM_LAYERS - 1) % 2].part_mut(0..logits.len());
+        let mut probabilities = slot.probabilities.all_mut();
+        let (gradient, probabilities) = match pass {
+            Pass::Train => (Some(&mut gradient), None),
+            Pass::Eval => (None, Some(&mut probabilities)),
+        };
+        let (batch_size, num_classes) = (self.options.batch_size, self.num_classes);
+        self.kernels.softmax_cross_entropy(
+            compute,
+            logits.all(),
+            slot.labels.all(),
+            gradient,
+            probabilities,
+            &mut losses.all_mut(),
+            slot.scalars.all(),
+            batch_size,
+            num_classes,
+            logits.len() / batch_size,
+        )?;
+        let statistics = &mut slot.statistics.all_mut();
+        self.kernels.collect_statistics(compute, losses.all(), slot.scalars.all(), statistics)
+    }
+
+    fn backward(&mut self, layer: usize) -> Result<()> {
+        let Memory { arranged, outputs, logits, products, bias_partials, output_gradients, .. } = &mut self.memory;
+        let stream = &self.streams.compute;
+        let workspace = Workspace { kernels: &self.kernels, stream, products, bias_partials };
+        let input = match layer.checked_sub(1) {
+            Some(before) => outputs[before].all(),
+            None => arranged.all(),
+        };
+        let (output, num_outputs) = match outputs.get(layer) {
+            Some(output) => (output.all(), output.len()),
+            // fc8 does not read its output.
+            None => (input, logits.len()),
+        };
+        let [even, odd] = output_gradients;
+        let (own, other) = if layer.is_multiple_of(2) { (even, odd) } else { (odd, even) };
+        let activations = Activations {
+            input,
+            output,
+            output_gradient: own.part_mut(0..num_outputs),
+            input_gradient: (layer > 0).then(|| other.part_mut(0..input.len())),
+        };
+        let mut weights = self.weights.layer(layer);
+        match &mut self.blocks[layer] {
+            Block::Conv(conv) => conv.backward(workspace, &mut weights, activations),
+            Block::Dense(dense) => dense.backward(workspace, &mut weights, activations),
+        }
+    }
+
+    fn update(&mut self, layer: usize) -> Result<()> {
+        let Streams { compute, side, .. } = &*self.streams;
+        let ready = &self.events.gradients_ready[layer];
+        compute.record(ready)?;
+        side.wait(ready)?;
+        let scalars = self.slots[self.running()].scalars.all();
+        self.weights.update(&self.kernels, side, layer, scalars, &self.options)
+    }
+
+    fn statistics(&mut self, slot: Slot) -> Result<Statistics> {
+        self.slots[slot as usize].statistics()
+    }
+
+    fn device_times(&mut self, slot: Slot) -> Result<Option<DeviceTimes>> {
+        self.slots[slot as usize].times(&self.clock).map(Some)
+    }
+
+    fn probabilities(&mut self, slot: Slot) -> Result<&[f32]> {
+        self.slots[slot as usize].probabilities(self.num_classes)
+    }
+}
+
+impl<R: Real> Drop for CudaBackend<R> {
+    fn drop(&mut self) {
+        // Memory must outlast the work that uses it. What failed has been reported by the call that met it first, and then one stream may refuse
+        // while others go on.
+        let Streams { copy, compute, side } = &*self.streams;
+        for stream in [copy, compute, side] {
+            let _ = stream.synchronize();
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Which of several algorithms is taken, and what was measured of them before.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use super::compile::cache_folder;
+use super::convolution::ConvolutionShape;
+use crate::error::{Error, IoContext, Result};
+use crate::publish::publish_bytes;
+
+/// Of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The output.
+    Forward,
+    /// The gradient of the kernels.
+    WeightGradient,
+    /// The gradient of the input.
+    InputGradient,
+}
+
+/// An algorithm that would run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// The library's number of it.
+    pub algorithm: u32,
+    /// Measured, or the library's estimate.
+    pub milliseconds: f32,
+    /// Working memory.
+    pub workspace_bytes: usize,
+    /// Whether it gives the same bits each time.
+    pub is_repeatable: bool,
+}
+
+/// Where algorithms come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Search {
+    /// The known ones.
+    #[default]
+    Known,
+    /// `--tune`: the fastest of all, timed at the first start and remembered.
+    Timed,
+}
+
+/// Which algorithms may be taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Repeatable {
+    /// Those that give the same bits each time.
+    #[default]
+    Required,
+    /// `--fast`: any.
+    NotNeeded,
+}
+
+/// Working memory that an algorithm may need at most.
+const MAX_WORKSPACE_BYTES: usize = 1 << 30;
+
+/// What is looked up, and what is remembered.
+#[derive(Debug)]
+pub struct Tuning {
+    search: Search,
+    repeatable: Repeatable,
+    /// Card, libraries and precision: all that a time depends on beside the shape.
+    setting: String,
+    /// From setting, shape and direction to the fastest algorithm's number.
+    remembered: BTreeMap<String, u32>,
+    /// Where it is remembered; nowhere for a user without a home.
+    file: Option<PathBuf>,
+}
+
+impl Tuning {
+    /// Reads what was remembered, where it is asked for.
+    pub fn open(search: Search, repeatable: Repeatable, setting: String) -> Result<Self> {
+        let mut tuning = Self { search, repeatable, setting, remembered: BTreeMap::new(), file: None };
+        if search == Search::Timed {
+            tuning.file = cache_folder().map(|folder| folder.join("tuning.json"));
+            if let Some(file) = tuning.file.as_ref().filter(|file| file.exists()) {
+                let text = fs::read_to_string(file).at("read", file)?;
+                let remembered = serde_json::from_str(&text);
+                tuning.remembered = remembered
+                    .map_err(|error| Error::data(file, format!("not what --tune wrote ({error}); delete it")))?;
+            }
+        }
+        Ok(tuning)
+    }
+
+    /// The number of the algorithm to take: the known one where it can run, the heuristics' first one otherwise; when tuning, the fastest.
+    pub fn pick(
+        &mut self,
+        direction: Direction,
+        shape: &ConvolutionShape,
+        known: Option<u32>,
+        heuristics: impl FnOnce() -> Result<Vec<Candidate>>,
+        time: impl FnOnce() -> Result<Vec<Candidate>>,
+    ) -> Result<u32> {
+        let none = || Error::Device(format!("cuDNN has no algorithm for {direction:?} of {shape:?}"));
+        match (self.search, known) {
+            (Search::Known, Some(known)) => Ok(known),
+            (Search::Known, None) => self.first(&heuristics()?).ok_or_else(none),
+            (Search::Timed, _) => {
+                let key = format!("{}, {:?}, {shape:?}, {direction:?}", self.setting, self.repeatable);
+                if let Some(algorithm) = self.remembered.get(&key) {
+                    return Ok(*algorithm);
+                }
+                let mut candidates = time()?;
+                candidates.sort_by(|one, other| one.milliseconds.total_cmp(&other.milliseconds));
+                let fastest = self.first(&candidates).ok_or_else(none)?;
+                self.remembered.insert(key, fastest);
+                Ok(fastest)
+            }
+        }
+    }
+
+    /// Writes down what was timed.
+    pub fn remember(&self) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let folder = file.parent().expect("the file lies in a folder");
+        fs::create_dir_all(folder).at("create", folder)?;
+        let text = serde_json::to_string_pretty(&self.remembered).expect("strings and numbers are JSON");
+        publish_bytes(text.as_bytes(), file)
+    }
+
+    fn first(&self, candidates: &[Candidate]) -> Option<u32> {
+        let may = |candidate: &&Candidate| {
+            (candidate.is_repeatable || self.repeatable == Repeatable::NotNeeded)
+                && candidate.workspace_bytes <= MAX_WORKSPACE_BYTES
+        };
+        candidates.iter().find(may).map(|candidate| candidate.algorithm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: ConvolutionShape = ConvolutionShape {
+        num_samples: 2,
+        in_channels: 64,
+        in_side: 57,
+        out_channels: 96,
+        out_side: 55,
+        kernel: 3,
+        pad: 0,
+        groups: 1,
+    };
+
+    fn candidates() -> Vec<Candidate> {
+        let candidate = |algorithm, milliseconds, workspace_bytes, is_repeatable| Candidate {
+            algorithm,
+            milliseconds,
+            workspace_bytes,
+            is_repeatable,
+        };
+        vec![
+            candidate(1, 3.0, 0, true),
+            candidate(0, 1.0, 0, false),
+            candidate(4, 2.0, 0, true),
+            candidate(5, 0.5, MAX_WORKSPACE_BYTES + 1, true),
+        ]
+    }
+
+    fn tuning(search: Search, repeatable: Repeatable) -> Tuning {
+        Tuning { search, repeatable, setting: String::new(), remembered: BTreeMap::new(), file: None }
+    }
+
+    fn pick(tuning: &mut Tuning, known: Option<u32>) -> u32 {
+        tuning.pick(Direction::Forward, &SHAPE, known, || Ok(candidates()), || Ok(candidates())).expect("a candidate")
+    }
+
+    #[test]
+    fn the_known_algorithm_is_taken_where_it_runs() {
+        assert_eq!(pick(&mut tuning(Search::Known, Repeatable::Required), Some(7)), 7);
+    }
+
+    #[test]
+    fn heuristics_help_where_the_known_one_does_not_run() {
+        assert_eq!(pick(&mut tuning(Search::Known, Repeatable::Required), None), 1);
+    }
+
+    #[test]
+    fn tuning_takes_the_fastest_that_repeats_and_fits() {
+        assert_eq!(pick(&mut tuning(Search::Timed, Repeatable::Required), Some(1)), 4);
+        assert_eq!(pick(&mut tuning(Search::Timed, Repeatable::NotNeeded), Some(1)), 0);
+    }
+
+    #[test]
+    fn what_was_timed_is_not_timed_again() {
+        let mut tuning = tuning(Search::Timed, Repeatable::Required);
+        pick(&mut tuning, Some(1));
+        let again = tuning.pick(Direction::Forward, &SHAPE, Some(1), || Ok(vec![]), || panic!("timed again"));
+        assert_eq!(again.expect("remembered"), 4);
+    }
+}

@@ -1,0 +1,185 @@
+//! `bench`: what each stage of training can do alone and what they do together, on this machine.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use alexnet::backend::cuda::tuning::{Repeatable, Search};
+use alexnet::backend::cuda::{CudaOptions, Graphs};
+use alexnet::backend::{Choice, DeviceChoice, PrecisionChoice};
+use alexnet::bench::{self, Effort, Options, Stage, overlap};
+use alexnet::cli::milliseconds;
+use alexnet::input::Dtype;
+use alexnet::say;
+use clap::Parser;
+use serde::Serialize;
+
+/// Measure input, upload and device alone, and training end to end, in turns.
+///
+/// The table says which stage holds the others up, and how near training comes to that stage alone. Nothing is written: no
+/// run, no checkpoint.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
+struct Arguments {
+    /// The dataset: a folder that pack-shards wrote.
+    #[arg(long, value_name = "OUT", required_unless_present_any = ["overlap", "peers"])]
+    shards: Option<PathBuf>,
+    /// One JSON object instead of the table.
+    #[arg(long)]
+    json: bool,
+    /// Measure one stage: input, upload, device or end-to-end.
+    #[arg(long, value_name = "STAGE")]
+    only: Option<Stage>,
+    /// Rounds and times for some 20 seconds in all (where a step is short): what happens by default.
+    #[arg(long, conflicts_with = "thorough")]
+    quick: bool,
+    /// Several minutes.
+    #[arg(long)]
+    thorough: bool,
+    /// Measure each stage so long in each round.
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    seconds: Option<Duration>,
+    /// Measure each stage so often.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+    /// A recipe, or a TOML file with the same keys. [default: alexnet]
+    #[arg(long, value_name = "NAME|FILE.toml")]
+    recipe: Option<String>,
+    /// Change one key of the recipe; may be repeated, the last one counts.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Images of a step (train.batch_size).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch_size: Option<u32>,
+    /// Scale every layer's channels (model.width).
+    #[arg(long, value_name = "F")]
+    width: Option<f64>,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// auto, bf16, tf32 or f32.
+    #[arg(long, default_value = "auto")]
+    precision: PrecisionChoice,
+    /// On a GPU: time all algorithms of each convolution once, and take the fastest.
+    #[arg(long)]
+    tune: bool,
+    /// On a GPU: also take algorithms that do not give the same bits each time.
+    #[arg(long)]
+    fast: bool,
+    /// On a GPU: launch each kernel on its own instead of a recorded step.
+    #[arg(long)]
+    no_graph: bool,
+    /// Threads that crop, mirror and relight.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// Threads that compute, where the CPU trains. [default: all cores]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// With --only input: make batches of f32 or f16, whatever the device asks for.
+    #[arg(long, requires = "only", value_parser = dtype)]
+    dtype: Option<Dtype>,
+    /// Say how to measure other loaders beside this one.
+    #[arg(long, conflicts_with = "shards")]
+    peers: bool,
+    /// Measure the overlap of input, upload and compute around a device of chosen times, at every ratio of the three.
+    #[arg(long, conflicts_with_all = ["shards", "peers"], help_heading = "Advanced")]
+    overlap: bool,
+    /// Let a device that computes nothing take so many milliseconds a step.
+    #[arg(long, value_name = "MS", conflicts_with = "device", value_parser = milliseconds, help_heading = "Advanced")]
+    synthetic_device: Option<Duration>,
+    /// The synthetic device's milliseconds an upload.
+    #[arg(long, value_name = "MS", requires = "synthetic_device", value_parser = milliseconds, help_heading = "Advanced")]
+    synthetic_upload: Option<Duration>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  bench --shards out                                 the paper's network
+  bench --shards out --recipe small --thorough       a narrow one, for minutes
+  bench --shards out --only input --workers 2 --json
+  bench --peers                                      FFCV, DALI and PyTorch beside it";
+
+const PEERS: &str = "\
+Other loaders on the same images, in turns with this one (Linux, Python 3.11; see the scripts' first lines):
+
+  benches/peers/install VENV                         a virtual environment with FFCV, DALI and PyTorch, versions pinned
+  VENV/bin/python benches/peers/input.py --shards OUT    input alone: images/s of each, and the ratios
+
+The scripts lie in the source's folder; records of what they found, with command and machine, in benches/record/.";
+
+fn main() -> ExitCode {
+    alexnet::cli::main(|arguments: Arguments| {
+        if arguments.peers {
+            say!("{PEERS}");
+            return Ok(());
+        }
+        if arguments.overlap {
+            // 27 cells a round.
+            let short = Effort { stage_time: Duration::from_millis(300), ..Effort::QUICK };
+            let long = Effort { stage_time: Duration::from_secs(1), ..Effort::THOROUGH };
+            let report = overlap::run(effort(&arguments, short, long))?;
+            print(&report, arguments.json)?;
+            return Ok(());
+        }
+        let json = arguments.json;
+        let report = bench::run(&options(arguments)?)?;
+        print(&report, json)?;
+        Ok(())
+    })
+}
+
+fn options(arguments: Arguments) -> alexnet::Result<Options> {
+    let effort = effort(&arguments, Effort::QUICK, Effort::THOROUGH);
+    let missing = || alexnet::Error::usage("--shards OUT is missing: a folder that pack-shards wrote");
+    if arguments.dtype.is_some() && arguments.only != Some(Stage::Input) {
+        return Err(alexnet::Error::usage(
+            "--dtype goes with --only input: other stages take what the device asks for",
+        ));
+    }
+    let mut sets = arguments.sets;
+    sets.extend(arguments.batch_size.map(|size| format!("train.batch_size={size}")));
+    sets.extend(arguments.width.map(|width| format!("model.width={width:?}")));
+    let threads = arguments.threads.and_then(|threads| NonZeroUsize::new(threads.into()));
+    let device = DeviceChoice::paced(arguments.device, arguments.synthetic_device, arguments.synthetic_upload);
+    let cuda = CudaOptions {
+        graphs: if arguments.no_graph { Graphs::Unused } else { Graphs::Used },
+        search: if arguments.tune { Search::Timed } else { Search::Known },
+        repeatable: if arguments.fast { Repeatable::NotNeeded } else { Repeatable::Required },
+    };
+    Ok(Options {
+        shards: arguments.shards.ok_or_else(missing)?,
+        recipe: arguments.recipe,
+        sets,
+        compute: Choice { device, precision: arguments.precision, threads, cuda },
+        workers: arguments.workers.map(usize::from),
+        only: arguments.only,
+        dtype: arguments.dtype,
+        effort,
+    })
+}
+
+fn effort(arguments: &Arguments, quick: Effort, thorough: Effort) -> Effort {
+    let Effort { rounds, stage_time } = if arguments.thorough { thorough } else { quick };
+    Effort { rounds: arguments.rounds.map_or(rounds, usize::from), stage_time: arguments.seconds.unwrap_or(stage_time) }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: Option<f64> = text.parse().ok().filter(|seconds| (0.01..=86_400.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected seconds, 0.01 to 86400".into())
+}
+
+fn dtype(text: &str) -> Result<Dtype, String> {
+    let found = [Dtype::F32, Dtype::F16].into_iter().find(|dtype| dtype.name() == text);
+    found.ok_or_else(|| "expected f32 or f16".into())
+}
+
+fn print(report: &(impl Serialize + fmt::Display), json: bool) -> anyhow::Result<()> {
+    if json {
+        say!("{}", serde_json::to_string(report)?);
+    } else {
+        say!("{report}");
+    }
+    Ok(())
+}

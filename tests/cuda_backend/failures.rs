@@ -1,0 +1,113 @@
+//! Every call may fail, the first time or later: the run ends with one clear error, without a panic, a hang or a leak, and what it had
+//! written is whole.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::run::{Bench, Ran, is_whole};
+
+/// Calls whose failure is no fault of the run: it has ended by then, or goes on without what they free. They warn.
+fn only_warns(function: &str) -> bool {
+    let frees = ["Destroy", "Free", "Unregister", "Unload", "Release"];
+    frees.iter().any(|word| function.contains(word))
+}
+
+/// Calls that have no way to say that they failed.
+const NEVER_FAIL: [&str; 4] =
+    ["cudnnGetVersion", "cublasLtGetVersion", "cudnnGetErrorString", "cudnnGetLastErrorString"];
+
+fn assert_ends_well(function: &str, call: u64, ran: &Ran) {
+    let what = format!("{function}, call {call}");
+    assert!(!ran.stderr.contains("panicked"), "{what}: {}", ran.stderr);
+    if only_warns(function) {
+        assert_eq!(ran.code, Some(0), "{what}: {}", ran.stderr);
+        assert_eq!(ran.stderr.matches("warning: ").count(), 1, "{what}: {}", ran.stderr);
+        return;
+    }
+    // A context that could not be made current on an input thread leaves that batch's pages locked, and says so.
+    let warned = ran.code == Some(0) && function == "cuCtxSetCurrent" && ran.stderr.contains("warning: ");
+    if !warned {
+        assert_eq!(ran.code, Some(1), "{what}: {}", ran.stderr);
+        assert_eq!(ran.stderr.matches("error: ").count(), 1, "{what}: {}", ran.stderr);
+        assert!(ran.stderr.contains("error: cuda: "), "{what}: {}", ran.stderr);
+        assert!(ran.alive().is_empty(), "{what} left: {:?}", ran.alive());
+    }
+    for step in [0, 6, 12] {
+        let path = ran.checkpoint(step);
+        assert!(!path.exists() || is_whole(&path), "{what}: {}", path.display());
+    }
+}
+
+/// How often each function is called by a run.
+fn calls(bench: &Bench) -> BTreeMap<String, u64> {
+    let ran = bench.train("counted", &[], &[]);
+    ran.assert_done();
+    let Value::Object(calls) = &ran.report["calls"] else { panic!("{}", ran.report) };
+    calls.iter().map(|(function, count)| (function.clone(), count.as_u64().expect("a count"))).collect()
+}
+
+/// Fails the calls that `pick` chooses out of how many there are, one a run; of every second function, so that two tests share them.
+fn assert_all_end_well(part: usize, pick: fn(u64) -> u64) {
+    let bench = Bench::new();
+    let calls = calls(&bench);
+    assert!(calls.len() > 50, "{calls:?}");
+    for (function, count) in calls.iter().skip(part).step_by(2) {
+        if NEVER_FAIL.contains(&function.as_str()) {
+            continue;
+        }
+        if function.starts_with("nvrtc") {
+            // They are called where nothing is cached.
+            std::fs::remove_dir_all(bench.path("cache")).expect("the cache");
+        }
+        let call = pick(*count);
+        let ran = bench.train("failed", &[], &[("FAIL", &format!("{function}:{call}"))]);
+        assert_ends_well(function, call, &ran);
+        if bench.path("failed").exists() {
+            ran.forget();
+        }
+    }
+}
+
+#[test]
+fn the_first_call_of_each_function_may_fail() {
+    assert_all_end_well(0, |_| 1);
+}
+
+#[test]
+fn the_first_call_of_every_other_function_may_fail() {
+    assert_all_end_well(1, |_| 1);
+}
+
+#[test]
+fn a_later_call_of_each_function_may_fail() {
+    assert_all_end_well(0, |count| count.div_ceil(2));
+}
+
+#[test]
+fn a_later_call_of_every_other_function_may_fail() {
+    assert_all_end_well(1, |count| count.div_ceil(2));
+}
+
+#[test]
+fn a_card_without_room_says_what_for_and_what_to_do() {
+    let bench = Bench::new();
+    let ran = bench.train("full", &[], &[("MEMORY", "8000000")]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    for expected in ["MB for", "are free", "--batch-size", "CUDA_ERROR_OUT_OF_MEMORY"] {
+        assert!(ran.stderr.contains(expected), "{expected} in {}", ran.stderr);
+    }
+    assert!(ran.alive().is_empty(), "{:?}", ran.alive());
+}
+
+#[test]
+fn a_run_goes_on_after_the_device_failed() {
+    let bench = Bench::new();
+    let whole = bench.train("whole", &[], &[]);
+    let failed = bench.train("failed", &[], &[("FAIL", "cuGraphLaunch:9")]);
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    assert!(is_whole(&failed.checkpoint(6)), "the first epoch's checkpoint");
+    let resumed = bench.train("failed", &["--resume"], &[]);
+    resumed.assert_done();
+    assert!(resumed.last_checkpoint() == whole.last_checkpoint());
+}

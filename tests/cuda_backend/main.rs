@@ -1,0 +1,14 @@
+//! The CUDA backend as a whole, unchanged, on the simulated CUDA of `tests/simulated_cuda`.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/simulated.rs"]
+mod simulated;
+
+mod device;
+mod failures;
+mod libraries;
+mod mutations;
+mod parity;
+mod run;
+mod schedules;

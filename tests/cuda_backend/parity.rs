@@ -1,0 +1,73 @@
+//! Every tensor of a step agrees with the CPU backend's, in every precision and for every shape of network.
+
+use alexnet::backend::cuda::parity::compare;
+use alexnet::backend::cuda::{CudaOptions, Precision, Real};
+use alexnet::model::init::initial_parameters;
+use alexnet::recipe::settings::{DropoutScaling, LrnPlace, LrnSettings, ModelSettings};
+use half::bf16;
+
+use crate::device::{backend, network, options};
+
+fn assert_agrees<R: Real>(settings: ModelSettings, canvas: usize, precision: Precision) {
+    let (network, settings) = network(settings, canvas);
+    let parameters = initial_parameters(&network, &settings, 5);
+    let mut cuda = backend::<R>(&network, options(), CudaOptions::default(), precision);
+    let compared = compare(&network, &parameters, options(), 0.01, precision, &mut cuda).expect("both steps");
+    for one in &compared {
+        println!("{:<28} {:.2e} of {:.0e}", one.tensor, one.relative_error, one.tolerance);
+    }
+    assert!(compared.len() > 8 * 7, "{} tensors", compared.len());
+    let wrong: Vec<_> = compared.iter().filter(|one| !one.is_within()).collect();
+    assert!(wrong.is_empty(), "{precision:?}: {wrong:#?}");
+}
+
+fn narrow() -> ModelSettings {
+    ModelSettings { width: 0.1, ..ModelSettings::default() }
+}
+
+#[test]
+fn f32_agrees_with_the_cpu_to_rounding() {
+    assert_agrees::<f32>(narrow(), 67, Precision::F32);
+}
+
+#[test]
+fn tf32_agrees_within_its_rounding() {
+    assert_agrees::<f32>(narrow(), 67, Precision::Tf32);
+}
+
+#[test]
+fn bf16_agrees_within_its_rounding() {
+    assert_agrees::<bf16>(narrow(), 67, Precision::Bf16);
+}
+
+#[test]
+fn two_towers_agree() {
+    assert_agrees::<f32>(ModelSettings { towers: 2, ..narrow() }, 67, Precision::F32);
+}
+
+#[test]
+fn every_place_of_the_normalisation_agrees() {
+    for place in [LrnPlace::AfterPool, LrnPlace::BeforeRelu, LrnPlace::Off] {
+        let lrn = LrnSettings { place, ..LrnSettings::default() };
+        assert_agrees::<f32>(ModelSettings { lrn, ..narrow() }, 67, Precision::F32);
+    }
+}
+
+#[test]
+fn dropout_scaled_in_training_and_none_at_all_agree() {
+    let scaled = ModelSettings { dropout_scaling: DropoutScaling::Training, ..narrow() };
+    assert_agrees::<f32>(scaled, 67, Precision::F32);
+    assert_agrees::<f32>(ModelSettings { dropout: 0.0, ..narrow() }, 67, Precision::F32);
+}
+
+#[test]
+fn canvases_that_do_not_fill_the_last_blocks_agree() {
+    for canvas in [68, 69, 70, 99] {
+        assert_agrees::<f32>(narrow(), canvas, Precision::F32);
+    }
+}
+
+#[test]
+fn the_papers_geometry_agrees() {
+    assert_agrees::<bf16>(ModelSettings { width: 0.25, ..ModelSettings::default() }, 227, Precision::Bf16);
+}

@@ -1,0 +1,149 @@
+//! `train` as people type it, in a process of its own, on the simulated CUDA.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use alexnet::backend::cuda::compile::CACHE_VARIABLE;
+use alexnet::backend::cuda::libraries::FOLDERS_VARIABLE;
+use alexnet::train::log::{self, Kind};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::common::made_dataset;
+use crate::simulated;
+
+/// Of all runs: two epochs of six steps and a validation each, so that both slots are recorded and replayed, in either pass.
+pub const NUM_STEPS: u64 = 12;
+/// A run takes less than a second; one that takes so long hangs.
+const HANGS: Duration = Duration::from_secs(120);
+
+const TINY: [&str; 16] = [
+    "--recipe",
+    "small",
+    "--set",
+    "augment.crop=64",
+    "--set",
+    "augment.canvas=67",
+    "--width",
+    "0.05",
+    "--batch-size",
+    "8",
+    "--log-every",
+    "1",
+    "--steps",
+    "12",
+    "--metrics",
+    "off",
+];
+
+/// A packed dataset, and a folder for runs and compiled kernels.
+pub struct Bench {
+    folder: TempDir,
+}
+
+/// What a run left.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stderr: String,
+    /// Of the simulated CUDA; null where the process ended before it could be written.
+    pub report: Value,
+    folder: PathBuf,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("shards")).expect("a folder");
+        made_dataset(&folder.path().join("shards"), 48, 16, 4, 3);
+        Self { folder }
+    }
+
+    /// Trains in the folder `name`, with more arguments, and settings of the simulated CUDA such as `("SCHEDULE", "late-copies")`.
+    pub fn train(&self, name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Ran {
+        let run = self.path(name);
+        let report = self.path(&format!("{name}.json"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+        command.arg("--shards").arg(self.path("shards")).arg("--run").arg(&run).args(TINY);
+        if !arguments.contains(&"--device") {
+            command.args(["--device", "cuda"]);
+        }
+        command.args(arguments).env(FOLDERS_VARIABLE, simulated::folder());
+        command.env(CACHE_VARIABLE, self.path("cache")).env("SIMULATED_CUDA_REPORT", &report);
+        // Compiling for the host takes seconds, and the test binary's folder keeps what was compiled.
+        command.env("SIMULATED_CUDA_CACHE", simulated::folder().join("cubins"));
+        for (name, value) in settings {
+            command.env(format!("SIMULATED_CUDA_{name}"), value);
+        }
+        let Output { status, stderr, .. } = finish(command);
+        let report = fs::read(report).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        Ran {
+            code: status.code(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            report: report.unwrap_or(Value::Null),
+            folder: run,
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Ran {
+    /// The checkpoint of the last step, where the run got there.
+    pub fn last_checkpoint(&self) -> Option<Vec<u8>> {
+        fs::read(self.checkpoint(NUM_STEPS)).ok()
+    }
+
+    pub fn checkpoint(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("checkpoints/step-{step:08}.safetensors"))
+    }
+
+    /// The losses of all steps and validations.
+    pub fn losses(&self) -> Vec<f64> {
+        let lines = log::read(&self.folder).expect("the run's log");
+        let of_pass = lines.into_iter().filter(|line| matches!(line.kind, Kind::Step | Kind::Validation));
+        of_pass.map(|line| line.loss.expect("a pass has a loss")).collect()
+    }
+
+    /// What was not given back, by kind.
+    pub fn alive(&self) -> Vec<(String, u64)> {
+        let alive = self.report["alive"].as_object().expect("the simulated CUDA's report");
+        let counts = alive.iter().map(|(kind, count)| (kind.clone(), count.as_u64().expect("a count")));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    #[track_caller]
+    pub fn assert_done(&self) {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        assert!(self.alive().is_empty(), "left over: {:?}", self.alive());
+        assert_eq!(self.report["violations"], Value::Array(vec![]));
+    }
+
+    pub fn forget(&self) {
+        fs::remove_dir_all(&self.folder).expect("the run's folder");
+    }
+}
+
+/// Waits for the command; one that hangs is killed, and panics the test.
+fn finish(mut command: Command) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("the command starts");
+    let begun = Instant::now();
+    while child.try_wait().expect("a child").is_none() {
+        if begun.elapsed() > HANGS {
+            child.kill().expect("a child");
+            panic!("{command:?} hangs: {:?}", child.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().expect("its output")
+}
+
+/// Whether the file is a whole checkpoint.
+pub fn is_whole(path: &Path) -> bool {
+    alexnet::train::checkpoint::read::read(path).is_ok()
+}

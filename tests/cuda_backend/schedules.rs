@@ -1,0 +1,72 @@
+//! However late streams, copies and events come, a run is the same to the bit, and near the CPU's.
+
+use crate::run::{Bench, is_whole};
+
+/// The schedules of the simulated CUDA.
+pub const SCHEDULES: [&str; 7] =
+    ["prompt", "late-copies", "late-compute", "late-events", "random:1", "random:2", "random:3"];
+
+#[test]
+fn every_schedule_gives_the_same_bits() {
+    let bench = Bench::new();
+    let expected = bench.train("prompt", &[], &[("SCHEDULE", "prompt")]);
+    expected.assert_done();
+    for schedule in &SCHEDULES[1..] {
+        let ran = bench.train(schedule, &[], &[("SCHEDULE", schedule)]);
+        ran.assert_done();
+        assert!(ran.last_checkpoint() == expected.last_checkpoint(), "{schedule}");
+    }
+}
+
+#[test]
+fn recorded_steps_give_the_bits_of_launched_ones() {
+    let bench = Bench::new();
+    let [recorded, launched] =
+        [&[][..], &["--no-graph"]].map(|arguments| bench.train(&format!("run{}", arguments.len()), arguments, &[]));
+    recorded.assert_done();
+    launched.assert_done();
+    assert!(recorded.report["calls"]["cuGraphLaunch"].as_u64() > Some(0), "{}", recorded.report["calls"]);
+    assert!(launched.report["calls"]["cuGraphLaunch"].as_u64().is_none(), "{}", launched.report["calls"]);
+    assert!(recorded.last_checkpoint() == launched.last_checkpoint());
+}
+
+#[test]
+fn losses_are_the_cpus_within_the_precision() {
+    let bench = Bench::new();
+    let cpu = bench.train("cpu", &["--device", "cpu"], &[]).losses();
+    // Twelve steps multiply the first one's rounding: of 2^-24, 2^-11 and 2^-8.
+    for (precision, tolerance) in [("f32", 1e-3), ("tf32", 0.03), ("bf16", 0.1)] {
+        let ran = bench.train(precision, &["--precision", precision], &[]);
+        ran.assert_done();
+        let losses = ran.losses();
+        assert_eq!(losses.len(), cpu.len());
+        for (step, (ours, theirs)) in losses.iter().zip(&cpu).enumerate() {
+            assert!((ours - theirs).abs() < tolerance * theirs.abs().max(1.0), "{precision}, {step}: {ours} {theirs}");
+        }
+    }
+}
+
+#[test]
+fn a_run_goes_on_from_the_other_devices_checkpoint() {
+    let bench = Bench::new();
+    let stop = ["--steps", "5", "--precision", "f32"];
+    for (first, second) in [("cpu", "cuda"), ("cuda", "cpu")] {
+        let name = format!("from-{first}");
+        let begun = bench.train(&name, &[&stop[..], &["--device", first]].concat(), &[]);
+        assert_eq!(begun.code, Some(0), "{}", begun.stderr);
+        assert!(is_whole(&begun.checkpoint(5)));
+        let resumed = bench.train(&name, &["--resume", "--precision", "f32", "--device", second], &[]);
+        assert_eq!(resumed.code, Some(0), "{}", resumed.stderr);
+        assert!(resumed.last_checkpoint().is_some());
+    }
+}
+
+#[test]
+fn a_run_that_was_stopped_on_the_gpu_goes_on_bit_for_bit() {
+    let bench = Bench::new();
+    let whole = bench.train("whole", &[], &[]);
+    bench.train("stopped", &["--steps", "7"], &[]).assert_done();
+    let resumed = bench.train("stopped", &["--resume"], &[]);
+    resumed.assert_done();
+    assert!(resumed.last_checkpoint() == whole.last_checkpoint());
+}

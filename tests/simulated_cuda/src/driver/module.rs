@@ -1,0 +1,146 @@
+//! Modules: shared libraries that the simulated NVRTC made, loaded.
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::io::Write;
+use std::mem::ManuallyDrop;
+
+use cudarc::driver::sys::{CUfunction, CUfunction_attribute, CUmodule, CUresult};
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+
+use super::context::{current, not_capturing, releasing};
+use super::launch::MAX_SHARED_BYTES;
+use super::result::answer;
+use crate::nvrtc::cubin;
+
+/// `simulated_launch_NAME`: parameters, grid, block, shared bytes, order, message and its capacity.
+pub type Launch =
+    unsafe extern "C" fn(*mut *mut c_void, *const c_uint, *const c_uint, c_uint, c_uint, *mut c_char, usize) -> c_int;
+/// `simulated_params_NAME`: writes each parameter's size, and returns their number.
+type Parameters = unsafe extern "C" fn(*mut c_uint, c_uint) -> c_uint;
+
+/// A loaded module. Its library stays loaded: what it keeps for each thread must not go while a thread runs.
+pub struct Module {
+    library: ManuallyDrop<Library>,
+    functions: BTreeMap<String, u64>,
+}
+
+/// A kernel.
+#[derive(Clone)]
+pub struct Function {
+    pub name: String,
+    pub launch: Launch,
+    /// Bytes of each parameter.
+    pub parameters: Vec<usize>,
+    pub max_dynamic_shared_bytes: usize,
+}
+
+fn load(image: &[u8]) -> Result<Library, String> {
+    let mut file = tempfile::Builder::new()
+        .prefix("simulated-cubin")
+        .suffix(".so")
+        .tempfile()
+        .map_err(|error| error.to_string())?;
+    file.write_all(image).map_err(|error| error.to_string())?;
+    let path = file.into_temp_path();
+    // SAFETY: the image carries the mark and the checksum of the simulated NVRTC: only this package's shim runs when it is loaded.
+    unsafe { Library::open(Some(&*path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| error.to_string())
+}
+
+impl Module {
+    fn function(&self, name: &str) -> Option<Function> {
+        // SAFETY: the shim defines symbols of these names with these types.
+        let launch = unsafe { self.library.get::<Launch>(format!("simulated_launch_{name}").as_bytes()) }.ok()?;
+        let parameters =
+            unsafe { self.library.get::<Parameters>(format!("simulated_params_{name}").as_bytes()) }.ok()?;
+        let mut sizes = [0; 64];
+        // SAFETY: it writes no more sizes than it is told there is room for.
+        let count = unsafe { parameters(sizes.as_mut_ptr(), sizes.len() as c_uint) } as usize;
+        let parameters = sizes.get(..count)?.iter().map(|size| *size as usize).collect();
+        Some(Function { name: name.to_owned(), launch: *launch, parameters, max_dynamic_shared_bytes: 48 << 10 })
+    }
+}
+
+exported! {
+    fn cuModuleLoadData(module: *mut CUmodule, image: *const c_void) -> CUresult {
+        let mut state = not_capturing("cuModuleLoadData")?;
+        let sm = state.settings.sm;
+        let Some((image, image_sm)) = cubin::read(image.cast()) else {
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_IMAGE, "cuModuleLoadData of what the simulated NVRTC did not make, or not whole");
+        };
+        if image_sm / 10 != sm / 10 || image_sm > sm {
+            return state.refuse(CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU, format!("cuModuleLoadData of a CUBIN for sm_{image_sm} on sm_{sm}"));
+        }
+        match load(image) {
+            Err(error) => state.refuse(CUresult::CUDA_ERROR_INVALID_IMAGE, format!("cuModuleLoadData: {error}")),
+            Ok(library) => {
+                let handle = state.modules.insert(Module { library: ManuallyDrop::new(library), functions: BTreeMap::new() });
+                answer(module, handle as CUmodule)
+            }
+        }
+    }
+
+    fn cuModuleUnload(module: CUmodule) -> CUresult {
+        let mut state = releasing()?;
+        let Some(unloaded) = state.modules.remove(module as u64) else {
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, "cuModuleUnload of what is no module");
+        };
+        for function in unloaded.functions.into_values() {
+            state.functions.remove(function);
+        }
+        state.sound()
+    }
+
+    fn cuModuleGetFunction(function: *mut CUfunction, module: CUmodule, name: *const c_char) -> CUresult {
+        let mut state = current()?;
+        let name = CStr::from_ptr(name).to_string_lossy().into_owned();
+        let Some(loaded) = state.modules.get(module as u64) else {
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, "cuModuleGetFunction of what is no module");
+        };
+        if let Some(known) = loaded.functions.get(&name) {
+            return answer(function, *known as CUfunction);
+        }
+        let Some(found) = loaded.function(&name) else {
+            return state.refuse(CUresult::CUDA_ERROR_NOT_FOUND, format!("cuModuleGetFunction: no kernel {name}"));
+        };
+        let handle = state.functions.insert(found);
+        if let Some(module) = state.modules.get_mut(module as u64) {
+            module.functions.insert(name, handle);
+        }
+        answer(function, handle as CUfunction)
+    }
+
+    fn cuFuncSetAttribute(function: CUfunction, attribute: CUfunction_attribute, value: c_int) -> CUresult {
+        let mut state = current()?;
+        let Some(kernel) = state.functions.get_mut(function as u64) else {
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, "cuFuncSetAttribute of what is no kernel");
+        };
+        match attribute {
+            CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES if (0..=MAX_SHARED_BYTES as c_int).contains(&value) => {
+                kernel.max_dynamic_shared_bytes = value as usize;
+                Ok(())
+            }
+            CUfunction_attribute::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT if (-1..=100).contains(&value) => Ok(()),
+            _ => state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("cuFuncSetAttribute: {attribute:?} cannot be {value}")),
+        }
+    }
+
+    fn cuFuncGetAttribute(value: *mut c_int, attribute: CUfunction_attribute, function: CUfunction) -> CUresult {
+        let mut state = current()?;
+        let sm = state.settings.sm;
+        let Some(kernel) = state.functions.get(function as u64) else {
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, "cuFuncGetAttribute of what is no kernel");
+        };
+        let known = match attribute {
+            CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK => 1024,
+            CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES => kernel.max_dynamic_shared_bytes as c_int,
+            CUfunction_attribute::CU_FUNC_ATTRIBUTE_BINARY_VERSION | CUfunction_attribute::CU_FUNC_ATTRIBUTE_PTX_VERSION => sm,
+            CUfunction_attribute::CU_FUNC_ATTRIBUTE_NUM_REGS => 32,
+            CUfunction_attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES
+            | CUfunction_attribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES
+            | CUfunction_attribute::CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES => 0,
+            _ => return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("cuFuncGetAttribute: {attribute:?} is not simulated")),
+        };
+        answer(value, known)
+    }
+}
