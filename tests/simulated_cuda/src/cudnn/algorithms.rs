@@ -119,8 +119,6 @@ const FILTER: [FilterAlgorithm; 4] = [
     FilterAlgorithm::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3,
 ];
 
-
-
 exported! {
     fn cudnnGetConvolutionForwardWorkspaceSize(
         handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, w_desc: cudnnFilterDescriptor_t, conv_desc: cudnnConvolutionDescriptor_t,
