@@ -14,6 +14,7 @@ pub mod cli;
 pub mod clock;
 pub mod error;
 pub mod evaluate;
+pub mod gpu_check;
 pub mod input;
 pub mod model;
 pub mod pack;

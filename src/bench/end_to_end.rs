@@ -27,7 +27,7 @@ pub(super) fn round<B: Backend>(
     workers: usize,
     effort: Effort,
 ) -> Result<(B, EndToEndRound)> {
-    let pipeline = subject.pipeline(workers, backend.input_dtype())?;
+    let pipeline = subject.pipeline(PipelineOptions::new(backend.input_dtype(), workers, 0..u64::MAX))?;
     let memory_bytes = pipeline.memory_bytes();
     let mut stepper = Stepper::new(backend, Feeder::new(Box::new(pipeline)), Tracer::default());
     let mut step = 0;

@@ -25,7 +25,7 @@ pub(super) fn round(
     effort: Effort,
     round: usize,
 ) -> Result<InputRound> {
-    let mut pipeline = subject.pipeline(workers, dtype)?;
+    let mut pipeline = subject.pipeline(PipelineOptions::new(dtype, workers, 0..u64::MAX))?;
     let epoch = if round == 0 { subject.plan.steps_per_epoch() as usize } else { 0 };
     effort.warm_up(epoch.max(2 * PipelineOptions::DEFAULT_BUFFERS), || pass_on(&mut pipeline))?;
     let cpu_begun = cpu_seconds();

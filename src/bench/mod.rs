@@ -11,13 +11,14 @@ pub mod overlap;
 mod rates;
 mod report;
 pub mod resources;
-mod subject;
+pub(crate) mod subject;
 mod upload;
 
 use self::device::DeviceRound;
 use self::end_to_end::EndToEndRound;
 use self::input::InputRound;
 pub use self::options::{Effort, Options, Stage};
+pub use self::rates::Rates;
 pub use self::report::Report;
 use self::subject::Subject;
 use self::upload::UploadRound;

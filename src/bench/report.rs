@@ -100,6 +100,21 @@ impl Report {
         report
     }
 
+    /// Images a second of a stage that was measured.
+    pub fn images_per_second(&self, stage: Stage) -> Option<Rates> {
+        match stage {
+            Stage::Input => Some(self.input.as_ref()?.spread),
+            Stage::Upload => self.upload.as_ref()?.spread,
+            Stage::Device => Some(self.device.as_ref()?.spread),
+            Stage::EndToEnd => Some(self.end_to_end.as_ref()?.spread),
+        }
+    }
+
+    /// Seconds from the end of one of the device's steps to that of the next, where they were measured.
+    pub fn step_seconds(&self) -> Option<Rates> {
+        Some(self.device.as_ref()?.step_spread)
+    }
+
     /// The slowest stage alone, where input and device were measured.
     fn slowest(&self) -> Option<(Stage, f64)> {
         let input = (Stage::Input, self.input.as_ref()?.images_per_second);

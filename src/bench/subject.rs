@@ -13,21 +13,21 @@ use crate::recipe::Recipe;
 use crate::shard::{Dataset, Split};
 
 /// The two inputs of a backend.
-pub(super) const SLOTS: [Slot; 2] = [Slot::Even, Slot::Odd];
+pub(crate) const SLOTS: [Slot; 2] = [Slot::Even, Slot::Odd];
 
 /// Everything that does not change from round to round.
 #[derive(Debug)]
-pub(super) struct Subject {
-    pub(super) dataset: Arc<Dataset>,
-    pub(super) recipe: Recipe,
-    pub(super) network: Network,
-    pub(super) parameters: Parameters,
-    pub(super) plan: TrainPlan,
-    pub(super) augmentation: Augmentation,
+pub(crate) struct Subject {
+    pub(crate) dataset: Arc<Dataset>,
+    pub(crate) recipe: Recipe,
+    pub(crate) network: Network,
+    pub(crate) parameters: Parameters,
+    pub(crate) plan: TrainPlan,
+    pub(crate) augmentation: Augmentation,
 }
 
 impl Subject {
-    pub(super) fn new(options: &Options) -> Result<Self> {
+    pub(crate) fn new(options: &Options) -> Result<Self> {
         let dataset = Arc::new(Dataset::open(&options.shards)?);
         let recipe = Recipe::load(options.recipe.as_deref().unwrap_or("alexnet"), &options.sets)?;
         let settings = &recipe.settings;
@@ -39,11 +39,11 @@ impl Subject {
         Ok(Self { dataset, recipe, network, parameters, plan, augmentation })
     }
 
-    pub(super) fn batch_size(&self) -> usize {
+    pub(crate) fn batch_size(&self) -> usize {
         self.recipe.settings.train.batch_size
     }
 
-    pub(super) fn backend_options(&self) -> BackendOptions {
+    pub(crate) fn backend_options(&self) -> BackendOptions {
         let train = &self.recipe.settings.train;
         BackendOptions {
             batch_size: train.batch_size,
@@ -53,15 +53,14 @@ impl Subject {
         }
     }
 
-    /// The input that training has, without end.
-    pub(super) fn pipeline(&self, workers: usize, dtype: Dtype) -> Result<Pipeline> {
+    /// The input that training has.
+    pub(crate) fn pipeline(&self, options: PipelineOptions) -> Result<Pipeline> {
         let (dataset, plan) = (Arc::clone(&self.dataset), Plan::Train(self.plan.clone()));
-        let options = PipelineOptions::new(dtype, workers, 0..u64::MAX);
         Pipeline::start(dataset, Split::Train, plan, self.augmentation.clone(), options)
     }
 
     /// A batch for each slot.
-    pub(super) fn made_up_batches(&self, dtype: Dtype) -> Result<Vec<Batch>> {
+    pub(crate) fn made_up_batches(&self, dtype: Dtype) -> Result<Vec<Batch>> {
         let mut source = SyntheticSource::new(&SyntheticOptions {
             seed: self.recipe.settings.train.seed,
             dtype,

@@ -1,5 +1,6 @@
 //! Every tensor of a step agrees with the CPU backend's, in every precision and for every shape of network.
 
+use alexnet::backend::StepScalars;
 use alexnet::backend::cuda::parity::compare;
 use alexnet::backend::cuda::{CudaOptions, Precision, Real};
 use alexnet::model::init::initial_parameters;
@@ -8,11 +9,14 @@ use half::bf16;
 
 use crate::device::{backend, network, options};
 
+/// Not step 0, so that dropout's counter is seen to count.
+const SCALARS: StepScalars = StepScalars { step: 3, learning_rate: 0.01 };
+
 fn assert_agrees<R: Real>(settings: ModelSettings, canvas: usize, precision: Precision) {
     let (network, settings) = network(settings, canvas);
     let parameters = initial_parameters(&network, &settings, 5);
     let mut cuda = backend::<R>(&network, options(), CudaOptions::default(), precision);
-    let compared = compare(&network, &parameters, options(), 0.01, precision, &mut cuda).expect("both steps");
+    let compared = compare(&network, &parameters, options(), SCALARS, precision, &mut cuda).expect("both steps");
     for one in &compared {
         println!("{:<28} {:.2e} of {:.0e}", one.tensor, one.relative_error, one.tolerance);
     }

@@ -16,6 +16,8 @@
 #![expect(unsafe_code, reason = "calls to CUDA's libraries; each has its argument")]
 
 mod block;
+pub mod call_times;
+pub mod ceilings;
 mod clock;
 pub mod compile;
 mod conv_block;
@@ -23,7 +25,7 @@ mod convolution;
 mod dense_block;
 pub mod driver;
 pub mod kernels;
-mod layout;
+pub mod layout;
 pub mod libraries;
 mod memory;
 mod options;
@@ -195,6 +197,15 @@ impl<R: Real> CudaBackend<R> {
         self.running.expect("a pass runs inside replay") as usize
     }
 
+    /// What is enqueued on the compute stream from now on is the step on this slot's batch.
+    fn begin(&mut self, slot: Slot, scalars: StepScalars) -> Result<()> {
+        let (compute, own) = (&self.streams.compute, &mut self.slots[slot as usize]);
+        own.begin(compute)?;
+        let StepScalars { step, learning_rate } = scalars;
+        let num_valid = own.num_valid();
+        self.kernels.begin_step(compute, &mut own.scalars.all_mut(), step, learning_rate, num_valid)
+    }
+
     /// Enqueues a step on the compute stream: as it is, as a recording, or for the first time as both.
     fn enqueue(&mut self, slot: Slot, pass: Pass, body: fn(&mut Self, Pass) -> Result<()>) -> Result<()> {
         let streams = Rc::clone(&self.streams);
@@ -269,17 +280,12 @@ impl<R: Real> Backend for CudaBackend<R> {
         scalars: StepScalars,
         body: fn(&mut Self, Pass) -> Result<()>,
     ) -> Result<()> {
-        let streams = Rc::clone(&self.streams);
-        let own = &mut self.slots[slot as usize];
-        own.begin(&streams.compute)?;
-        let StepScalars { step, learning_rate } = scalars;
-        let num_valid = own.num_valid();
-        self.kernels.begin_step(&streams.compute, &mut own.scalars.all_mut(), step, learning_rate, num_valid)?;
+        self.begin(slot, scalars)?;
         self.running = Some(slot);
         let enqueued = self.enqueue(slot, pass, body);
         self.running = None;
         enqueued?;
-        self.slots[slot as usize].finish(&streams.compute)
+        self.slots[slot as usize].finish(&self.streams.compute)
     }
 
     fn forward(&mut self, layer: usize, pass: Pass) -> Result<()> {

@@ -33,23 +33,20 @@ impl Compared {
 
 /// Deviation of made-up inputs: real ones are the 0-255 scale's residuals, times `augment.scale` in the recipe with He's initial values.
 const INPUT_DEVIATION: f32 = 1.0;
-/// Of the step: not 0, so that dropout's counter is seen to count.
-const STEP: u64 = 3;
 
 /// Runs a training step and an evaluation on both backends, from the same parameters and the same made-up batch, of which the last sample does not
-/// count in the evaluation.
+/// count in the evaluation. A step other than 0 shows that dropout's counter counts.
 pub fn compare<R: Real>(
     network: &Network,
     parameters: &Parameters,
     options: BackendOptions,
-    learning_rate: f32,
+    scalars: StepScalars,
     precision: Precision,
     cuda: &mut CudaBackend<R>,
 ) -> Result<Vec<Compared>> {
     let mut cpu = CpuBackend::new(network, options, None);
     let [wide, narrow] = made_up_batches(network, &options);
     let mut compared = Comparison { precision, tensors: Vec::new() };
-    let scalars = StepScalars { step: STEP, learning_rate };
     let (wide, narrow) = {
         let ours = run(cuda, Pass::Train, scalars, parameters, narrow)?;
         let theirs = run(&mut cpu, Pass::Train, scalars, parameters, wide)?;
@@ -63,7 +60,7 @@ pub fn compare<R: Real>(
     let ours = run(cuda, Pass::Eval, scalars, parameters, of_evaluation(narrow))?.0;
     let theirs = run(&mut cpu, Pass::Eval, scalars, parameters, of_evaluation(wide))?.0;
     compared.statistics("evaluation", &ours, &theirs);
-    let slot = Slot::of_step(STEP);
+    let slot = Slot::of_step(scalars.step);
     compared.push("probabilities", Kind::Output, cuda.probabilities(slot)?, cpu.probabilities(slot)?);
     Ok(compared.tensors)
 }

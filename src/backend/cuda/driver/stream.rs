@@ -101,6 +101,20 @@ impl Stream {
         check("cuMemcpyHtoDAsync", unsafe { result::memcpy_htod_async(to.address(), from, self.raw) })
     }
 
+    /// Enqueues a copy within the device's memory.
+    ///
+    /// # Safety
+    ///
+    /// Both must stay allocated until the copy has run.
+    pub unsafe fn copy_on_device<T: Pod>(&self, from: Slice<'_, T>, to: &mut SliceMut<'_, T>) -> Result<()> {
+        assert_eq!(from.len(), to.len(), "values to copy, and room for them");
+        let num_bytes = from.len() * size_of::<T>();
+        // SAFETY: the lengths are equal; the rest is this function's contract.
+        check("cuMemcpyDtoDAsync", unsafe {
+            result::memcpy_dtod_async(to.address(), from.address(), num_bytes, self.raw)
+        })
+    }
+
     /// Enqueues a copy to page-locked memory, from its first value on.
     ///
     /// # Safety

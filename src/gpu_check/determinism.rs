@@ -1,0 +1,123 @@
+//! Determinism: runs that must end with the same bits, and do.
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::dataset::MadeDataset;
+use super::gpu::{Gpu, PRECISIONS, TypedWork};
+use super::options::Extent;
+use super::outcome::{Checked, Found};
+use crate::backend::Backend;
+use crate::backend::cuda::{CudaBackend, Graphs, Precision, Real};
+use crate::bench::subject::Subject;
+use crate::error::Result;
+use crate::input::PipelineOptions;
+use crate::trace::Tracer;
+use crate::train::feeder::Feeder;
+use crate::train::stepper::{Next, Stepper};
+
+/// How a run is made, in what must not matter.
+#[derive(Clone, Copy)]
+struct Manner {
+    graphs: Graphs,
+    workers: usize,
+    buffers: usize,
+}
+
+const MANNER: Manner = Manner { graphs: Graphs::Used, workers: 4, buffers: PipelineOptions::DEFAULT_BUFFERS };
+const LEARNING_RATE: f64 = 0.01;
+
+/// Trains again and again; everything a run ends with is compared.
+pub fn check(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent) -> Vec<Checked> {
+    let subject = match gpu.subject(dataset, extent) {
+        Ok(subject) => subject,
+        Err(error) => return vec![Checked::tried("determinism", Err(error))],
+    };
+    let steps = extent.determinism_steps;
+    let train = |precision, manner| trained(gpu, &subject, steps, precision, manner);
+    let mut checked = Vec::new();
+    for precision in PRECISIONS {
+        let name = |what: &str| format!("determinism: {}, {what}", precision.name());
+        let first = match train(precision, MANNER) {
+            Ok(first) => first,
+            Err(error) => {
+                checked.push(Checked::tried(name("two runs"), Err(error)));
+                continue;
+            }
+        };
+        let mut again = |what: &str, manner| {
+            checked.push(Checked::tried(name(what), train(precision, manner).map(|other| same(&first, &other))));
+        };
+        again("two runs", MANNER);
+        if precision == Precision::Bf16 {
+            again("recorded steps and launched ones", Manner { graphs: Graphs::Unused, ..MANNER });
+            again("other numbers of workers and buffers", Manner { workers: 1, buffers: 3, ..MANNER });
+        }
+    }
+    checked
+}
+
+/// What a run ends with.
+#[derive(PartialEq)]
+struct Trained {
+    losses: Vec<f64>,
+    /// Of all weights and velocities.
+    fingerprint: u128,
+    is_finite: bool,
+}
+
+fn same(one: &Trained, other: &Trained) -> Found {
+    let steps = one.losses.len();
+    let differs = one.losses.iter().zip(&other.losses).position(|(one, other)| one.to_bits() != other.to_bits());
+    let what = match differs {
+        Some(step) => {
+            format!("the loss of step {step} differs: {} and {}", one.losses[step], other.losses[step])
+        }
+        None if one.fingerprint != other.fingerprint => {
+            format!("after {steps} steps of equal losses the weights differ")
+        }
+        None if !one.is_finite => format!("after {steps} steps there are weights that are no numbers"),
+        None => format!("{steps} steps: losses, weights and velocities are the same bits ({:032x})", one.fingerprint),
+    };
+    Found { holds: one == other && one.is_finite, what }
+}
+
+fn trained(gpu: &Gpu, subject: &Subject, steps: u64, precision: Precision, manner: Manner) -> Result<Trained> {
+    let run = Run { subject, steps, manner };
+    gpu.run(&subject.network, subject.backend_options(), manner.graphs, precision, run)
+}
+
+struct Run<'a> {
+    subject: &'a Subject,
+    steps: u64,
+    manner: Manner,
+}
+
+impl TypedWork for Run<'_> {
+    type Output = Trained;
+
+    fn run<R: Real>(self, mut backend: CudaBackend<R>) -> Result<Trained> {
+        let Self { subject, steps, manner } = self;
+        backend.load(&subject.parameters)?;
+        let options = PipelineOptions {
+            buffers: manner.buffers,
+            ..PipelineOptions::new(backend.input_dtype(), manner.workers, 0..steps)
+        };
+        let pipeline = subject.pipeline(options)?;
+        let mut stepper = Stepper::new(backend, Feeder::new(Box::new(pipeline)), Tracer::default());
+        let mut losses = Vec::with_capacity(steps as usize);
+        for step in 0..steps {
+            let next = if step + 1 < steps { Next::Feed } else { Next::Nothing };
+            let settled = stepper.step(step, next, |_| LEARNING_RATE)?;
+            losses.extend(settled.map(|settled| settled.observation.loss));
+        }
+        losses.extend(stepper.settle()?.map(|settled| settled.observation.loss));
+        let mut backend = stepper.into_backend()?;
+        let mut parameters = subject.parameters.clone();
+        backend.store(&mut parameters)?;
+        let mut hash = Xxh3::new();
+        let kinds = [&parameters.values, &parameters.velocities];
+        kinds.iter().for_each(|values| hash.update(bytemuck::cast_slice(values)));
+        let is_finite = kinds.iter().all(|values| values.iter().all(|value| value.is_finite()));
+        Ok(Trained { losses, fingerprint: hash.digest128(), is_finite })
+    }
+}

@@ -1,0 +1,177 @@
+//! What a check is asked for.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::backend::cuda::ceilings::CeilingExtent;
+use crate::bench::Effort;
+
+/// Everything that `gpu-check` can be told, as the library takes it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `cuda:N`.
+    pub ordinal: u32,
+    /// The one part to do; all by default.
+    pub only: Option<Part>,
+    /// How large everything is.
+    pub extent: Extent,
+    /// For the record: how it was called.
+    pub command: String,
+    /// For the record: the source that was built.
+    pub commit: String,
+    /// The binary that compute-sanitizer runs.
+    pub train: PathBuf,
+}
+
+/// A part of the check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Every tensor of a step and of an evaluation against the CPU backend's.
+    Parity,
+    /// The same bits each time.
+    Determinism,
+    /// The next batch's upload under the step.
+    Overlap,
+    /// NVIDIA's compute-sanitizer over a few steps.
+    Sanitizer,
+    /// Ceilings and speeds.
+    Bench,
+}
+
+impl Part {
+    /// In the order in which they are done.
+    pub const ALL: [Self; 5] = [Self::Parity, Self::Determinism, Self::Overlap, Self::Sanitizer, Self::Bench];
+
+    /// As the command line has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Parity => "parity",
+            Self::Determinism => "determinism",
+            Self::Overlap => "overlap",
+            Self::Sanitizer => "sanitizer",
+            Self::Bench => "bench",
+        }
+    }
+}
+
+impl FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|part| part.name() == text);
+        found.ok_or_else(|| "expected parity, determinism, overlap, sanitizer or bench".into())
+    }
+}
+
+/// How large everything is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extent {
+    /// As the record names it.
+    pub name: &'static str,
+    /// Which networks are held against the CPU's.
+    pub networks: Networks,
+    /// model.width of what trains and is measured.
+    pub width: f64,
+    /// augment.crop and augment.canvas of it.
+    pub crop: usize,
+    /// The side of its input.
+    pub canvas: usize,
+    /// Samples of its batches.
+    pub batch_size: usize,
+    /// Outputs of fc8, and classes of the made dataset.
+    pub num_classes: usize,
+    /// Training images of the made dataset.
+    pub num_samples: usize,
+    /// Of each run that must end with the same bits.
+    pub determinism_steps: u64,
+    /// Whose uploads and steps are looked at.
+    pub overlap_steps: u64,
+    /// Of the ceilings.
+    pub ceilings: CeilingExtent,
+    /// Steps whose calls are timed.
+    pub call_steps: usize,
+    /// Batch sizes of the benchmark.
+    pub batch_sizes: &'static [usize],
+    /// Of the benchmarks.
+    pub effort: Effort,
+    /// How long each tool of compute-sanitizer may take.
+    pub sanitizer_limit: Duration,
+}
+
+/// Which networks are held against the CPU's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Networks {
+    /// A few narrow ones on small inputs.
+    Few,
+    /// Every variant, narrow, and the paper's network.
+    Most,
+    /// Also the paper's network at batches of 128.
+    All,
+}
+
+impl Extent {
+    /// A quarter of an hour or so.
+    pub const FULL: Self = Self {
+        name: "full",
+        networks: Networks::All,
+        determinism_steps: 20,
+        overlap_steps: 100,
+        call_steps: 50,
+        effort: Effort { rounds: 7, stage_time: Duration::from_secs(2) },
+        sanitizer_limit: Duration::from_secs(300),
+        ..Self::QUICK
+    };
+    /// A few minutes.
+    pub const QUICK: Self = Self {
+        name: "quick",
+        networks: Networks::Most,
+        width: 1.0,
+        crop: 224,
+        canvas: 227,
+        batch_size: 128,
+        num_classes: 1000,
+        num_samples: 2048,
+        determinism_steps: 8,
+        overlap_steps: 30,
+        ceilings: CeilingExtent { copy_bytes: 1 << 29, product_side: 8192, repeats: 10 },
+        call_steps: 15,
+        batch_sizes: &[32, 64, 128, 256, 512],
+        effort: Effort { rounds: 3, stage_time: Duration::from_secs(1) },
+        sanitizer_limit: Duration::from_secs(60),
+    };
+    /// Seconds, also where a CPU plays the GPU: shows that the check works, and nothing about a GPU's speed.
+    pub const TINY: Self = Self {
+        name: "tiny",
+        networks: Networks::Few,
+        width: 0.05,
+        crop: 64,
+        canvas: 67,
+        batch_size: 8,
+        num_classes: 10,
+        num_samples: 32,
+        determinism_steps: 6,
+        overlap_steps: 6,
+        ceilings: CeilingExtent { copy_bytes: 1 << 16, product_side: 64, repeats: 2 },
+        call_steps: 2,
+        batch_sizes: &[4, 8],
+        effort: Effort { rounds: 1, stage_time: Duration::from_millis(20) },
+        sanitizer_limit: Duration::from_secs(60),
+    };
+
+    /// The recipe's keys for what trains and is measured, at that batch size.
+    pub fn sets(&self, batch_size: usize) -> Vec<String> {
+        let Self { width, crop, canvas, .. } = self;
+        vec![
+            format!("model.width={width:?}"),
+            format!("augment.crop={crop}"),
+            format!("augment.canvas={canvas}"),
+            format!("train.batch_size={batch_size}"),
+        ]
+    }
+
+    /// Whether an upload is long enough, and a step, for one to be seen under the other.
+    pub fn shows_overlap(&self) -> bool {
+        self.networks != Networks::Few
+    }
+}

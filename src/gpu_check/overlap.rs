@@ -1,0 +1,121 @@
+//! Overlap: the next batch's upload lies under the step, by the device's own clock.
+
+use super::dataset::MadeDataset;
+use super::gpu::{Gpu, TypedWork};
+use super::options::Extent;
+use super::outcome::{Checked, Found};
+use crate::backend::cuda::{CudaBackend, Graphs, Precision, Real};
+use crate::backend::step::step as body;
+use crate::backend::{Backend, DeviceTimes, Pass, Slot, StepScalars};
+use crate::bench::subject::{SLOTS, Subject};
+use crate::error::Result;
+use crate::trace::Interval;
+
+/// What part of an upload (or of the step, where that is the shorter) must lie under the step before, in the median.
+const MOST: f64 = 0.9;
+/// Steps before those that count: recording takes the host longer than a step takes the device.
+const WARM_UP_STEPS: usize = 6;
+
+/// Looks at when uploads and steps were under way.
+pub fn check(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent) -> Checked {
+    let name = "overlap: the upload of batch n + 1 under step n";
+    let found = gpu.subject(dataset, extent).and_then(|subject| {
+        let run = Run { subject: &subject, steps: extent.overlap_steps + WARM_UP_STEPS as u64 };
+        gpu.run(&subject.network, subject.backend_options(), Graphs::Used, Precision::Bf16, run)
+    });
+    match found {
+        Ok(times) if !extent.shows_overlap() => {
+            Checked::skipped(name, format!("{}; so small a step shows nothing", judged(&times).what))
+        }
+        found => Checked::tried(name, found.map(|times| judged(&times))),
+    }
+}
+
+fn judged(times: &[DeviceTimes]) -> Found {
+    let pairs = || times.windows(2).skip(WARM_UP_STEPS);
+    let median = |values: Vec<f64>| middle(values).unwrap_or(0.0);
+    let hidden = median(pairs().map(|pair| hidden(&pair[1].upload, &pair[0].step)).collect());
+    let upload = median(pairs().map(|pair| pair[1].upload.seconds()).collect());
+    let step = median(pairs().map(|pair| pair[0].step.seconds()).collect());
+    let gap = median(pairs().map(|pair| gap(&pair[0].step, &pair[1].step)).collect());
+    let what = format!(
+        "{:.1}% in the median of {}: an upload takes {:.3} ms, a step {:.3} ms, between two steps lie {:.3} ms",
+        1e2 * hidden,
+        pairs().count(),
+        1e3 * upload,
+        1e3 * step,
+        1e3 * gap
+    );
+    Found { holds: hidden >= MOST, what }
+}
+
+/// The part of the shorter one during which both were under way.
+fn hidden(upload: &Interval, step: &Interval) -> f64 {
+    let (begun, ended) = (upload.begun.max(step.begun), upload.ended.min(step.ended));
+    let shorter = upload.seconds().min(step.seconds());
+    if shorter > 0.0 { ended.saturating_duration_since(begun).as_secs_f64() / shorter } else { 0.0 }
+}
+
+fn gap(before: &Interval, after: &Interval) -> f64 {
+    after.begun.saturating_duration_since(before.ended).as_secs_f64()
+}
+
+fn middle(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+struct Run<'a> {
+    subject: &'a Subject,
+    steps: u64,
+}
+
+impl TypedWork for Run<'_> {
+    type Output = Vec<DeviceTimes>;
+
+    /// As the trainer does, but with batches that are always there: what lies between two steps is not the input's.
+    fn run<R: Real>(self, mut backend: CudaBackend<R>) -> Result<Vec<DeviceTimes>> {
+        backend.load(&self.subject.parameters)?;
+        let mut batches = self.subject.made_up_batches(backend.input_dtype())?;
+        backend.upload(Slot::of_step(0), batches.pop().expect("two made-up batches"))?;
+        let mut times = Vec::with_capacity(self.steps as usize);
+        for step in 0..self.steps {
+            let (slot, next) = (Slot::of_step(step), Slot::of_step(step + 1));
+            backend.replay(slot, Pass::Train, StepScalars { step, learning_rate: 0.0 }, body)?;
+            batches.extend(backend.reclaim(next)?);
+            backend.upload(next, batches.pop().expect("a batch that no slot holds"))?;
+            if let Some(before) = step.checked_sub(1) {
+                times.extend(backend.device_times(Slot::of_step(before))?);
+            }
+        }
+        times.extend(backend.device_times(Slot::of_step(self.steps - 1))?);
+        for slot in SLOTS {
+            backend.reclaim(slot)?;
+        }
+        Ok(times)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn what_lies_beside_a_step_is_not_hidden() {
+        let origin = Instant::now();
+        let at = |begun: u64, ended: u64| Interval {
+            begun: origin + Duration::from_millis(begun),
+            ended: origin + Duration::from_millis(ended),
+        };
+        let step = at(10, 20);
+        let cases = [(at(12, 16), 1.0), (at(8, 12), 0.5), (at(20, 24), 0.0), (at(0, 8), 0.0), (at(5, 25), 1.0)];
+        for (upload, expected) in cases {
+            assert!((hidden(&upload, &step) - expected).abs() < 1e-9, "{upload:?}");
+        }
+        let times = |upload| DeviceTimes { upload, step };
+        assert!(judged(&vec![times(at(12, 16)); 12]).holds);
+        assert!(!judged(&vec![times(at(20, 24)); 12]).holds);
+    }
+}

@@ -1,0 +1,177 @@
+//! Parity: every tensor of a training step and of an evaluation, against the CPU backend's, for all kinds of networks and in all precisions.
+
+use super::gpu::{Gpu, PRECISIONS, TypedWork};
+use super::options::Networks;
+use super::outcome::{Checked, Found};
+use crate::backend::cuda::parity::{Compared, compare};
+use crate::backend::cuda::{CudaBackend, Graphs, Precision, Real};
+use crate::backend::{BackendOptions, StepScalars};
+use crate::error::Result;
+use crate::model::init::initial_parameters;
+use crate::model::{Network, Parameters};
+use crate::recipe::settings::{DropoutScaling, InitScheme, LrnPlace, LrnSettings, ModelSettings};
+
+/// A network and a step of it.
+struct Case {
+    name: String,
+    settings: ModelSettings,
+    canvas: usize,
+    num_classes: usize,
+    batch_size: usize,
+    precision: Precision,
+    step: u64,
+}
+
+/// Of narrow networks; the smallest input that the layers take.
+const NARROW: f64 = 0.1;
+const SMALL_CANVAS: usize = 67;
+/// Inputs of which conv1's last blocks of 4 x 4 pixels cover more or less.
+const ODD_CANVASES: [usize; 4] = [68, 69, 70, 99];
+/// Counters of dropout: the first, an even one, and one that takes more than 32 bits.
+const STEPS: [u64; 3] = [0, 4, (1 << 33) + 1];
+/// Of all other cases.
+const STEP: u64 = 3;
+
+/// Tries all cases.
+pub fn check(gpu: &Gpu, networks: Networks) -> Vec<Checked> {
+    let checked = |case: Case| Checked::tried(format!("parity: {}", case.name), case.compared(gpu));
+    cases(networks).into_iter().map(checked).collect()
+}
+
+fn cases(networks: Networks) -> Vec<Case> {
+    let mut cases = variants(networks);
+    if networks == Networks::Few {
+        return cases;
+    }
+    for canvas in ODD_CANVASES {
+        for precision in [Precision::Bf16, Precision::F32] {
+            cases.push(Case { canvas, ..Case::narrow(format!("canvas {canvas}"), precision) });
+        }
+    }
+    for precision in PRECISIONS {
+        let none = ModelSettings { dropout: 0.0, ..narrow() };
+        let scaled = ModelSettings { dropout_scaling: DropoutScaling::Training, ..narrow() };
+        cases.push(Case { settings: none, ..Case::narrow("no dropout", precision) });
+        cases.push(Case { settings: scaled, ..Case::narrow("dropout scaled in training", precision) });
+    }
+    for step in STEPS {
+        cases.push(Case { step, ..Case::narrow(format!("step {step}"), Precision::Bf16) });
+    }
+    for precision in PRECISIONS {
+        cases.push(Case::whole(8, 1, precision));
+    }
+    cases.push(Case::whole(8, 2, Precision::Bf16));
+    if networks == Networks::All {
+        cases.push(Case::whole(128, 1, Precision::F32));
+        cases.push(Case::whole(128, 1, Precision::Bf16));
+    }
+    cases
+}
+
+/// Precisions, towers and places of the normalisation.
+fn variants(networks: Networks) -> Vec<Case> {
+    let places = [LrnPlace::BeforePool, LrnPlace::AfterPool, LrnPlace::BeforeRelu, LrnPlace::Off];
+    let num_places = if networks == Networks::Few { 1 } else { places.len() };
+    let mut cases = Vec::new();
+    for precision in PRECISIONS {
+        for towers in [1, 2] {
+            for place in &places[..num_places] {
+                let lrn = LrnSettings { place: *place, ..LrnSettings::default() };
+                let settings = ModelSettings { towers, lrn, ..narrow() };
+                let name = format!("{}, normalisation {}", towers_name(towers), place_name(*place));
+                cases.push(Case { settings, ..Case::narrow(name, precision) });
+            }
+        }
+    }
+    cases
+}
+
+fn narrow() -> ModelSettings {
+    ModelSettings { width: NARROW, ..ModelSettings::default() }
+}
+
+fn towers_name(towers: u32) -> &'static str {
+    if towers == 1 { "one tower" } else { "two towers" }
+}
+
+fn place_name(place: LrnPlace) -> &'static str {
+    match place {
+        LrnPlace::BeforePool => "before pooling",
+        LrnPlace::AfterPool => "after pooling",
+        LrnPlace::BeforeRelu => "before ReLU",
+        LrnPlace::Off => "off",
+    }
+}
+
+impl Case {
+    fn narrow(name: impl Into<String>, precision: Precision) -> Self {
+        Self {
+            name: format!("{}, narrow, {}", precision.name(), name.into()),
+            settings: narrow(),
+            canvas: SMALL_CANVAS,
+            num_classes: 10,
+            batch_size: 4,
+            precision,
+            step: STEP,
+        }
+    }
+
+    /// The paper's network.
+    fn whole(batch_size: usize, towers: u32, precision: Precision) -> Self {
+        let name = format!("{}, full width at 227, {}, batch {batch_size}", precision.name(), towers_name(towers));
+        let settings = ModelSettings { towers, ..ModelSettings::default() };
+        Self { name, settings, canvas: 227, num_classes: 1000, batch_size, precision, step: STEP }
+    }
+
+    fn compared(&self, gpu: &Gpu) -> Result<Found> {
+        // He's initial values: activations and gradients are neither all 0 nor huge.
+        let settings = ModelSettings { init: InitScheme::He, ..self.settings.clone() };
+        let network = Network::new(&settings, self.canvas, self.num_classes)?;
+        let parameters = initial_parameters(&network, &settings, 5);
+        let options = BackendOptions { batch_size: self.batch_size, seed: 11, momentum: 0.9, weight_decay: 0.0005 };
+        let comparison = Comparison {
+            network: &network,
+            parameters: &parameters,
+            options,
+            scalars: StepScalars { step: self.step, learning_rate: 0.01 },
+            precision: self.precision,
+        };
+        let compared = gpu.run(&network, options, Graphs::Used, self.precision, comparison)?;
+        Ok(judged(&compared))
+    }
+}
+
+struct Comparison<'a> {
+    network: &'a Network,
+    parameters: &'a Parameters,
+    options: BackendOptions,
+    scalars: StepScalars,
+    precision: Precision,
+}
+
+impl TypedWork for Comparison<'_> {
+    type Output = Vec<Compared>;
+
+    fn run<R: Real>(self, mut backend: CudaBackend<R>) -> Result<Vec<Compared>> {
+        let Self { network, parameters, options, scalars, precision } = self;
+        compare(network, parameters, options, scalars, precision, &mut backend)
+    }
+}
+
+/// Names the tensors that are wrong, or the one that is nearest to it.
+fn judged(compared: &[Compared]) -> Found {
+    let words = |one: &Compared| format!("{} {:.1e} of {:.0e}", one.tensor, one.relative_error, one.tolerance);
+    let wrong: Vec<&Compared> = compared.iter().filter(|one| !one.is_within()).collect();
+    if !wrong.is_empty() {
+        let named: Vec<String> = wrong.iter().take(3).map(|one| words(one)).collect();
+        let what = format!("{} of {} tensors differ: {}", wrong.len(), compared.len(), named.join(", "));
+        return Found { holds: false, what };
+    }
+    let ratio = |one: &Compared| one.relative_error / one.tolerance;
+    let nearest = compared.iter().max_by(|one, other| ratio(one).total_cmp(&ratio(other)));
+    let nearest = nearest.map_or_else(String::new, words);
+    Found {
+        holds: nearest != String::new(),
+        what: format!("{} tensors; the largest difference: {nearest}", compared.len()),
+    }
+}

@@ -1,0 +1,135 @@
+//! Speeds: the card's ceilings, a step call by call, steps by batch size, and the stages of training. None of them fails a check.
+
+use super::budget;
+use super::dataset::MadeDataset;
+use super::gpu::{Gpu, TypedWork};
+use super::options::Extent;
+use super::outcome::with_causes;
+use super::work::{Work, Workload};
+use crate::backend::cuda::call_times::Call;
+use crate::backend::cuda::ceilings::Ceilings;
+use crate::backend::cuda::{CudaBackend, Graphs, Precision, Real};
+use crate::backend::{Backend, Slot, StepScalars};
+use crate::bench::subject::Subject;
+use crate::bench::{self, Rates, Stage};
+use crate::error::Result;
+
+/// What was measured; what could not be says why.
+pub struct Speeds {
+    pub ceilings: Result<Ceilings, String>,
+    pub calls: Result<Vec<CallSpeed>, String>,
+    pub batches: Vec<(usize, Result<BatchSpeed, String>)>,
+    /// At the extent's batch size.
+    pub stages: Result<Vec<(Stage, Option<Rates>)>, String>,
+}
+
+/// A call of a step, in bf16 and by itself.
+pub struct CallSpeed {
+    pub call: Call,
+    /// As in the budget.
+    pub name: String,
+    pub seconds: Rates,
+    pub work: Work,
+}
+
+/// Training on made-up batches that lie on the device, recorded, in bf16.
+pub struct BatchSpeed {
+    pub step_seconds: Rates,
+    pub images_per_second: Rates,
+    /// Of the products of a step.
+    pub flops: f64,
+    /// Of all calls of a step, at least.
+    pub bytes: f64,
+}
+
+/// Bytes of a bf16 value.
+const VALUE_BYTES: usize = 2;
+
+impl Speeds {
+    pub fn measure(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent) -> Self {
+        crate::tell!("bench: the card's ceilings");
+        let ceilings = Ceilings::measure(&gpu.context, &extent.ceilings);
+        crate::tell!("bench: a step, call by call");
+        let calls = calls(gpu, dataset, extent);
+        let batches = extent.batch_sizes.iter().map(|batch_size| {
+            crate::tell!("bench: steps of {batch_size}");
+            (*batch_size, batch(gpu, dataset, extent, *batch_size).map_err(|error| with_causes(&error)))
+        });
+        let batches = batches.collect();
+        crate::tell!("bench: input, upload, device and end to end");
+        let stages = stages(gpu, dataset, extent);
+        Self {
+            ceilings: ceilings.map_err(|error| with_causes(&error)),
+            calls: calls.map_err(|error| with_causes(&error)),
+            batches,
+            stages: stages.map_err(|error| with_causes(&error)),
+        }
+    }
+
+    /// Of a stage, in images a second.
+    pub fn stage(&self, stage: Stage) -> Option<Rates> {
+        self.stages.as_ref().ok()?.iter().find(|(measured, _)| *measured == stage)?.1
+    }
+
+    /// At that batch size.
+    pub fn batch(&self, batch_size: usize) -> Option<&BatchSpeed> {
+        self.batches.iter().find(|(size, _)| *size == batch_size)?.1.as_ref().ok()
+    }
+}
+
+fn calls(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent) -> Result<Vec<CallSpeed>> {
+    let subject = gpu.subject(dataset, extent)?;
+    let steps = CallSteps { subject: &subject, num_steps: extent.call_steps };
+    let options = subject.backend_options();
+    let steps = gpu.run(&subject.network, options, Graphs::Unused, Precision::Bf16, steps)?;
+    let network = &subject.network;
+    let workload = Workload { network, num_samples: extent.batch_size, value_bytes: VALUE_BYTES };
+    let speeds = Call::of_step().into_iter().enumerate().filter_map(|(index, call)| {
+        let seconds = Rates::of(steps.iter().map(|step| step[index]))?;
+        Some(CallSpeed { call, name: budget::name(network, call), seconds, work: workload.of(call) })
+    });
+    Ok(speeds.collect())
+}
+
+struct CallSteps<'a> {
+    subject: &'a Subject,
+    num_steps: usize,
+}
+
+impl TypedWork for CallSteps<'_> {
+    type Output = Vec<Vec<f64>>;
+
+    /// The first one warms up. The learning rate is 0, so that each does the same work.
+    fn run<R: Real>(self, mut backend: CudaBackend<R>) -> Result<Vec<Vec<f64>>> {
+        backend.load(&self.subject.parameters)?;
+        let mut batches = self.subject.made_up_batches(backend.input_dtype())?;
+        let slot = Slot::Even;
+        backend.upload(slot, batches.pop().expect("two made-up batches"))?;
+        let scalars = |step: usize| StepScalars { step: step as u64, learning_rate: 0.0 };
+        backend.call_times(slot, scalars(0))?;
+        let steps = (1..=self.num_steps).map(|step| backend.call_times(slot, scalars(step)));
+        let steps = steps.collect::<Result<_>>()?;
+        backend.reclaim(slot)?;
+        Ok(steps)
+    }
+}
+
+fn batch(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent, batch_size: usize) -> Result<BatchSpeed> {
+    let options = bench::Options { only: Some(Stage::Device), ..gpu.bench_options(dataset, extent, batch_size) };
+    let report = bench::run(&options)?;
+    let network = Subject::new(&options)?.network;
+    let workload = Workload { network: &network, num_samples: batch_size, value_bytes: VALUE_BYTES };
+    let works = || Call::of_step().into_iter().map(|call| workload.of(call));
+    Ok(BatchSpeed {
+        step_seconds: report.step_seconds().expect("the device was measured"),
+        images_per_second: report.images_per_second(Stage::Device).expect("the device was measured"),
+        flops: works().map(|work| work.flops).sum(),
+        bytes: works().map(|work| work.bytes()).sum(),
+    })
+}
+
+fn stages(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent) -> Result<Vec<(Stage, Option<Rates>)>> {
+    let report = bench::run(&gpu.bench_options(dataset, extent, extent.batch_size))?;
+    let stages = [Stage::Input, Stage::Upload, Stage::Device, Stage::EndToEnd];
+    Ok(stages.into_iter().map(|stage| (stage, report.images_per_second(stage))).collect())
+}

@@ -1,0 +1,195 @@
+//! A record's tables: what was measured, beside the ceilings, the budget and the goals.
+
+use std::fmt::{self, Write};
+
+use super::budget::{self, BATCH_SIZE, END_TO_END_RATIO, IMAGES_PER_SECOND, STEP_SECONDS};
+use super::options::Extent;
+use super::speeds::{CallSpeed, Speeds};
+use super::work::Work;
+use crate::backend::cuda::ceilings::Ceilings;
+use crate::bench::{Rates, Stage};
+
+/// A part of the record.
+pub fn markdown(speeds: &Speeds, extent: &Extent) -> Result<String, fmt::Error> {
+    let mut out = String::new();
+    goals(&mut out, speeds)?;
+    ceilings(&mut out, speeds)?;
+    calls(&mut out, speeds, extent)?;
+    batches(&mut out, speeds)?;
+    stages(&mut out, speeds, extent)?;
+    Ok(out)
+}
+
+fn goals(out: &mut String, speeds: &Speeds) -> fmt::Result {
+    writeln!(
+        out,
+        "\n## Goals\n\nOf the paper's network in bf16 at batch {BATCH_SIZE}, on an H100. They fail no check.\n"
+    )?;
+    writeln!(out, "| goal | expected | measured | reached |\n|---|---|---|---|")?;
+    let batch = speeds.batch(BATCH_SIZE);
+    let rate = batch.map(|batch| batch.images_per_second.median);
+    let step = batch.map(|batch| batch.step_seconds.median);
+    let ratio = || Some(speeds.stage(Stage::EndToEnd)?.median / speeds.stage(Stage::Device)?.median);
+    let mut row = |name: &str, expected: String, measured: Option<String>, reached: Option<bool>| {
+        let reached = reached.map_or("not measured", |reached| if reached { "yes" } else { "no" });
+        writeln!(out, "| {name} | {expected} | {} | {reached} |", measured.unwrap_or_else(|| "-".into()))
+    };
+    row(
+        "synthetic training",
+        format!("at least {IMAGES_PER_SECOND:.0} images/s"),
+        rate.map(|rate| format!("{rate:.0} images/s")),
+        rate.map(|rate| rate >= IMAGES_PER_SECOND),
+    )?;
+    row(
+        "a step",
+        format!("at most {:.2} ms", 1e3 * STEP_SECONDS),
+        step.map(|step| format!("{:.3} ms", 1e3 * step)),
+        step.map(|step| step <= STEP_SECONDS),
+    )?;
+    row(
+        "end to end",
+        format!("at least {:.0}% of synthetic", 1e2 * END_TO_END_RATIO),
+        ratio().map(|ratio| format!("{:.1}%", 1e2 * ratio)),
+        ratio().map(|ratio| ratio >= END_TO_END_RATIO),
+    )
+}
+
+fn ceilings(out: &mut String, speeds: &Speeds) -> fmt::Result {
+    writeln!(out, "\n## Ceilings of this card\n")?;
+    let ceilings = match &speeds.ceilings {
+        Ok(ceilings) => ceilings,
+        Err(error) => return writeln!(out, "not measured: {error}"),
+    };
+    writeln!(out, "| ceiling | measured |\n|---|---|")?;
+    writeln!(out, "| memory: a copy on the device, read and written | {:.3} TB/s |", ceilings.memory / 1e12)?;
+    writeln!(out, "| upload: page-locked memory to the device | {:.2} GB/s |", ceilings.upload / 1e9)?;
+    writeln!(out, "| arithmetic: a large bf16 product | {:.1} TFLOP/s |", ceilings.arithmetic / 1e12)
+}
+
+fn calls(out: &mut String, speeds: &Speeds, extent: &Extent) -> fmt::Result {
+    writeln!(out, "\n## A step, line by line: batch {}, bf16\n", extent.batch_size)?;
+    let calls = match &speeds.calls {
+        Ok(calls) => calls,
+        Err(error) => return writeln!(out, "not measured: {error}"),
+    };
+    let n = calls.first().map_or(0, |call| call.seconds.n);
+    writeln!(
+        out,
+        "Medians of {n} steps, launched call by call, updates alone after the rest. Arithmetic and memory: what the call's operations and bytes take at \
+         the ceilings above. Budget: docs/performance.md, on an H100 and at batch {BATCH_SIZE}.\n"
+    )?;
+    writeln!(out, "| line | µs | lowest to highest | arithmetic µs | memory µs | of the nearer ceiling | budget µs |")?;
+    writeln!(out, "|---|---|---|---|---|---|---|")?;
+    let budget = budget::lines().unwrap_or_default();
+    let ceilings = speeds.ceilings.as_ref().ok();
+    let budgeted = |name: &str| {
+        let line = budget.iter().find(|line| line.name == name && is_budgeted(extent));
+        line.map_or_else(|| "-".to_owned(), |line| format!("{:.1}", 1e6 * line.sum()))
+    };
+    for CallSpeed { name, seconds, work, .. } in calls {
+        let Rates { median, min, max, .. } = *seconds;
+        let columns = ceiling_columns(median, work, ceilings);
+        let (median, min, max) = (1e6 * median, 1e6 * min, 1e6 * max);
+        writeln!(out, "| {name} | {median:.1} | {min:.1} to {max:.1} | {columns} | {} |", budgeted(name))?;
+    }
+    let (computed, updates) = (sums(calls, false), sums(calls, true));
+    for (name, (seconds, work)) in [("all but updates", &computed), ("all updates, alone", &updates)] {
+        let columns = ceiling_columns(*seconds, work, ceilings);
+        writeln!(out, "| {name} | {:.1} |  | {columns} | - |", 1e6 * seconds)?;
+    }
+    let step = speeds.batch(extent.batch_size).map(|batch| batch.step_seconds.median);
+    let micro =
+        |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{:.1}", 1e6 * seconds));
+    // Also what the graph saves is in it, so that it can be negative.
+    let shown = step.map(|step| step - computed.0);
+    writeln!(out, "| {} | {} |  | | | | {} |", budget::UPDATES, micro(shown), budgeted(budget::UPDATES))?;
+    writeln!(out, "| {} | {} |  | | | | {} |", budget::STEP, micro(step), budgeted(budget::STEP))
+}
+
+/// Whether the budget is of what was measured.
+fn is_budgeted(extent: &Extent) -> bool {
+    extent.batch_size == BATCH_SIZE && extent.width == 1.0
+}
+
+fn sums(calls: &[CallSpeed], updates: bool) -> (f64, Work) {
+    let wanted = calls.iter().filter(|call| call.call.is_update() == updates);
+    wanted.fold((0.0, Work::default()), |(seconds, sum), call| {
+        let work = Work {
+            flops: sum.flops + call.work.flops,
+            product_bytes: sum.product_bytes + call.work.product_bytes,
+            kernel_bytes: sum.kernel_bytes + call.work.kernel_bytes,
+            launches: sum.launches + call.work.launches,
+        };
+        (seconds + call.seconds.median, work)
+    })
+}
+
+/// `arithmetic µs | memory µs | of the nearer ceiling`.
+fn ceiling_columns(seconds: f64, work: &Work, ceilings: Option<&Ceilings>) -> String {
+    let Some(ceilings) = ceilings else { return "- | - | -".into() };
+    let (arithmetic, memory) = (work.flops / ceilings.arithmetic, work.bytes() / ceilings.memory);
+    let ratio = 1e2 * arithmetic.max(memory) / seconds;
+    format!("{:.1} | {:.1} | {ratio:.0}%", 1e6 * arithmetic, 1e6 * memory)
+}
+
+fn batches(out: &mut String, speeds: &Speeds) -> fmt::Result {
+    writeln!(out, "\n## Synthetic training by batch size: bf16, recorded steps\n")?;
+    writeln!(
+        out,
+        "| batch | step ms | images/s | lowest to highest | of arithmetic | of memory |\n|---|---|---|---|---|---|"
+    )?;
+    for (batch_size, speed) in &speeds.batches {
+        let speed = match speed {
+            Ok(speed) => speed,
+            Err(error) => {
+                writeln!(out, "| {batch_size} | not measured: {error} | | | | |")?;
+                continue;
+            }
+        };
+        let (seconds, rate) = (speed.step_seconds.median, &speed.images_per_second);
+        let of = |work: f64, ceiling: fn(&Ceilings) -> f64| {
+            let ratio = speeds.ceilings.as_ref().map(|ceilings| 1e2 * work / seconds / ceiling(ceilings));
+            ratio.map_or_else(|_| "-".to_owned(), |ratio| format!("{ratio:.0}%"))
+        };
+        writeln!(
+            out,
+            "| {batch_size} | {:.3} | {:.0} | {:.0} to {:.0} | {} | {} |",
+            1e3 * seconds,
+            rate.median,
+            rate.min,
+            rate.max,
+            of(speed.flops, |ceilings| ceilings.arithmetic),
+            of(speed.bytes, |ceilings| ceilings.memory)
+        )?;
+    }
+    Ok(())
+}
+
+fn stages(out: &mut String, speeds: &Speeds, extent: &Extent) -> fmt::Result {
+    writeln!(out, "\n## Stages alone and together: batch {}, bf16\n", extent.batch_size)?;
+    let stages = match &speeds.stages {
+        Ok(stages) => stages,
+        Err(error) => return writeln!(out, "not measured: {error}"),
+    };
+    writeln!(out, "Shards of noise in a temporary folder; rounds in turns, as `bench` does.\n")?;
+    writeln!(
+        out,
+        "| stage | images/s | lowest to highest | n | of the bus's ceiling | of synthetic |\n|---|---|---|---|---|---|"
+    )?;
+    let synthetic = speeds.stage(Stage::Device);
+    let image_bytes = (3 * extent.canvas * extent.canvas * 2) as f64;
+    for (stage, rates) in stages {
+        let name = if *stage == Stage::Device { "synthetic (device)" } else { stage.name() };
+        let Some(Rates { median, min, max, n }) = rates else {
+            writeln!(out, "| {name} | - | | | | |")?;
+            continue;
+        };
+        let percent = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.1}%", 1e2 * ratio));
+        // Every image crosses the bus in f16.
+        let of_bus = speeds.ceilings.as_ref().ok().map(|ceilings| median * image_bytes / ceilings.upload);
+        let of_synthetic = synthetic.map(|synthetic| median / synthetic.median);
+        let (of_bus, of_synthetic) = (percent(of_bus), percent(of_synthetic));
+        writeln!(out, "| {name} | {median:.0} | {min:.0} to {max:.0} | {n} | {of_bus} | {of_synthetic} |")?;
+    }
+    Ok(())
+}
