@@ -26,8 +26,8 @@ fn gpu_check(arguments: &[&str], settings: &[(&str, &str)]) -> Checked {
     command.env("SIMULATED_CUDA_CACHE", simulated::folder().join("cubins"));
     command.envs(settings.iter().copied());
     let output = command.output().expect("the command starts");
-    let records = fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let record = records.filter(|path| path.extension().is_some_and(|extension| extension == "md")).next();
+    let mut records = fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let record = records.find(|path| path.extension().is_some_and(|extension| extension == "md"));
     Checked {
         code: output.status.code(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
