@@ -143,4 +143,6 @@ fn the_overlap_is_measured_at_every_ratio() {
     let cells = report["cells"].as_array().unwrap();
     assert_eq!(cells.len(), 27);
     assert!(cells.iter().all(|cell| cell["step"]["median"].as_f64().unwrap() > 0.0));
+    let late = &report["late_milliseconds"];
+    assert!(late["n"] == 20 && late["min"].as_f64().unwrap() >= 0.0, "{late}");
 }

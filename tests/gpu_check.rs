@@ -26,8 +26,8 @@ fn gpu_check(arguments: &[&str], settings: &[(&str, &str)]) -> Checked {
     command.env("SIMULATED_CUDA_CACHE", simulated::folder().join("cubins"));
     command.envs(settings.iter().copied());
     let output = command.output().expect("the command starts");
-    let records = fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let record = records.filter(|path| path.extension().is_some_and(|extension| extension == "md")).next();
+    let mut records = fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let record = records.find(|path| path.extension().is_some_and(|extension| extension == "md"));
     Checked {
         code: output.status.code(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -93,12 +93,20 @@ fn lines_of_the_budget_are_lines_of_the_record() {
 
 #[test]
 fn updates_that_do_not_wait_for_their_gradients_fail_parity() {
-    // The side stream, and the event of fc8's gradients, by the order in which the backend makes them.
-    let settings =
-        [("SIMULATED_CUDA_MUTATE", "skip-wait:2:15"), ("SIMULATED_CUDA_SCHEDULE", "late-compute")];
+    // The side stream does not wait for fc8's gradients, and the compute stream is late: ordinals in the order in which the backend makes them.
+    let settings = [("SIMULATED_CUDA_MUTATE", "skip-wait:2:15"), ("SIMULATED_CUDA_SCHEDULE", "late-stream:1")];
     let Checked { code, stderr, record } = gpu_check(&["--only", "parity"], &settings);
     assert_eq!(code, Some(1), "{stderr}\n{record}");
     assert!(record.contains("| FAIL | parity: ") && record.contains(" tensors differ: "), "{record}");
+}
+
+#[test]
+fn statistics_that_are_read_too_early_fail_parity() {
+    // The host does not wait for the end of the odd slot's step.
+    let settings = [("SIMULATED_CUDA_MUTATE", "early-sync:7"), ("SIMULATED_CUDA_SCHEDULE", "late-stream:1")];
+    let Checked { code, stderr, record } = gpu_check(&["--only", "parity"], &settings);
+    assert_eq!(code, Some(1), "{stderr}\n{record}");
+    assert!(record.contains("| FAIL | parity: ") && record.contains("training samples"), "{record}");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use crate::input::{BatchSource, Dtype, Pipeline, PipelineOptions};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InputRound {
     pub(super) images_per_second: f64,
-    /// Of this process' processor time; none where the system does not tell it.
-    pub(super) images_per_cpu_second: Option<f64>,
+    /// Of this process' processor time.
+    pub(super) images_per_cpu_second: f64,
     pub(super) memory_bytes: u64,
 }
 
@@ -30,11 +30,11 @@ pub(super) fn round(
     effort.warm_up(epoch.max(2 * PipelineOptions::DEFAULT_BUFFERS), || pass_on(&mut pipeline))?;
     let cpu_begun = cpu_seconds();
     let (num_batches, seconds) = effort.measure(|| pass_on(&mut pipeline))?;
+    let cpu = cpu_seconds() - cpu_begun;
     let num_images = (num_batches * subject.batch_size()) as f64;
-    let cpu = cpu_seconds().zip(cpu_begun).map(|(now, begun)| now - begun);
     Ok(InputRound {
         images_per_second: num_images / seconds,
-        images_per_cpu_second: cpu.map(|seconds| num_images / seconds),
+        images_per_cpu_second: num_images / cpu,
         memory_bytes: pipeline.memory_bytes(),
     })
 }

@@ -10,7 +10,7 @@ pub mod options;
 pub mod overlap;
 mod rates;
 mod report;
-mod resources;
+pub mod resources;
 pub(crate) mod subject;
 mod upload;
 

@@ -2,7 +2,7 @@
 //! What is expected is the longest of them, and not their sum.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -23,8 +23,11 @@ const BATCH_SIZE: usize = 8;
 /// Of the network whose steps are not computed; the smallest that the layers take.
 const CANVAS: usize = 67;
 const NUM_CLASSES: usize = 2;
-/// A short, a middle and a long time: all orders and ties of input, upload and compute.
-const MILLISECONDS: [u64; 3] = [4, 8, 16];
+/// A short, a middle and a long time: all orders and ties of input, upload and compute. Long enough that a thread which is
+/// woken a fraction of a millisecond late does not look like a stage that is not hidden.
+const MILLISECONDS: [u64; 3] = [10, 20, 40];
+/// Sleeps whose lateness is measured in each round.
+const NUM_SLEEPS: usize = 20;
 /// Steps before those that count: the buffers that were full at the beginning must be used up.
 const WARM_UP_STEPS: usize = 2 * PipelineOptions::DEFAULT_BUFFERS;
 
@@ -33,6 +36,8 @@ const WARM_UP_STEPS: usize = 2 * PipelineOptions::DEFAULT_BUFFERS;
 pub struct OverlapReport {
     /// In the order of their times.
     pub cells: Vec<Cell>,
+    /// How late the system ends a sleep of the shortest time, in milliseconds: what of the ratios is not the loop's.
+    pub late_milliseconds: Rates,
 }
 
 /// One choice of times, in milliseconds.
@@ -58,14 +63,22 @@ pub fn run(effort: Effort) -> Result<OverlapReport> {
     let triples = times().flat_map(|input| times().map(move |upload| (input, upload)));
     let triples: Vec<_> =
         triples.flat_map(|(input, upload)| times().map(move |compute| [input, upload, compute])).collect();
-    let mut measured = vec![Vec::new(); triples.len()];
+    let (mut measured, mut late) = (vec![Vec::new(); triples.len()], Vec::new());
     for _ in 0..effort.rounds {
+        late.extend(std::iter::repeat_with(late_milliseconds).take(NUM_SLEEPS));
         for (triple, measured) in triples.iter().zip(&mut measured) {
             measured.push(1e3 * step_seconds(triple.map(Duration::from_millis), effort)?);
         }
     }
     let cells = triples.into_iter().zip(measured).filter_map(|(times, measured)| Cell::new(times, measured));
-    Ok(OverlapReport { cells: cells.collect() })
+    let late_milliseconds = Rates::of(late).expect("at least one round");
+    Ok(OverlapReport { cells: cells.collect(), late_milliseconds })
+}
+
+fn late_milliseconds() -> f64 {
+    let due = Instant::now() + Duration::from_millis(MILLISECONDS[0]);
+    Clock::Wall.wait_until(due);
+    1e3 * due.elapsed().as_secs_f64()
 }
 
 impl Cell {
@@ -113,6 +126,9 @@ impl fmt::Display for OverlapReport {
         let (least, most) =
             ratios().fold((f64::INFINITY, 0.0), |(least, most): (f64, f64), r| (least.min(r), most.max(r)));
         let rounds = self.cells.first().map_or(0, |cell| cell.step.n);
-        write!(out, "of the longest: {least:.3} to {most:.3}, {} cells, medians of {rounds} rounds", self.cells.len())
+        let num_cells = self.cells.len();
+        writeln!(out, "of the longest: {least:.3} to {most:.3}, {num_cells} cells, medians of {rounds} rounds")?;
+        let Rates { median, max, n, .. } = self.late_milliseconds;
+        write!(out, "a sleep of {} ms ends {median:.2} ms late, {max:.2} at most ({n} sleeps)", MILLISECONDS[0])
     }
 }

@@ -31,7 +31,7 @@ struct InputReport {
     images_per_second: f64,
     workers: usize,
     dtype: &'static str,
-    images_per_cpu_second: Option<f64>,
+    images_per_cpu_second: f64,
     spread: Rates,
 }
 
@@ -127,8 +127,7 @@ impl Report {
 impl InputReport {
     fn new(rounds: &Rounds, workers: usize, dtype: Dtype) -> Option<Self> {
         let spread = Rates::of(rounds.input.iter().map(|round| round.images_per_second))?;
-        let cpu = Rates::of(rounds.input.iter().filter_map(|round| round.images_per_cpu_second));
-        let images_per_cpu_second = cpu.map(|rates| rates.median);
+        let images_per_cpu_second = Rates::of(rounds.input.iter().map(|round| round.images_per_cpu_second))?.median;
         Some(Self { images_per_second: spread.median, workers, dtype: dtype.name(), images_per_cpu_second, spread })
     }
 }
@@ -191,9 +190,11 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{:<11} {:>10}  {:<24} {:>2}", "", "images/s", "lowest to highest", "n")?;
         if let Some(input) = &self.input {
-            let cpu = input.images_per_cpu_second.map(|rate| format!(", {rate:.0} images per CPU second"));
             let plural = if input.workers == 1 { "worker" } else { "workers" };
-            let notes = format!("{} {plural}, {}{}", input.workers, input.dtype, cpu.unwrap_or_default());
+            let notes = format!(
+                "{} {plural}, {}, {:.0} images per CPU second",
+                input.workers, input.dtype, input.images_per_cpu_second
+            );
             row(out, "input", &input.spread, &notes)?;
         }
         match &self.upload {

@@ -117,8 +117,8 @@ fn main() -> ExitCode {
         }
         if arguments.overlap {
             // 27 cells a round.
-            let short = Effort { stage_time: Duration::from_millis(300), ..Effort::QUICK };
-            let long = Effort { stage_time: Duration::from_secs(1), ..Effort::THOROUGH };
+            let short = Effort { stage_time: Duration::from_millis(500), ..Effort::QUICK };
+            let long = Effort { stage_time: Duration::from_secs(2), ..Effort::THOROUGH };
             let report = overlap::run(effort(&arguments, short, long))?;
             print(&report, arguments.json)?;
             return Ok(());

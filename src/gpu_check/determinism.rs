@@ -30,27 +30,28 @@ const LEARNING_RATE: f64 = 0.01;
 pub fn check(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent) -> Vec<Checked> {
     let subject = match gpu.subject(dataset, extent) {
         Ok(subject) => subject,
-        Err(error) => return vec![Checked::tried("determinism", Err(error))],
+        Err(error) => return vec![Checked::tried("determinism", || Err(error))],
     };
     let steps = extent.determinism_steps;
     let train = |precision, manner| trained(gpu, &subject, steps, precision, manner);
     let mut checked = Vec::new();
     for precision in PRECISIONS {
         let name = |what: &str| format!("determinism: {}, {what}", precision.name());
-        let first = match train(precision, MANNER) {
-            Ok(first) => first,
-            Err(error) => {
-                checked.push(Checked::tried(name("two runs"), Err(error)));
-                continue;
-            }
+        let mut first = None;
+        let mut tried = |what: &str, manner| {
+            let claim = || {
+                let first = match &first {
+                    Some(first) => first,
+                    None => first.insert(train(precision, MANNER)?),
+                };
+                train(precision, manner).map(|other| same(first, &other))
+            };
+            checked.push(Checked::tried(name(what), claim));
         };
-        let mut again = |what: &str, manner| {
-            checked.push(Checked::tried(name(what), train(precision, manner).map(|other| same(&first, &other))));
-        };
-        again("two runs", MANNER);
+        tried("two runs", MANNER);
         if precision == Precision::Bf16 {
-            again("recorded steps and launched ones", Manner { graphs: Graphs::Unused, ..MANNER });
-            again("other numbers of workers and buffers", Manner { workers: 1, buffers: 3, ..MANNER });
+            tried("recorded steps and launched ones", Manner { graphs: Graphs::Unused, ..MANNER });
+            tried("other numbers of workers and buffers", Manner { workers: 1, buffers: 3, ..MANNER });
         }
     }
     checked

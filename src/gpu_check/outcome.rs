@@ -1,5 +1,9 @@
 //! What a check found: passed, failed, or not done.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::error::{Error, Result, panic_message};
+
 /// One claim, and whether it holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
@@ -34,12 +38,14 @@ impl Outcome {
 }
 
 impl Checked {
-    /// A claim that was tried, said on standard error at once; an error is a failure.
-    pub fn tried(name: impl Into<String>, tried: crate::error::Result<Found>) -> Self {
-        let (outcome, found) = match tried {
-            Ok(Found { holds: true, what }) => (Outcome::Passed, what),
-            Ok(Found { holds: false, what }) => (Outcome::Failed, what),
-            Err(error) => (Outcome::Failed, with_causes(&error)),
+    /// Tries a claim, and says what it found on standard error at once. An error is a failure; so is a panic, since a GPU that computes nonsense
+    /// may break what the program takes for granted, and the other claims are still to be tried.
+    pub fn tried(name: impl Into<String>, claim: impl FnOnce() -> Result<Found>) -> Self {
+        let (outcome, found) = match catch_unwind(AssertUnwindSafe(claim)) {
+            Ok(Ok(Found { holds: true, what })) => (Outcome::Passed, what),
+            Ok(Ok(Found { holds: false, what })) => (Outcome::Failed, what),
+            Ok(Err(error)) => (Outcome::Failed, with_causes(&error)),
+            Err(panic) => (Outcome::Failed, format!("it panicked: {}", panic_message(&*panic))),
         };
         Self { name: name.into(), outcome, found }.said()
     }
@@ -65,7 +71,7 @@ pub struct Found {
 }
 
 /// An error and what caused it, in one line.
-pub fn with_causes(error: &crate::error::Error) -> String {
+pub fn with_causes(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -73,4 +79,17 @@ pub fn with_causes(error: &crate::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_and_panics_are_failures_with_their_words() {
+        let error = Checked::tried("a claim", || Err(Error::Device("no".into())));
+        assert_eq!((error.outcome, error.found.as_str()), (Outcome::Failed, "cuda: no"));
+        let panic = Checked::tried("a claim", || panic!("nonsense"));
+        assert_eq!((panic.outcome, panic.found.as_str()), (Outcome::Failed, "it panicked: nonsense"));
+    }
 }

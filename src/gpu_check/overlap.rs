@@ -19,15 +19,19 @@ const WARM_UP_STEPS: usize = 6;
 /// Looks at when uploads and steps were under way.
 pub fn check(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent) -> Checked {
     let name = "overlap: the upload of batch n + 1 under step n";
-    let found = gpu.subject(dataset, extent).and_then(|subject| {
+    let measured = || {
+        let subject = gpu.subject(dataset, extent)?;
         let run = Run { subject: &subject, steps: extent.overlap_steps + WARM_UP_STEPS as u64 };
-        gpu.run(&subject.network, subject.backend_options(), Graphs::Used, Precision::Bf16, run)
-    });
-    match found {
-        Ok(times) if !extent.shows_overlap() => {
-            Checked::skipped(name, format!("{}; so small a step shows nothing", judged(&times).what))
-        }
-        found => Checked::tried(name, found.map(|times| judged(&times))),
+        let options = subject.backend_options();
+        let times = gpu.run(&subject.network, options, Graphs::Used, Precision::Bf16, run)?;
+        Ok(judged(&times))
+    };
+    if extent.shows_overlap() {
+        return Checked::tried(name, measured);
+    }
+    match measured() {
+        Ok(found) => Checked::skipped(name, format!("{}; so small a step shows nothing", found.what)),
+        Err(error) => Checked::tried(name, || Err(error)),
     }
 }
 

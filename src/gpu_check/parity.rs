@@ -34,7 +34,7 @@ const STEP: u64 = 3;
 
 /// Tries all cases.
 pub fn check(gpu: &Gpu, networks: Networks) -> Vec<Checked> {
-    let checked = |case: Case| Checked::tried(format!("parity: {}", case.name), case.compared(gpu));
+    let checked = |case: Case| Checked::tried(format!("parity: {}", case.name), || case.compared(gpu));
     cases(networks).into_iter().map(checked).collect()
 }
 

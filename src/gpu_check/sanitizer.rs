@@ -30,7 +30,7 @@ pub fn check(options: &Options) -> Vec<Checked> {
     if let Some(missing) = missing {
         return vec![Checked::skipped(PROGRAM, missing)];
     }
-    TOOLS.iter().map(|tool| Checked::tried(name(tool), watched(options, tool))).collect()
+    TOOLS.iter().map(|tool| Checked::tried(name(tool), || watched(options, tool))).collect()
 }
 
 fn in_path(program: &str) -> Option<PathBuf> {

@@ -5,10 +5,12 @@ mod common;
 #[path = "../common/simulated.rs"]
 mod simulated;
 
+mod commands;
 mod device;
 mod failures;
 mod libraries;
 mod mutations;
 mod parity;
+mod quickstart;
 mod run;
 mod schedules;

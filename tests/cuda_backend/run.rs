@@ -19,32 +19,22 @@ pub const NUM_STEPS: u64 = 12;
 /// A run takes less than a second; one that takes so long hangs.
 const HANGS: Duration = Duration::from_secs(120);
 
-const TINY: [&str; 14] = [
-    "--recipe",
-    "small",
-    "--set",
-    "augment.crop=64",
-    "--set",
-    "augment.canvas=67",
-    "--width",
-    "0.05",
-    "--batch-size",
-    "8",
-    "--log-every",
-    "1",
-    "--metrics",
-    "off",
-];
+/// Arguments that others may take the place of.
+const DEFAULTS: [[&str; 2]; 3] = [["--width", "0.05"], ["--set", "augment.crop=64"], ["--set", "augment.canvas=67"]];
+
+const TINY: [&str; 8] = ["--recipe", "small", "--batch-size", "8", "--log-every", "1", "--metrics", "off"];
 
 /// A packed dataset, and a folder for runs and compiled kernels.
 pub struct Bench {
     folder: TempDir,
+    shards: PathBuf,
 }
 
 /// What a run left.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
+    pub stdout: String,
     pub stderr: String,
     /// Of the simulated CUDA; null where the process ended before it could be written.
     pub report: Value,
@@ -56,35 +46,55 @@ impl Bench {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("shards")).expect("a folder");
         made_dataset(&folder.path().join("shards"), 48, 16, 4, 3);
-        Self { folder }
+        Self { shards: folder.path().join("shards"), folder }
+    }
+
+    /// On a dataset that is there.
+    pub fn of(shards: &Path) -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder"), shards: shards.to_path_buf() }
     }
 
     /// Trains in the folder `name`, with more arguments, and settings of the simulated CUDA such as `("SCHEDULE", "late-copies")`.
     pub fn train(&self, name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Ran {
         let run = self.path(name);
-        let report = self.path(&format!("{name}.json"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
-        command.arg("--shards").arg(self.path("shards")).arg("--run").arg(&run).args(TINY);
+        command.arg("--run").arg(&run).args(TINY);
+        if !arguments.contains(&"--synthetic") {
+            command.arg("--shards").arg(&self.shards);
+        }
+        // Of keys that are set twice the last one counts; other arguments may be given once.
+        for default in DEFAULTS.into_iter().filter(|default| default[0] == "--set" || !arguments.contains(&default[0]))
+        {
+            command.args(default);
+        }
         if !arguments.contains(&"--device") {
             command.args(["--device", "cuda"]);
         }
         if !arguments.contains(&"--steps") {
             command.args(["--steps", &NUM_STEPS.to_string()]);
         }
-        command.args(arguments).env(FOLDERS_VARIABLE, simulated::folder());
+        command.args(arguments);
+        self.finish(command, name, settings)
+    }
+
+    /// Lets a command end on the simulated CUDA.
+    pub fn finish(&self, mut command: Command, name: &str, settings: &[(&str, &str)]) -> Ran {
+        let report = self.path(&format!("{name}.json"));
+        command.env(FOLDERS_VARIABLE, simulated::folder());
         command.env(CACHE_VARIABLE, self.path("cache")).env("SIMULATED_CUDA_REPORT", &report);
         // Compiling for the host takes seconds, and the test binary's folder keeps what was compiled.
         command.env("SIMULATED_CUDA_CACHE", simulated::folder().join("cubins"));
         for (name, value) in settings {
             command.env(format!("SIMULATED_CUDA_{name}"), value);
         }
-        let Output { status, stderr, .. } = finish(command);
+        let Output { status, stdout, stderr } = finish(command);
         let report = fs::read(report).ok().and_then(|text| serde_json::from_slice(&text).ok());
         Ran {
             code: status.code(),
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
             report: report.unwrap_or(Value::Null),
-            folder: run,
+            folder: self.path(name),
         }
     }
 
@@ -115,6 +125,11 @@ impl Ran {
         let alive = self.report["alive"].as_object().expect("the simulated CUDA's report");
         let counts = alive.iter().map(|(kind, count)| (kind.clone(), count.as_u64().expect("a count")));
         counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// How often the program called a function of CUDA's.
+    pub fn calls(&self, function: &str) -> u64 {
+        self.report["calls"][function].as_u64().unwrap_or(0)
     }
 
     #[track_caller]

@@ -72,7 +72,7 @@ impl DeviceLayout {
     }
 
     /// Values of all tensors and their padding.
-    pub fn len(&self) -> usize {
+    pub fn num_values(&self) -> usize {
         self.len
     }
 
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn tensors_lie_apart_and_aligned_in_the_order_of_the_backward_pass() {
         let layout = DeviceLayout::new(&network(1));
-        let mut end = layout.len();
+        let mut end = layout.num_values();
         for layer in layout.layers() {
             assert_eq!(layer.all.end, end);
             assert!([layer.weight.start, layer.bias.start, layer.all.start].iter().all(|at| at % ALIGNMENT == 0));

@@ -15,6 +15,7 @@
 //! A step runs as it is the first time, is captured into a graph the second time, and replayed from then on: one graph a slot and pass.
 #![expect(unsafe_code, reason = "calls to CUDA's libraries; each has its argument")]
 
+mod block;
 pub mod call_times;
 pub mod ceilings;
 mod clock;
@@ -26,6 +27,7 @@ pub mod driver;
 pub mod kernels;
 pub mod layout;
 pub mod libraries;
+mod memory;
 mod options;
 pub mod parity;
 mod precision;
@@ -39,17 +41,15 @@ mod workspace;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use self::block::Block;
 use self::clock::DeviceClock;
-use self::conv_block::{ConvBlock, block_side};
-use self::convolution::Cudnn;
-use self::dense_block::{DenseBlock, DropoutDraw};
+use self::dense_block::DropoutDraw;
 use self::driver::{Buffer, Capture, Context, Event, Graph, Module, Priority, Stream, Timing};
-use self::kernels::{Kernels, SampleLoss, source};
-use self::layout::BLOCK_CHANNELS;
+use self::kernels::{Kernels, source};
 use self::libraries::Versions;
+use self::memory::Memory;
 pub use self::options::{CudaOptions, Graphs};
 pub use self::precision::Precision;
-use self::product::{CublasLt, DenseShape, WORKSPACE_BYTES};
 pub use self::real::Real;
 use self::slot::DeviceSlot;
 use self::tuning::Tuning;
@@ -59,7 +59,7 @@ use crate::backend::{Backend, BackendOptions, Device, DeviceTimes, Pass, Slot, S
 use crate::error::Result;
 use crate::input::{Batch, Dtype};
 use crate::model::network::NUM_LAYERS;
-use crate::model::{Network, Parameters, network};
+use crate::model::{Network, Parameters};
 
 /// AlexNet on one GPU. Activations, working weights and gradients are of type `R`.
 #[derive(Debug)]
@@ -96,30 +96,6 @@ struct Streams {
 struct StepEvents {
     gradients_ready: Vec<Event>,
     updated: Event,
-}
-
-/// What passes between the layers, and what they share.
-#[derive(Debug)]
-struct Memory<R> {
-    /// conv1's input, (N, side, side, 64).
-    arranged: Buffer<R>,
-    side: usize,
-    /// The outputs of conv1 to fc7.
-    outputs: Vec<Buffer<R>>,
-    /// (N, outputs of fc8).
-    logits: Buffer<f32>,
-    /// Gradients of the outputs of layers of even and odd number: no two layers are in work at a time.
-    output_gradients: [Buffer<R>; 2],
-    losses: Buffer<SampleLoss>,
-    /// Of the libraries' products.
-    products: Buffer<u8>,
-    bias_partials: Buffer<f32>,
-}
-
-#[derive(Debug)]
-enum Block<R> {
-    Conv(ConvBlock<R>),
-    Dense(DenseBlock),
 }
 
 /// How far a step's recording is.
@@ -265,90 +241,6 @@ impl<R: Real> CudaBackend<R> {
 fn module<R: Real>(context: &Arc<Context>, versions: Versions) -> Result<Module> {
     let options = source::options::<R>(context.capability());
     Module::load(context, &compile::cubin(source::SOURCE, &options, versions.nvrtc)?)
-}
-
-impl<R: Real> Block<R> {
-    fn all(
-        context: &Arc<Context>,
-        compute: &Stream,
-        network: &Network,
-        options: &BackendOptions,
-        precision: Precision,
-        weights: &mut Weights<R>,
-        tuning: &mut Tuning,
-    ) -> Result<Vec<Self>> {
-        let (cudnn, cublas_lt) = (Cudnn::new(compute)?, CublasLt::new()?);
-        let num_samples = options.batch_size;
-        let blocks = network.layers.iter().enumerate().map(|(index, layer)| match &layer.block {
-            network::Block::Conv(conv) => {
-                let is_first = index == 0;
-                ConvBlock::new(context, &cudnn, conv, is_first, num_samples, precision, tuning).map(Self::Conv)
-            }
-            network::Block::Dense(dense) => {
-                let weights = weights.layer(index);
-                let shape = DenseShape { num_samples, inputs: dense.inputs, outputs: weights.bias.len() };
-                DenseBlock::new(&cublas_lt, shape, dense.hidden, precision, &weights).map(Self::Dense)
-            }
-        });
-        blocks.collect()
-    }
-
-    fn num_bytes(&self) -> u64 {
-        match self {
-            Self::Conv(conv) => conv.num_bytes(),
-            Self::Dense(_) => 0,
-        }
-    }
-
-    fn bias_partials(&self) -> usize {
-        match self {
-            Self::Conv(conv) => conv.bias_partials(),
-            Self::Dense(_) => 0,
-        }
-    }
-
-    fn workspace_bytes(&self) -> usize {
-        match self {
-            Self::Conv(conv) => conv.workspace_bytes(),
-            Self::Dense(_) => WORKSPACE_BYTES,
-        }
-    }
-}
-
-impl<R: Real> Memory<R> {
-    fn new(context: &Arc<Context>, network: &Network, batch_size: usize, blocks: &[Block<R>]) -> Result<Self> {
-        let network::Block::Conv(first) = &network.layers[0].block else { unreachable!("conv1 comes first") };
-        let side = block_side(first);
-        let values = |layer: &network::Layer| batch_size * layer.block.output_values();
-        let (last, before) = network.layers.split_last().expect("eight layers");
-        let num_logits = batch_size * layout::padded_outputs(last.block.num_biases());
-        let largest = before.iter().map(values).max().unwrap_or(0).max(num_logits);
-        let gradients = || Buffer::zeros(context, "gradients of outputs", largest);
-        let products = blocks.iter().map(Block::workspace_bytes).max().unwrap_or(0);
-        let bias_partials = blocks.iter().map(Block::bias_partials).max().unwrap_or(0);
-        Ok(Self {
-            arranged: Buffer::zeros(context, "the arranged input", batch_size * side * side * BLOCK_CHANNELS)?,
-            side,
-            outputs: before
-                .iter()
-                .map(|layer| Buffer::zeros(context, layer.name, values(layer)))
-                .collect::<Result<_>>()?,
-            logits: Buffer::zeros(context, "logits", num_logits)?,
-            output_gradients: [gradients()?, gradients()?],
-            losses: Buffer::zeros(context, "losses", batch_size)?,
-            products: Buffer::zeros(context, "the products' working memory", products)?,
-            bias_partials: Buffer::zeros(context, "bias gradients", bias_partials)?,
-        })
-    }
-
-    fn num_bytes(&self) -> u64 {
-        self.arranged.num_bytes()
-            + self.outputs.iter().map(Buffer::num_bytes).sum::<u64>()
-            + self.logits.num_bytes()
-            + self.output_gradients.iter().map(Buffer::num_bytes).sum::<u64>()
-            + self.products.num_bytes()
-            + self.bias_partials.num_bytes()
-    }
 }
 
 impl<R: Real> Backend for CudaBackend<R> {

@@ -27,7 +27,7 @@ impl<R: Real> Weights<R> {
     /// All zero.
     pub fn new(context: &Arc<Context>, network: &Network) -> Result<Self> {
         let layout = DeviceLayout::new(network);
-        let len = layout.len();
+        let len = layout.num_values();
         let working = (!R::IS_MASTER).then(|| Buffer::zeros(context, "working weights", len)).transpose()?;
         Ok(Self {
             values: Buffer::zeros(context, "weights", len)?,

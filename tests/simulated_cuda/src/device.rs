@@ -187,9 +187,10 @@ impl State {
         Err(status)
     }
 
-    /// Ends the context: pending work is dropped, and every later call fails with `status`.
+    /// Ends the context: pending work is dropped, nothing is recorded any more, and every later call fails with `status`.
     pub fn break_down(&mut self, status: CUresult) {
         self.broken.get_or_insert(status);
+        self.streams.values_mut().for_each(|stream| stream.capture = None);
         self.drop_pending();
         CHANGED.notify_all();
     }

@@ -63,6 +63,8 @@ impl Status for CUresult {
             Self::CUDA_ERROR_LAUNCH_FAILED | Self::CUDA_ERROR_ILLEGAL_ADDRESS | Self::CUDA_ERROR_ECC_UNCORRECTABLE
         ) {
             device::lock().break_down(self);
+            // What runs reads memory that its owner will now free: a broken context has come to rest.
+            drop(device::quiet());
         }
     }
 }

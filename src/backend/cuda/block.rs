@@ -1,0 +1,77 @@
+//! The blocks of the network's layers.
+
+use std::sync::Arc;
+
+use super::Real;
+use super::conv_block::ConvBlock;
+use super::convolution::Cudnn;
+use super::dense_block::DenseBlock;
+use super::driver::{Context, Stream};
+use super::precision::Precision;
+use super::product::{CublasLt, DenseShape, WORKSPACE_BYTES};
+use super::tuning::Tuning;
+use super::weights::Weights;
+use crate::backend::BackendOptions;
+use crate::error::Result;
+use crate::model::{Network, network};
+
+/// A layer's block.
+#[derive(Debug)]
+pub enum Block<R> {
+    /// conv1 to conv5.
+    Conv(ConvBlock<R>),
+    /// fc6 to fc8.
+    Dense(DenseBlock),
+}
+
+impl<R: Real> Block<R> {
+    /// conv1 to fc8. The dense ones add the biases that lie where `weights` says.
+    pub fn all(
+        context: &Arc<Context>,
+        compute: &Stream,
+        network: &Network,
+        options: &BackendOptions,
+        precision: Precision,
+        weights: &mut Weights<R>,
+        tuning: &mut Tuning,
+    ) -> Result<Vec<Self>> {
+        let (cudnn, cublas_lt) = (Cudnn::new(compute)?, CublasLt::new()?);
+        let num_samples = options.batch_size;
+        let blocks = network.layers.iter().enumerate().map(|(index, layer)| match &layer.block {
+            network::Block::Conv(conv) => {
+                let is_first = index == 0;
+                ConvBlock::new(context, &cudnn, conv, is_first, num_samples, precision, tuning).map(Self::Conv)
+            }
+            network::Block::Dense(dense) => {
+                let weights = weights.layer(index);
+                let shape = DenseShape { num_samples, inputs: dense.inputs, outputs: weights.bias.len() };
+                DenseBlock::new(&cublas_lt, shape, dense.hidden, precision, &weights).map(Self::Dense)
+            }
+        });
+        blocks.collect()
+    }
+
+    /// Bytes on the device.
+    pub fn num_bytes(&self) -> u64 {
+        match self {
+            Self::Conv(conv) => conv.num_bytes(),
+            Self::Dense(_) => 0,
+        }
+    }
+
+    /// Values of [`super::workspace::Workspace::bias_partials`] that it needs.
+    pub fn bias_partials(&self) -> usize {
+        match self {
+            Self::Conv(conv) => conv.bias_partials(),
+            Self::Dense(_) => 0,
+        }
+    }
+
+    /// Bytes of working memory that its products need.
+    pub fn workspace_bytes(&self) -> usize {
+        match self {
+            Self::Conv(conv) => conv.workspace_bytes(),
+            Self::Dense(_) => WORKSPACE_BYTES,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The device's memory between the layers.
+
+use std::sync::Arc;
+
+use super::Real;
+use super::block::Block;
+use super::conv_block::block_side;
+use super::driver::{Buffer, Context};
+use super::kernels::SampleLoss;
+use super::layout::{self, BLOCK_CHANNELS};
+use crate::error::Result;
+use crate::model::{Network, network};
+
+/// What passes between the layers, and what they share.
+#[derive(Debug)]
+pub struct Memory<R> {
+    /// conv1's input, (N, side, side, 64).
+    pub arranged: Buffer<R>,
+    /// Height and width of it.
+    pub side: usize,
+    /// The outputs of conv1 to fc7.
+    pub outputs: Vec<Buffer<R>>,
+    /// (N, outputs of fc8).
+    pub logits: Buffer<f32>,
+    /// Gradients of the outputs of layers of even and odd number: no two layers are in work at a time.
+    pub output_gradients: [Buffer<R>; 2],
+    /// (N).
+    pub losses: Buffer<SampleLoss>,
+    /// Of the libraries' products.
+    pub products: Buffer<u8>,
+    /// Sums of parts of a bias gradient.
+    pub bias_partials: Buffer<f32>,
+}
+
+impl<R: Real> Memory<R> {
+    /// All zero.
+    pub fn new(context: &Arc<Context>, network: &Network, batch_size: usize, blocks: &[Block<R>]) -> Result<Self> {
+        let network::Block::Conv(first) = &network.layers[0].block else { unreachable!("conv1 comes first") };
+        let side = block_side(first);
+        let values = |layer: &network::Layer| batch_size * layer.block.output_values();
+        let (last, before) = network.layers.split_last().expect("eight layers");
+        let num_logits = batch_size * layout::padded_outputs(last.block.num_biases());
+        let largest = before.iter().map(values).max().unwrap_or(0).max(num_logits);
+        let gradients = || Buffer::zeros(context, "gradients of outputs", largest);
+        let products = blocks.iter().map(Block::workspace_bytes).max().unwrap_or(0);
+        let bias_partials = blocks.iter().map(Block::bias_partials).max().unwrap_or(0);
+        Ok(Self {
+            arranged: Buffer::zeros(context, "the arranged input", batch_size * side * side * BLOCK_CHANNELS)?,
+            side,
+            outputs: before
+                .iter()
+                .map(|layer| Buffer::zeros(context, layer.name, values(layer)))
+                .collect::<Result<_>>()?,
+            logits: Buffer::zeros(context, "logits", num_logits)?,
+            output_gradients: [gradients()?, gradients()?],
+            losses: Buffer::zeros(context, "losses", batch_size)?,
+            products: Buffer::zeros(context, "the products' working memory", products)?,
+            bias_partials: Buffer::zeros(context, "bias gradients", bias_partials)?,
+        })
+    }
+
+    /// Bytes on the device.
+    pub fn num_bytes(&self) -> u64 {
+        self.arranged.num_bytes()
+            + self.outputs.iter().map(Buffer::num_bytes).sum::<u64>()
+            + self.logits.num_bytes()
+            + self.output_gradients.iter().map(Buffer::num_bytes).sum::<u64>()
+            + self.products.num_bytes()
+            + self.bias_partials.num_bytes()
+    }
+}
