@@ -20,6 +20,8 @@ struct Case {
     batch_size: usize,
     precision: Precision,
     step: u64,
+    /// Tolerance of tensors that jump ([`Compared::jumps`]), if it is larger than their own.
+    of_jumps: f64,
 }
 
 /// Of narrow networks; the smallest input that the layers take.
@@ -31,6 +33,11 @@ const ODD_CANVASES: [usize; 4] = [68, 69, 70, 99];
 const STEPS: [u64; 3] = [0, 4, (1 << 33) + 1];
 /// Of all other cases.
 const STEP: u64 = 3;
+/// Of made-up images and dropout. Where a value of the first draw lies on an edge, it does in none of the next; a fault is in all of them.
+const DRAWS: [u64; 3] = [11, 12, 13];
+/// In f32 one unit in a million changes sides: some do in each step of the paper's network. One of the 8,000 that fc6 keeps at batch 8 is
+/// sqrt(1 / 8000) of the gradient's norm; the double of that allows for four.
+const OF_JUMPS_IN_WHOLE: f64 = 2.5e-2;
 
 /// Tries all cases.
 pub fn check(gpu: &Gpu, networks: Networks) -> Vec<Checked> {
@@ -113,6 +120,7 @@ impl Case {
             batch_size: 4,
             precision,
             step: STEP,
+            of_jumps: 0.0,
         }
     }
 
@@ -120,15 +128,41 @@ impl Case {
     fn whole(batch_size: usize, towers: u32, precision: Precision) -> Self {
         let name = format!("{}, full width at 227, {}, batch {batch_size}", precision.name(), towers_name(towers));
         let settings = ModelSettings { towers, ..ModelSettings::default() };
-        Self { name, settings, canvas: 227, num_classes: 1000, batch_size, precision, step: STEP }
+        Self {
+            name,
+            settings,
+            canvas: 227,
+            num_classes: 1000,
+            batch_size,
+            precision,
+            step: STEP,
+            of_jumps: OF_JUMPS_IN_WHOLE,
+        }
     }
 
+    /// Tries again with other images where what differs may be due to an edge.
     fn compared(&self, gpu: &Gpu) -> Result<Found> {
+        let mut compared = self.drawn(gpu, DRAWS[0])?;
+        let mut num_draws = 1;
+        for seed in &DRAWS[1..] {
+            let is_wrong = compared.iter().any(|one| !one.is_within());
+            if !is_wrong || compared.iter().any(|one| !one.is_within() && !one.jumps) {
+                break;
+            }
+            compared = self.drawn(gpu, *seed)?;
+            num_draws += 1;
+        }
+        let Found { holds, what } = judged(&compared);
+        let draws = if num_draws == 1 { String::new() } else { format!(" (draw {num_draws})") };
+        Ok(Found { holds, what: what + &draws })
+    }
+
+    fn drawn(&self, gpu: &Gpu, seed: u64) -> Result<Vec<Compared>> {
         // He's initial values: activations and gradients are neither all 0 nor huge.
         let settings = ModelSettings { init: InitScheme::He, ..self.settings.clone() };
         let network = Network::new(&settings, self.canvas, self.num_classes)?;
         let parameters = initial_parameters(&network, &settings, 5);
-        let options = BackendOptions { batch_size: self.batch_size, seed: 11, momentum: 0.9, weight_decay: 0.0005 };
+        let options = BackendOptions { batch_size: self.batch_size, seed, momentum: 0.9, weight_decay: 0.0005 };
         let comparison = Comparison {
             network: &network,
             parameters: &parameters,
@@ -136,8 +170,11 @@ impl Case {
             scalars: StepScalars { step: self.step, learning_rate: 0.01 },
             precision: self.precision,
         };
-        let compared = gpu.run(&network, options, Graphs::Used, self.precision, comparison)?;
-        Ok(judged(&compared))
+        let mut compared = gpu.run(&network, options, Graphs::Used, self.precision, comparison)?;
+        for one in compared.iter_mut().filter(|one| one.jumps) {
+            one.tolerance = one.tolerance.max(self.of_jumps);
+        }
+        Ok(compared)
     }
 }
 
@@ -160,14 +197,14 @@ impl TypedWork for Comparison<'_> {
 
 /// Names the tensors that are wrong, or the one that is nearest to it.
 fn judged(compared: &[Compared]) -> Found {
-    let words = |one: &Compared| format!("{} {:.1e} of {:.0e}", one.tensor, one.relative_error, one.tolerance);
+    let words = |one: &Compared| format!("{} {:.1e} of {:.1e}", one.tensor, one.relative_error, one.tolerance);
     let wrong: Vec<&Compared> = compared.iter().filter(|one| !one.is_within()).collect();
     if !wrong.is_empty() {
         let named: Vec<String> = wrong.iter().take(3).map(|one| words(one)).collect();
         let what = format!("{} of {} tensors differ: {}", wrong.len(), compared.len(), named.join(", "));
         return Found { holds: false, what };
     }
-    let ratio = |one: &Compared| one.relative_error / one.tolerance;
+    let ratio = |one: &Compared| if one.relative_error == 0.0 { 0.0 } else { one.relative_error / one.tolerance };
     let nearest = compared.iter().max_by(|one, other| ratio(one).total_cmp(&ratio(other)));
     let nearest = nearest.map_or_else(String::new, words);
     Found {

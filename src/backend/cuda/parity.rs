@@ -22,6 +22,9 @@ pub struct Compared {
     pub relative_error: f64,
     /// What the precision and the tensor's depth explain.
     pub tolerance: f64,
+    /// Whether a rounding may change it by more than a rounding: gradients, and what comes of them, go another way where a value on the edge
+    /// changes sides of ReLU's 0 or places in a pooling window.
+    pub jumps: bool,
 }
 
 impl Compared {
@@ -131,13 +134,14 @@ impl Comparison {
             ours.iter().zip(theirs).map(|(ours, theirs)| square(f64::from(*ours) - f64::from(*theirs))).sum();
         let norm: f64 = theirs.iter().map(|theirs| square(f64::from(*theirs))).sum();
         let relative_error = if difference == 0.0 { 0.0 } else { (difference / norm).sqrt() };
-        self.tensors.push(Compared { tensor, relative_error, tolerance: tolerance(self.precision, kind) });
+        let (tolerance, jumps) = (tolerance(self.precision, kind), !matches!(kind, Kind::Output));
+        self.tensors.push(Compared { tensor, relative_error, tolerance, jumps });
     }
 
     fn statistics(&mut self, pass: &str, ours: &Statistics, theirs: &Statistics) {
         self.push(format!("{pass} loss"), Kind::Output, &[ours.loss_sum as f32], &[theirs.loss_sum as f32]);
         let relative_error = ours.num_samples.abs_diff(theirs.num_samples) as f64 / theirs.num_samples as f64;
-        self.tensors.push(Compared { tensor: format!("{pass} samples"), relative_error, tolerance: 0.0 });
+        self.tensors.push(Compared { tensor: format!("{pass} samples"), relative_error, tolerance: 0.0, jumps: false });
     }
 
     fn outputs<R: Real>(&mut self, network: &Network, cuda: &mut CudaBackend<R>, cpu: &CpuBackend) -> Result<()> {
@@ -179,18 +183,21 @@ impl Comparison {
 
 /// A value has passed up to eight layers, a gradient sixteen, each of which rounds its factors: to 2^-24 in f32, to 2^-11 in TF32, to 2^-8
 /// in bf16. Where a rounding makes two values of a pooling window change places, a whole gradient goes to the other pixel: in one of a hundred windows
-/// of bf16 values, which is sqrt(2 / 100) of the gradient's norm at each of three poolings.
+/// of bf16 values, which is sqrt(2 / 100) of the gradient's norm at each of three poolings. Where it makes a unit change sides of ReLU's 0, a whole
+/// gradient comes or goes: values that are off by 1e-3 of their deviation (TF32) do so in one of a thousand units, by 8e-3 (bf16) in eight, which is
+/// sqrt(1 / 500) and sqrt(8 / 500) of the gradient's norm, as half of the units are 0; and twice that where a narrow layer has few units to count.
+/// In f32 none is expected to in a narrow network.
 fn tolerance(precision: Precision, kind: Kind) -> f64 {
     match (precision, kind) {
         (Precision::F32, Kind::Output) => 5e-6,
         (Precision::F32, Kind::Dense | Kind::Pooled) => 2e-5,
         (Precision::F32, Kind::Weight) => 1e-6,
         (Precision::Tf32, Kind::Output) => 4e-3,
-        (Precision::Tf32, Kind::Dense) => 2e-2,
-        (Precision::Tf32, Kind::Pooled) => 1e-1,
+        (Precision::Tf32, Kind::Dense) => 1e-1,
+        (Precision::Tf32, Kind::Pooled) => 2e-1,
         (Precision::Tf32, Kind::Weight) => 1e-3,
         (Precision::Bf16, Kind::Output) => 2e-2,
-        (Precision::Bf16, Kind::Dense) => 1.5e-1,
+        (Precision::Bf16, Kind::Dense) => 2.5e-1,
         (Precision::Bf16, Kind::Pooled) => 4e-1,
         (Precision::Bf16, Kind::Weight) => 1e-2,
     }
