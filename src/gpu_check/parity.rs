@@ -35,6 +35,8 @@ const STEPS: [u64; 3] = [0, 4, (1 << 33) + 1];
 const STEP: u64 = 3;
 /// Of made-up images and dropout. Where a value of the first draw lies on an edge, it does in none of the next; a fault is in all of them.
 const DRAWS: [u64; 3] = [11, 12, 13];
+/// The most that one unit of the smallest layers can be, of some hundred that are not 0.
+const OF_ONE_EDGE: f64 = 1e-1;
 /// In f32 one unit in a million changes sides: some do in each step of the paper's network. One of the 8,000 that fc6 keeps at batch 8 is
 /// sqrt(1 / 8000) of the gradient's norm; the double of that allows for four.
 const OF_JUMPS_IN_WHOLE: f64 = 2.5e-2;
@@ -140,21 +142,29 @@ impl Case {
         }
     }
 
-    /// Tries again with other images where what differs may be due to an edge.
+    /// Tries again with other images where what differs may be due to an edge, and says so.
     fn compared(&self, gpu: &Gpu) -> Result<Found> {
-        let mut compared = self.drawn(gpu, DRAWS[0])?;
-        let mut num_draws = 1;
+        let first = self.drawn(gpu, DRAWS[0])?;
+        let mut found = judged(&first);
+        if found.holds || !self.may_be_an_edge(&first) {
+            return Ok(found);
+        }
+        let of_first = found.what.clone();
         for seed in &DRAWS[1..] {
-            let is_wrong = compared.iter().any(|one| !one.is_within());
-            if !is_wrong || compared.iter().any(|one| !one.is_within() && !one.jumps) {
+            let compared = self.drawn(gpu, *seed)?;
+            let Found { holds, what } = judged(&compared);
+            found = Found { holds, what: format!("{what}; with other images {of_first}") };
+            if holds || !self.may_be_an_edge(&compared) {
                 break;
             }
-            compared = self.drawn(gpu, *seed)?;
-            num_draws += 1;
         }
-        let Found { holds, what } = judged(&compared);
-        let draws = if num_draws == 1 { String::new() } else { format!(" (draw {num_draws})") };
-        Ok(Found { holds, what: what + &draws })
+        Ok(found)
+    }
+
+    /// Only in f32: other tolerances count edges. A fault that comes and goes, as a race does, is no edge if it is larger than one can be.
+    fn may_be_an_edge(&self, compared: &[Compared]) -> bool {
+        let mut wrong = compared.iter().filter(|one| !one.is_within());
+        self.precision == Precision::F32 && wrong.all(|one| one.jumps && one.relative_error <= OF_ONE_EDGE)
     }
 
     fn drawn(&self, gpu: &Gpu, seed: u64) -> Result<Vec<Compared>> {
@@ -210,5 +220,37 @@ fn judged(compared: &[Compared]) -> Found {
     Found {
         holds: nearest != String::new(),
         what: format!("{} tensors; the largest difference: {nearest}", compared.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(relative_error: f64, jumps: bool) -> Vec<Compared> {
+        vec![Compared { tensor: "a tensor".into(), relative_error, tolerance: 2e-5, jumps }]
+    }
+
+    #[test]
+    fn only_a_small_jump_in_f32_may_be_an_edge() {
+        let narrow = |precision| Case::narrow("", precision);
+        assert!(narrow(Precision::F32).may_be_an_edge(&compared(3.5e-2, true)));
+        for (precision, relative_error, jumps) in [
+            (Precision::F32, 0.5, true),
+            (Precision::F32, f64::NAN, true),
+            (Precision::F32, 3.5e-2, false),
+            (Precision::Bf16, 3.5e-2, true),
+        ] {
+            assert!(
+                !narrow(precision).may_be_an_edge(&compared(relative_error, jumps)),
+                "{precision:?} {relative_error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_wrong_and_named() {
+        let Found { holds, what } = judged(&compared(f64::NAN, true));
+        assert!(!holds && what.contains("a tensor"), "{what}");
     }
 }
