@@ -44,7 +44,7 @@ pub fn draw_all(record: &str, folder: &Path) {
         let path = folder.join(file);
         let root = SVGBackend::new(&path, SIZE).into_drawing_area();
         root.fill(&WHITE).expect("a picture");
-        let (left, right) = root.split_horizontally(SIZE.0 * 3 / 5);
+        let (left, right) = root.split_horizontally(SIZE.0 * 11 / 20);
         draw(&left, &speed(record, grows, across));
         draw(&right, &memory(record, grows, across));
         root.present().expect("a file for the picture");
@@ -58,7 +58,7 @@ fn speed<'a>(record: &str, grows: &str, across: &'a str) -> Panel<'a> {
     let curves = vec![
         curve("a second of processor time", BLUE, tables::AGAIN_CPU),
         curve("the same, each sample's first reading", PURPLE, tables::FIRST_CPU),
-        curve("a second by the clock, beside other programs", ORANGE, tables::AGAIN),
+        curve("a second by the clock", ORANGE, tables::AGAIN),
         curve(&device, GREEN, tables::END_TO_END),
     ];
     Panel { across, places: places(record, grows), up: "images per second", curves }
@@ -104,7 +104,7 @@ fn draw(area: &Area<'_>, panel: &Panel<'_>) {
         .margin(14)
         .x_label_area_size(48)
         .y_label_area_size(76)
-        .build_cartesian_2d((0..panel.places.len()).into_segmented(), 0.0..top)
+        .build_cartesian_2d((0..panel.places.len() - 1).into_segmented(), 0.0..top)
         .expect("room for a chart");
     let place_name = |place: &SegmentValue<usize>| match place {
         SegmentValue::CenterOf(index) => panel.places.get(*index).map_or(String::new(), |&place| grouped(place)),
