@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use alexnet::input::augment::Value;
 use alexnet::input::{
-    Augmentation, BatchSource, Dtype, Frame, Kernel, Pipeline, PipelineOptions, Plan, TrainPlan, View,
+    Augmentation, BatchSource, Dtype, Frame, HostBuffer, Kernel, Pipeline, PipelineOptions, Plan, TrainPlan, View,
 };
 use alexnet::recipe::settings::{AugmentSettings, OrderKind};
 use alexnet::shard::{CHANNELS, Dataset, Split};
@@ -56,7 +56,7 @@ fn main() {
 fn augmenter_alone<V: Value + Pod>(dtype: &str, dataset: &Dataset, augmentation: &Augmentation, num_rounds: usize) {
     let (split, frame) = (dataset.split(Split::Train), augmentation.frame());
     let views: Vec<View> = (0..split.num_samples()).map(|i| augmentation.training_view(1, 0, i)).collect();
-    let mut out = vec![V::ZERO; NUM_BATCHES * BATCH_SIZE * frame.num_values()];
+    let mut out = HostBuffer::<V>::zeros(NUM_BATCHES * BATCH_SIZE * frame.num_values());
     let mut kernels = vec![Kernel::scalar()];
     kernels.extend(Kernel::avx2());
     kernels.extend(Kernel::avx512());

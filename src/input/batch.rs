@@ -2,9 +2,12 @@
 
 use std::any::Any;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
+use bytemuck::Pod;
 use half::f16;
+use memmap2::MmapMut;
 
 /// The type of a batch's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +45,25 @@ pub enum Values {
     F16(HostBuffer<f16>),
 }
 
-/// A fixed number of values. A device that reads them on its own may have its driver hold their pages in place.
+/// A fixed number of values, all zero at first, in large pages where the kernel gives some. A device that reads them on its own may have
+/// its driver hold the pages in place.
 pub struct HostBuffer<T> {
-    /// Dropped before the values, and before they could move.
+    /// Dropped before the pages are unmapped.
     page_lock: Option<Box<dyn Any + Send + Sync>>,
-    values: Box<[T]>,
+    pages: MmapMut,
+    values: PhantomData<T>,
 }
 
-impl<T> HostBuffer<T> {
+impl<T: Pod> HostBuffer<T> {
+    /// Room for `num_values`, at least one. Panics where the kernel has no memory, as every allocation does.
+    pub fn zeros(num_values: usize) -> Self {
+        let pages = MmapMut::map_anon(num_values * size_of::<T>()).expect("memory for a batch");
+        // Fewer entries of the page table to look up: some hundredths of the augmenter's time. A kernel without large pages refuses, and loses only that.
+        #[cfg(target_os = "linux")]
+        let _ = pages.advise(memmap2::Advice::HugePage);
+        Self { page_lock: None, pages, values: PhantomData }
+    }
+
     /// Keeps what holds the pages until the buffer is dropped.
     pub fn lock_pages(&mut self, page_lock: Box<dyn Any + Send + Sync>) {
         self.page_lock = Some(page_lock);
@@ -61,42 +75,44 @@ impl<T> HostBuffer<T> {
     }
 }
 
-impl<T> From<Vec<T>> for HostBuffer<T> {
-    fn from(values: Vec<T>) -> Self {
-        Self { page_lock: None, values: values.into() }
+impl<T: Pod> From<&[T]> for HostBuffer<T> {
+    fn from(values: &[T]) -> Self {
+        let mut buffer = Self::zeros(values.len());
+        buffer.copy_from_slice(values);
+        buffer
     }
 }
 
-impl<T> Deref for HostBuffer<T> {
+impl<T: Pod> Deref for HostBuffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &self.values
+        bytemuck::cast_slice(&self.pages)
     }
 }
 
-impl<T> DerefMut for HostBuffer<T> {
+impl<T: Pod> DerefMut for HostBuffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.values
+        bytemuck::cast_slice_mut(&mut self.pages)
     }
 }
 
 /// The copy's pages are not locked.
-impl<T: Clone> Clone for HostBuffer<T> {
+impl<T: Pod> Clone for HostBuffer<T> {
     fn clone(&self) -> Self {
-        Self { page_lock: None, values: self.values.clone() }
+        Self::from(&**self)
     }
 }
 
-impl<T: PartialEq> PartialEq for HostBuffer<T> {
+impl<T: Pod + PartialEq> PartialEq for HostBuffer<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.values == other.values
+        **self == **other
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for HostBuffer<T> {
+impl<T: Pod + fmt::Debug> fmt::Debug for HostBuffer<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.values.fmt(formatter)
+        (**self).fmt(formatter)
     }
 }
 
@@ -119,8 +135,8 @@ impl Batch {
     /// Room for `num_samples` inputs of `sample_values` values, all zero.
     pub fn zeros(dtype: Dtype, num_samples: usize, sample_values: usize) -> Self {
         let values = match dtype {
-            Dtype::F32 => Values::F32(vec![0.0; num_samples * sample_values].into()),
-            Dtype::F16 => Values::F16(vec![f16::ZERO; num_samples * sample_values].into()),
+            Dtype::F32 => Values::F32(HostBuffer::zeros(num_samples * sample_values)),
+            Dtype::F16 => Values::F16(HostBuffer::zeros(num_samples * sample_values)),
         };
         Self { step: 0, epoch: 0, num_valid: 0, values, labels: vec![0; num_samples] }
     }

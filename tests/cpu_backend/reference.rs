@@ -87,7 +87,7 @@ fn batches() -> Vec<Batch> {
         step: 0,
         epoch: 0,
         num_valid: BATCH_SIZE,
-        values: Values::F32(images.to_vec().into()),
+        values: Values::F32(images.into()),
         labels: labels.to_vec(),
     };
     images.map(batch).collect()
