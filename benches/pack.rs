@@ -1,22 +1,49 @@
-//! Images a second that one core packs, beside what decoding and resizing alone would allow.
+//! Packing beside what bounds it, in turns on the same images: decoding and resizing alone on as many threads, and for the
+//! second pass a plain write of as many bytes with an `fsync`. Also what the `image` crate alone would take.
 //!
-//! `cargo bench --bench pack` makes 500 x 375 JPEGs of about ImageNet's size; `PACK_BENCH_IMAGES=DIR` takes the images
-//! of a folder per class instead.
+//! `cargo bench --bench pack [-- --images 4000 --rounds 5 --threads 2 --data DIR --out DIR]` makes 500 x 375 JPEGs of about
+//! ImageNet's size in DIR, or takes the images of a folder per class that it finds there. OUT lies on the disk that is measured.
 
-use std::fs;
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use alexnet::pack::decode::Decoder;
 use alexnet::pack::options::{Begin, PackOptions};
-use alexnet::shard::SAMPLE_BYTES;
-use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use alexnet::shard::{SAMPLE_BYTES, SIDE};
 use image::codecs::jpeg::JpegEncoder;
+use image::imageops::FilterType;
 use image::{Rgb, RgbImage};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rustix::time::{ClockId, clock_gettime};
 
-/// Enough that listing and opening files do not show.
-const NUM_IMAGES: u32 = 1000;
+const CLASSES: [&str; 2] = ["even", "odd"];
+/// Of a plain write.
+const PIECE_BYTES: usize = 1 << 20;
 
-/// Smooth shapes under fine noise: about 100 kB at quality 90.
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let argument =
+        |name: &str| arguments.iter().position(|argument| argument == name).map(|at| arguments[at + 1].clone());
+    let number =
+        |name: &str, default: usize| argument(name).map_or(default, |text| text.parse().expect("a whole number"));
+    let (num_images, num_rounds) = (number("--images", 4000), number("--rounds", 5));
+    let num_threads = number("--threads", std::thread::available_parallelism().map_or(1, usize::from));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let place = |name: &str| argument(name).map_or_else(|| folder.path().join(&name[2..]), PathBuf::from);
+    let (data, out) = (place("--data"), place("--out"));
+    if !data.exists() {
+        make_images(&data, num_images);
+    }
+    if num_rounds > 0 {
+        measure(&data, &out, &folder.path().join("archives"), num_threads, num_rounds);
+    }
+}
+
+/// Smooth shapes under fine noise: about 60 kB at quality 90.
 fn photo(seed: u32) -> RgbImage {
     let noise = |x: u32, y: u32| {
         (x.wrapping_mul(0x9E37_79B1) ^ y.wrapping_mul(0x85EB_CA77) ^ seed).wrapping_mul(0xC2B2_AE35) >> 28
@@ -28,54 +55,188 @@ fn photo(seed: u32) -> RgbImage {
     })
 }
 
-fn make_images(data: &Path) {
-    for number in 0..NUM_IMAGES {
-        let folder = data.join(if number % 2 == 0 { "even" } else { "odd" });
-        fs::create_dir_all(&folder).expect("a folder of images");
+fn make_images(data: &Path, num_images: usize) {
+    for class in CLASSES {
+        fs::create_dir_all(data.join(class)).expect("a folder of images");
+    }
+    (0..num_images).into_par_iter().for_each(|number| {
         let mut bytes = Vec::new();
-        JpegEncoder::new_with_quality(&mut bytes, 90).encode_image(&photo(number)).expect("a JPEG");
-        fs::write(folder.join(format!("{number}.jpg")), bytes).expect("an image");
+        JpegEncoder::new_with_quality(&mut bytes, 90).encode_image(&photo(number as u32)).expect("a JPEG");
+        fs::write(data.join(CLASSES[number % 2]).join(format!("{number}.jpg")), bytes).expect("an image");
+    });
+}
+
+/// The files of a folder per class, and the same as an archive of an archive a class.
+fn read_images(data: &Path, archives: &Path) -> Vec<Vec<u8>> {
+    fs::create_dir_all(archives).expect("a folder for the archive");
+    let mut outer = tar::Builder::new(File::create(archives.join("train.tar")).expect("an archive"));
+    let append = |archive: &mut tar::Builder<_>, name: &Path, bytes: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, bytes).expect("a member");
+    };
+    let mut files = Vec::new();
+    for class in entries(data) {
+        let mut inner = tar::Builder::new(Vec::new());
+        for path in entries(&class) {
+            let bytes = fs::read(&path).expect("an image");
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            inner.append_data(&mut header, path.file_name().expect("a name"), bytes.as_slice()).expect("a member");
+            files.push(bytes);
+        }
+        let name = class.with_extension("tar");
+        append(&mut outer, Path::new(name.file_name().expect("a name")), &inner.into_inner().expect("an archive"));
+    }
+    outer.finish().expect("an archive");
+    files
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect()
+}
+
+fn measure(data: &Path, out: &Path, archives: &Path, num_threads: usize, num_rounds: usize) {
+    let files = read_images(data, archives);
+    let (num_images, shard_bytes) = (files.len(), files.len() * SAMPLE_BYTES);
+    let mean_bytes = files.iter().map(Vec::len).sum::<usize>() / num_images;
+    fs::create_dir_all(out).expect("a folder for the shards");
+    let (shards, plain) = (out.join("shards"), out.join("plain"));
+    let pack = |source: &Path| {
+        let clock = Clock::start();
+        let options = PackOptions { num_threads, begin: Begin::Over, ..PackOptions::new(source, &shards) };
+        let report = alexnet::pack::run(&options).expect("packed");
+        (clock.rate(num_images), report.pass_seconds)
+    };
+    let (mut ceiling, mut image, mut folder, mut archive) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut first, mut second, mut written) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..num_rounds {
+        ceiling.push(on_threads(num_threads, &files, || {
+            let (mut decoder, mut sample) = (Decoder::default(), vec![0; SAMPLE_BYTES]);
+            move |file: &[u8]| {
+                decoder.decode(file, &mut sample).expect("an image that can be read");
+                black_box(&sample);
+            }
+        }));
+        image.push(on_threads(num_threads, &files, || {
+            |file: &[u8]| {
+                let image = image::load_from_memory(file).expect("an image that can be read");
+                black_box(image.resize_to_fill(SIDE as u32, SIDE as u32, FilterType::CatmullRom).into_rgb8());
+            }
+        }));
+        for (source, rates) in [(data, &mut folder), (archives, &mut archive)] {
+            // What earlier rounds left for the disk to do is not this one's.
+            rustix::fs::sync();
+            let (rate, [first_seconds, second_seconds]) = pack(source);
+            rates.push(rate);
+            if source == data {
+                first.push(num_images as f64 / first_seconds);
+                second.push(shard_bytes as f64 / second_seconds * 1e-6);
+            }
+        }
+        rustix::fs::sync();
+        written.push(shard_bytes as f64 / write_plainly(&plain, shard_bytes) * 1e-6);
+    }
+    println!(
+        "{num_images} images, {mean_bytes} bytes on average; {num_threads} threads; {num_rounds} rounds: \
+         median (lowest to highest), ratios round by round"
+    );
+    println!("| | images/s | of the ceiling | images per CPU second | of the ceiling, CPU |\n|---|---|---|---|---|");
+    let wall = |rates: &[Rate]| rates.iter().map(|rate| rate.wall).collect::<Vec<_>>();
+    let cpu = |rates: &[Rate]| rates.iter().map(|rate| rate.cpu).collect::<Vec<_>>();
+    let (wall_ceiling, cpu_ceiling) = (wall(&ceiling), cpu(&ceiling));
+    for (name, rates) in [
+        ("decode and resize alone, the ceiling", &ceiling),
+        ("the `image` crate's decode and resize alone", &image),
+        ("pack-shards, a folder, to its last `fsync`", &folder),
+        ("pack-shards, a tar, to its last `fsync`", &archive),
+    ] {
+        let (wall, cpu) = (wall(rates), cpu(rates));
+        let ratios = [ratio(&wall, &wall_ceiling), ratio(&cpu, &cpu_ceiling)];
+        println!("| {name} | {} | {} | {} | {} |", spread(&wall, 0), ratios[0], spread(&cpu, 0), ratios[1]);
+    }
+    println!("| of a folder: the first pass | {} | {} | | |", spread(&first, 0), ratio(&first, &wall_ceiling));
+    println!("tar / folder: {}", ratio(&wall(&archive), &wall(&folder)));
+    println!(
+        "second pass: {} MB/s; a plain write and fsync of as many bytes: {} MB/s; ratio {}",
+        spread(&second, 0),
+        spread(&written, 0),
+        ratio(&second, &written)
+    );
+}
+
+/// Every file through a worker a thread.
+fn on_threads<W: FnMut(&[u8])>(num_threads: usize, files: &[Vec<u8>], worker: impl Fn() -> W + Sync) -> Rate {
+    let (clock, next) = (Clock::start(), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..num_threads {
+            scope.spawn(|| {
+                let mut work = worker();
+                while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    work(file);
+                }
+            });
+        }
+    });
+    clock.rate(files.len())
+}
+
+/// Seconds.
+fn write_plainly(path: &Path, num_bytes: usize) -> f64 {
+    let piece: Vec<u8> = (0..PIECE_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let begun = Instant::now();
+    let mut file = File::create(path).expect("a file");
+    let mut left = num_bytes;
+    while left > 0 {
+        let num = left.min(PIECE_BYTES);
+        file.write_all(&piece[..num]).expect("written");
+        left -= num;
+    }
+    file.sync_all().expect("on the disk");
+    let seconds = begun.elapsed().as_secs_f64();
+    fs::remove_file(path).expect("deleted");
+    seconds
+}
+
+/// Images a second of one round, of the wall's clock and of the processors' time.
+struct Rate {
+    wall: f64,
+    cpu: f64,
+}
+
+struct Clock {
+    wall: Instant,
+    cpu_seconds: f64,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { wall: Instant::now(), cpu_seconds: cpu_seconds() }
+    }
+
+    fn rate(&self, num_images: usize) -> Rate {
+        let num_images = num_images as f64;
+        let cpu = num_images / (cpu_seconds() - self.cpu_seconds);
+        Rate { wall: num_images / self.wall.elapsed().as_secs_f64(), cpu }
     }
 }
 
-fn files(data: &Path) -> Vec<Vec<u8>> {
-    let entries = |folder: &Path| -> Vec<PathBuf> {
-        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect()
-    };
-    let files = entries(data).into_iter().filter(|path| path.is_dir()).flat_map(|class| entries(&class));
-    files.filter(|path| path.is_file()).map(|path| fs::read(path).expect("an image")).collect()
+/// That this process has used; what the kernel does for it in threads of its own is not in it.
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
-fn pack(criterion: &mut Criterion) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let made = folder.path().join("data");
-    let data = match std::env::var_os("PACK_BENCH_IMAGES") {
-        Some(folder) => folder.into(),
-        None => {
-            make_images(&made);
-            made
-        }
-    };
-    let files = files(&data);
-    let mean_bytes = files.iter().map(Vec::len).sum::<usize>() / files.len();
-    println!("{} images, {mean_bytes} bytes on average; one thread; an element is an image", files.len());
-    let mut group = criterion.benchmark_group("pack");
-    group.sample_size(10).sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(files.len() as u64));
-    group.bench_function("decode-and-resize", |bencher| {
-        let (mut decoder, mut sample) = (Decoder::default(), vec![0; SAMPLE_BYTES]);
-        bencher.iter(|| {
-            for file in &files {
-                decoder.decode(file, &mut sample).expect("an image that can be read");
-            }
-        });
-    });
-    let options =
-        PackOptions { num_threads: 1, begin: Begin::Over, ..PackOptions::new(&data, folder.path().join("out")) };
-    group.bench_function("pack-shards", |bencher| {
-        bencher.iter(|| alexnet::pack::run(&options).expect("packed"));
-    });
-    group.finish();
+fn ratio(values: &[f64], of: &[f64]) -> String {
+    spread(&values.iter().zip(of).map(|(value, of)| value / of).collect::<Vec<_>>(), 2)
 }
 
-criterion_group!(benches, pack);
-criterion_main!(benches);
+/// Median (lowest to highest).
+fn spread(values: &[f64], digits: usize) -> String {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (low, middle, high) = (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
+    format!("{middle:.digits$} ({low:.digits$} to {high:.digits$})")
+}

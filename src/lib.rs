@@ -25,5 +25,6 @@ pub mod recipe;
 pub mod shard;
 pub mod trace;
 pub mod train;
+mod write_back;
 
 pub use error::{Error, Result};

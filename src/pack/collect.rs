@@ -1,5 +1,8 @@
 //! Pass 1: every image decoded once, in order, into raw shards; the sums and the list of skipped images beside them.
 
+use std::fs::File;
+use std::thread::{self, Scope, ScopedJoinHandle};
+
 use super::decode::Unreadable;
 use super::folder::{OutFolder, SKIPPED_FILE};
 use super::options::BadImages;
@@ -10,7 +13,7 @@ use super::source::Source;
 use super::state::State;
 use super::statistics::PixelSums;
 use super::workers::{self, Outcome, Slot};
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::progress::Progress;
 use crate::shard::Split;
 
@@ -40,34 +43,56 @@ pub fn collect(
     let first_job = state.next_job;
     let skipped = SkippedList::resume(&folder.unfinished(SKIPPED_FILE), state.skipped_bytes, state.num_skipped)?;
     let mut progress = Progress::new("pack", "images", plan.num_jobs(), first_job);
-    let mut collector =
-        Collector { source, folder, limits, num_jobs: plan.num_jobs(), state, sums, skipped, raw: None };
-    collector.check_limit(None)?;
-    workers::run(source, plan, first_job, limits.num_threads, |slot| {
-        collector.take(slot)?;
-        if slot.job % IMAGES_A_STEP == 0 {
-            let num_skipped = collector.skipped.num_rows();
-            progress.say(&if num_skipped > 0 { format!("{num_skipped} skipped") } else { String::new() });
-            progress.set(slot.job + 1);
-        }
-        Ok(())
-    })?;
-    collector.finish()
+    thread::scope(|scope| {
+        let num_jobs = plan.num_jobs();
+        let mut collector =
+            Collector { source, folder, limits, num_jobs, scope, state, sums, skipped, raw: None, record: None };
+        collector.check_limit(None)?;
+        workers::run(source, plan, first_job, limits.num_threads, |slot| {
+            collector.take(slot)?;
+            if slot.job % IMAGES_A_STEP == 0 {
+                let num_skipped = collector.skipped.num_rows();
+                progress.say(&if num_skipped > 0 { format!("{num_skipped} skipped") } else { String::new() });
+                progress.set(slot.job + 1);
+            }
+            Ok(())
+        })?;
+        collector.finish()
+    })
 }
 
-struct Collector<'a> {
+/// How far packing has come, and what must be on the disk before that is written down.
+struct Record {
+    raw: Option<RawShardWriter>,
+    skipped: File,
+    state: State,
+    sums: Vec<u8>,
+}
+
+impl Record {
+    fn write(self, folder: &OutFolder) -> Result<()> {
+        self.raw.map_or(Ok(()), RawShardWriter::finish)?;
+        self.skipped.sync_data().at("write", folder.unfinished(SKIPPED_FILE))?;
+        self.state.write(folder, &self.sums)
+    }
+}
+
+struct Collector<'scope, 'a> {
     source: &'a Source,
     folder: &'a OutFolder,
     limits: Limits,
     num_jobs: u64,
+    scope: &'scope Scope<'scope, 'a>,
     /// As of the last complete shard, but for the sums and counts, which run ahead of it.
     state: State,
     sums: PixelSums,
     skipped: SkippedList,
     raw: Option<(RawShard, RawShardWriter)>,
+    /// The one that is on its way to the disk.
+    record: Option<ScopedJoinHandle<'scope, Result<()>>>,
 }
 
-impl Collector<'_> {
+impl Collector<'_, '_> {
     fn take(&mut self, slot: &mut Slot) -> Result<()> {
         match std::mem::replace(&mut slot.outcome, Outcome::Packed) {
             Outcome::Packed => self.keep(slot)?,
@@ -105,20 +130,27 @@ impl Collector<'_> {
         Ok((shard, raw))
     }
 
-    /// Completes the raw shard at hand and writes down that everything before the next job is done.
+    /// Completes the raw shard at hand, if any, and writes down that everything before the next job is done: while
+    /// packing goes on, but one such record at a time.
     fn seal(&mut self) -> Result<()> {
-        let Some((mut shard, raw)) = self.raw.take() else { return Ok(()) };
-        shard.num_samples = raw.num_samples();
-        raw.finish()?;
-        self.state.shards.push(shard);
-        self.record()
-    }
-
-    fn record(&mut self) -> Result<()> {
+        self.wait()?;
+        let raw = self.raw.take().map(|(shard, raw)| {
+            self.state.shards.push(RawShard { num_samples: raw.num_samples(), ..shard });
+            raw
+        });
+        let (skipped_bytes, skipped) = self.skipped.flush()?;
         self.state.num_summed = self.sums.num_samples();
         self.state.num_skipped = self.skipped.num_rows();
-        self.state.skipped_bytes = self.skipped.sync()?;
-        self.state.write(self.folder, &mut self.sums)
+        self.state.skipped_bytes = skipped_bytes;
+        let record = Record { raw, skipped, sums: self.sums.to_bytes(), state: self.state.clone() };
+        let folder = self.folder;
+        self.record = Some(self.scope.spawn(move || record.write(folder)));
+        Ok(())
+    }
+
+    /// Until the last record is on the disk.
+    fn wait(&mut self) -> Result<()> {
+        self.record.take().map_or(Ok(()), |record| record.join().expect("a thread that writes records does not panic"))
     }
 
     fn skip(&mut self, slot: &Slot, reason: &Unreadable) -> Result<()> {
@@ -152,9 +184,9 @@ impl Collector<'_> {
     }
 
     fn finish(mut self) -> Result<(State, PixelSums)> {
+        // Without a raw shard too: the last images may all have been skipped.
         self.seal()?;
-        // The last images may all have been skipped.
-        self.record()?;
+        self.wait()?;
         self.skipped.publish(&self.folder.file(SKIPPED_FILE))?;
         Ok((self.state, self.sums))
     }

@@ -1,7 +1,7 @@
 //! Packing: a folder of images becomes shards.
 //!
 //! In: a [`source`] in any layout. Out: shards and `dataset.json` in a folder. A fixed set of sample buffers circulates
-//! between the workers and the one writer; the list of images, the raw shards and the state lie on disk, so memory does
+//! among the workers, one of whom at a time writes; the list of images, the raw shards and the state lie on disk, so memory does
 //! not grow with the dataset, and a packer that was killed goes on where it was.
 
 mod collect;
@@ -41,6 +41,8 @@ pub struct PackReport {
     pub info: DatasetInfo,
     /// How fast; `None` where nothing was left to do.
     pub images_per_second: Option<f64>,
+    /// Of the first pass, from the first look at the source, and of the second; 0 where nothing was left to do.
+    pub pass_seconds: [f64; 2],
 }
 
 impl fmt::Display for PackReport {
@@ -85,11 +87,13 @@ fn pack(options: &PackOptions) -> Result<PackReport> {
         num_threads: options.num_threads,
     };
     let (state, sums) = collect::collect(&source, &plan, &folder, limits, state, sums)?;
+    let first_seconds = begun.elapsed().as_secs_f64();
     let info = finish::finish(&source, &folder, options.num_threads, &state, sums)?;
     folder.finish()?;
     warn_of_classes_without_images(&info);
-    let images_per_second = (plan.num_jobs() - first_job) as f64 / begun.elapsed().as_secs_f64();
-    Ok(PackReport { info, images_per_second: Some(images_per_second) })
+    let seconds = begun.elapsed().as_secs_f64();
+    let images_per_second = Some((plan.num_jobs() - first_job) as f64 / seconds);
+    Ok(PackReport { info, images_per_second, pass_seconds: [first_seconds, seconds - first_seconds] })
 }
 
 fn announce(source: &Source) {
@@ -112,7 +116,7 @@ fn packed_before(identity: &Identity, folder: &OutFolder) -> Result<PackReport> 
     // A packer killed after its last word left its unfinished work.
     folder.finish()?;
     crate::tell!("{}: packed before, nothing to do; --force packs again", folder.path().display());
-    Ok(PackReport { info, images_per_second: None })
+    Ok(PackReport { info, images_per_second: None, pass_seconds: [0.0; 2] })
 }
 
 fn begin(identity: &Identity, folder: &OutFolder) -> Result<(State, PixelSums)> {
@@ -122,7 +126,7 @@ fn begin(identity: &Identity, folder: &OutFolder) -> Result<(State, PixelSums)> 
     }
     folder.clear_unfinished()?;
     let (state, mut sums) = (State::new(identity.clone()), PixelSums::default());
-    state.write(folder, &mut sums)?;
+    state.write(folder, &sums.to_bytes())?;
     Ok((state, sums))
 }
 

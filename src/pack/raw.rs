@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
 use crate::shard::format::{SAMPLE_BYTES, Split};
+use crate::write_back::WriteBack;
 
 /// What is known of a raw shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,7 @@ impl RawShard {
 pub struct RawShardWriter {
     path: PathBuf,
     file: File,
+    write_back: WriteBack,
     labels: Vec<u32>,
 }
 
@@ -39,12 +41,14 @@ impl RawShardWriter {
     /// Begins a file; an older one is overwritten.
     pub fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).at("create", path)?;
-        Ok(Self { path: path.to_path_buf(), file, labels: Vec::new() })
+        let write_back = WriteBack::begin(&file).at("write", path)?;
+        Ok(Self { path: path.to_path_buf(), file, write_back, labels: Vec::new() })
     }
 
     /// Appends (3, 256, 256) pixels.
     pub fn push(&mut self, sample: &[u8], label: u32) -> Result<()> {
         self.file.write_all(sample).at("write", &self.path)?;
+        self.write_back.wrote(sample.len());
         self.labels.push(label);
         Ok(())
     }
@@ -57,7 +61,8 @@ impl RawShardWriter {
     /// Writes the labels, and waits until all of it is on the disk.
     pub fn finish(mut self) -> Result<()> {
         let labels: Vec<u8> = self.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
-        self.file.write_all(&labels).and_then(|()| self.file.sync_data()).at("write", &self.path)
+        let written = self.file.write_all(&labels).and_then(|()| self.write_back.finish());
+        written.and_then(|()| self.file.sync_data()).at("write", &self.path)
     }
 }
 

@@ -45,19 +45,18 @@ impl SkippedList {
         self.num_rows
     }
 
-    /// Waits until all rows are on the disk, and gives their bytes.
-    pub fn sync(&mut self) -> Result<u64> {
-        let flush = |rows: &mut csv::Writer<File>| -> io::Result<u64> {
+    /// Hands all rows to the system, and gives their bytes and the file whose `sync_data` brings them to the disk.
+    pub fn flush(&mut self) -> Result<(u64, File)> {
+        let flush = |rows: &mut csv::Writer<File>| -> io::Result<(u64, File)> {
             rows.flush()?;
-            rows.get_ref().sync_data()?;
-            Ok(rows.get_ref().metadata()?.len())
+            Ok((rows.get_ref().metadata()?.len(), rows.get_ref().try_clone()?))
         };
         flush(&mut self.rows).at("write", &self.path)
     }
 
     /// Puts a copy of the list where people look for it.
     pub fn publish(&mut self, to: &Path) -> Result<()> {
-        self.sync()?;
+        self.flush()?;
         let mut copy = unfinished(to)?;
         let mut list = File::open(&self.path).at("open", &self.path)?;
         io::copy(&mut list, &mut copy).at("write", to)?;

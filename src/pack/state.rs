@@ -157,10 +157,10 @@ impl State {
         Ok(Some((state, sums)))
     }
 
-    /// Writes it down: the sums under a new name first, so that the state, which appears by rename, always finds the
+    /// Writes it down: the sums ([`PixelSums::to_bytes`]) under a new name first, so that the state, which appears by rename, always finds the
     /// sums that belong to it.
-    pub fn write(&self, folder: &OutFolder, sums: &mut PixelSums) -> Result<()> {
-        publish_bytes(&sums.to_bytes(), &folder.unfinished(&self.sums_file()))?;
+    pub fn write(&self, folder: &OutFolder, sums: &[u8]) -> Result<()> {
+        publish_bytes(sums, &folder.unfinished(&self.sums_file()))?;
         let text = serde_json::to_string(self).expect("a state is plain data");
         publish_bytes(text.as_bytes(), &folder.state())?;
         if !self.shards.is_empty() {

@@ -26,13 +26,11 @@ impl ColourSums {
     pub fn of(sample: &[u8]) -> Self {
         assert_eq!(sample.len(), SAMPLE_BYTES, "bytes of a sample");
         let mut sums = Self { num_pixels: PLANE as u64, ..Self::default() };
-        let plane = |channel: usize| &sample[channel * PLANE..][..PLANE];
-        for (channel, sum) in sums.first.iter_mut().enumerate() {
-            *sum = plane(channel).chunks_exact(SIDE).map(|row| u64::from(row_sum(row))).sum();
-        }
-        for ([a, b], sum) in PAIRS.into_iter().zip(&mut sums.second) {
-            let rows = plane(a).chunks_exact(SIDE).zip(plane(b).chunks_exact(SIDE));
-            *sum = rows.map(|(a, b)| u64::from(row_product(a, b))).sum();
+        let rows = |channel: usize| sample[channel * PLANE..][..PLANE].chunks_exact(SIDE);
+        for ((red, green), blue) in rows(0).zip(rows(1)).zip(rows(2)) {
+            let (first, second) = row_sums(red, green, blue);
+            sums.first.iter_mut().zip(first).for_each(|(sum, row)| *sum += row as u64);
+            sums.second.iter_mut().zip(second).for_each(|(sum, row)| *sum += row as u64);
         }
         sums
     }
@@ -64,28 +62,37 @@ impl ColourSums {
     }
 }
 
-/// At most 256 x 255.
-fn row_sum(row: &[u8]) -> u32 {
-    row.iter().map(|&value| u32::from(value)).sum()
-}
-
-/// At most 256 x 255 x 255. In i32, since the compiler then multiplies and adds eight pairs at once.
-fn row_product(a: &[u8], b: &[u8]) -> u32 {
-    a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum::<i32>() as u32
+/// Of one row: at most 256 x 255, and 256 x 255 x 255. In i32, since the compiler then multiplies and adds eight pairs at
+/// once, and all in one loop, which reads each value once.
+fn row_sums(red: &[u8], green: &[u8], blue: &[u8]) -> ([i32; CHANNELS], [i32; 6]) {
+    let (mut first, mut second) = ([0; CHANNELS], [0; 6]);
+    for ((&red, &green), &blue) in red.iter().zip(green).zip(blue) {
+        let [r, g, b] = [red, green, blue].map(i32::from);
+        first[0] += r;
+        first[1] += g;
+        first[2] += b;
+        second[0] += r * r;
+        second[1] += r * g;
+        second[2] += r * b;
+        second[3] += g * g;
+        second[4] += g * b;
+        second[5] += b * b;
+    }
+    (first, second)
 }
 
 /// The sum of all samples at each pixel, (3, 256, 256).
 #[derive(Clone, Debug)]
 pub struct PixelSums {
     sums: Vec<u64>,
-    /// Of the samples since the last flush, in half the memory and with twice the speed.
-    recent: Vec<u32>,
-    num_recent: u32,
+    /// Of the samples since the last flush, in a quarter of the memory and of the time.
+    recent: Vec<u16>,
+    num_recent: u16,
     num_samples: u64,
 }
 
-/// So many samples of 255 fit 32 bits.
-const MAX_RECENT: u32 = u32::MAX / 255;
+/// So many samples of 255 fit 16 bits.
+const MAX_RECENT: u16 = u16::MAX / 255;
 
 impl Default for PixelSums {
     fn default() -> Self {
@@ -116,7 +123,7 @@ impl PixelSums {
             self.flush();
         }
         for (sum, &value) in self.recent.iter_mut().zip(sample) {
-            *sum += u32::from(value);
+            *sum += u16::from(value);
         }
         self.num_recent += 1;
         self.num_samples += 1;

@@ -1,11 +1,14 @@
 //! The workers that read and decode, and the order restored behind them.
 //!
-//! A fixed set of slots goes round: a worker takes an empty one, then the next job, fills it and hands it over; the
-//! caller gets the slots in the order of their jobs. A worker takes its slot before its job, so the earliest unfinished
-//! job always has one, and jobs in the works are never further apart than there are slots.
+//! A fixed set of slots goes round: a worker takes an empty one, then the next job, fills it and puts it in line; one of
+//! the workers at a time takes the slots out in the order of their jobs, so that no core is shared with a thread that only
+//! does that, and the last sample is still in its cache. A worker takes its slot before its job, so the earliest
+//! unfinished job always has one, and jobs in the works are never further apart than there are slots.
 
+use std::panic::resume_unwind;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use async_channel::{Receiver, Sender, bounded};
 
@@ -63,87 +66,107 @@ impl Slot {
     }
 }
 
-/// Does all jobs from `first_job` on and gives them to `take` in their order.
-pub fn run(
+/// Does all jobs from `first_job` on and gives them to `take` in their order, one at a time, on any of the threads.
+pub fn run<F: FnMut(&mut Slot) -> Result<()> + Send>(
     source: &Source,
     plan: &Plan,
     first_job: u64,
     num_threads: usize,
-    mut take: impl FnMut(&mut Slot) -> Result<()>,
+    take: F,
 ) -> Result<()> {
     let num_slots = num_threads * (1 + SLOTS_A_WORKER);
     let (give_back, empty) = bounded(num_slots);
-    let (hand_over, filled) = bounded(num_slots);
     for _ in 0..num_slots {
         give_back.send_blocking(Slot::new()).expect("room for every slot");
     }
     let next_job = AtomicU64::new(first_job);
+    let waiting = (0..num_slots).map(|_| None).collect();
+    let line = Mutex::new(Line { next_job: first_job, waiting, take: Some(take) });
     let reader = SourceReader::open(source)?;
     thread::scope(|scope| {
-        for _ in 0..num_threads {
+        let start = |_| {
             let worker = Worker {
                 source,
                 plan,
                 next_job: &next_job,
+                empty: empty.clone(),
+                line: &line,
+                give_back: give_back.clone(),
                 reader: reader.clone(),
                 decoder: Decoder::default(),
                 bytes: Vec::new(),
             };
-            let (empty, hand_over) = (empty.clone(), hand_over.clone());
-            scope.spawn(move || worker.run(&empty, &hand_over));
-        }
-        drop((empty, hand_over));
-        // It drops its ends of the channels when it returns or panics, and there the workers stop.
-        restore_order(first_job..plan.num_jobs(), num_slots, filled, give_back, &mut take)
+            scope.spawn(|| worker.run())
+        };
+        let workers: Vec<_> = (0..num_threads).map(start).collect();
+        let join = |worker: ScopedJoinHandle<_>| worker.join().unwrap_or_else(|panic| resume_unwind(panic));
+        workers.into_iter().map(join).fold(Ok(()), Result::and)
     })
 }
 
-fn restore_order(
-    jobs: std::ops::Range<u64>,
-    num_slots: usize,
-    filled: Receiver<Slot>,
-    give_back: Sender<Slot>,
-    take: &mut impl FnMut(&mut Slot) -> Result<()>,
-) -> Result<()> {
-    let place = |job: u64| (job % num_slots as u64) as usize;
-    let mut waiting: Vec<Option<Slot>> = (0..num_slots).map(|_| None).collect();
-    for job in jobs {
-        let mut slot = loop {
-            if let Some(slot) = waiting[place(job)].take() {
-                break slot;
-            }
-            let slot = filled.recv_blocking().expect("a worker ends only after its last job");
-            let at = place(slot.job);
-            assert!(waiting[at].is_none(), "job {} lies further ahead than there are slots", slot.job);
-            waiting[at] = Some(slot);
-        };
-        assert_eq!(slot.job, job, "the job at its place");
-        take(&mut slot)?;
-        // Once no job is left the workers are gone, and nobody needs the slot.
-        let _ = give_back.send_blocking(slot);
-    }
-    Ok(())
+/// Filled slots, waiting for those before them.
+struct Line<F> {
+    /// The first that was not taken.
+    next_job: u64,
+    /// Each at its job modulo their number.
+    waiting: Vec<Option<Slot>>,
+    /// `None` while a worker uses it.
+    take: Option<F>,
 }
 
-struct Worker<'a> {
+impl<F> Line<F> {
+    fn insert(&mut self, slot: Slot) {
+        let place = self.place(slot.job);
+        assert!(self.waiting[place].is_none(), "job {} lies further ahead than there are slots", slot.job);
+        self.waiting[place] = Some(slot);
+    }
+
+    fn next(&mut self) -> Option<Slot> {
+        let place = self.place(self.next_job);
+        let slot = self.waiting[place].take()?;
+        assert_eq!(slot.job, self.next_job, "the job at its place");
+        self.next_job += 1;
+        Some(slot)
+    }
+
+    fn place(&self, job: u64) -> usize {
+        (job % self.waiting.len() as u64) as usize
+    }
+}
+
+struct Worker<'a, F> {
     source: &'a Source,
     plan: &'a Plan,
     next_job: &'a AtomicU64,
+    empty: Receiver<Slot>,
+    line: &'a Mutex<Line<F>>,
+    give_back: Sender<Slot>,
     reader: SourceReader,
     decoder: Decoder,
     /// The file of the image at hand.
     bytes: Vec<u8>,
 }
 
+impl<F> Drop for Worker<'_, F> {
+    /// It ends where no job is left, or where packing cannot go on: the others need no slots any more.
+    fn drop(&mut self) {
+        self.give_back.close();
+    }
+}
+
 /// What a worker keeps of a file buffer between images.
 const KEPT_FILE_BYTES: usize = 16 << 20;
 
-impl Worker<'_> {
-    fn run(mut self, empty: &Receiver<Slot>, hand_over: &Sender<Slot>) {
-        while let Ok(mut slot) = empty.recv_blocking() {
+impl<F: FnMut(&mut Slot) -> Result<()>> Worker<'_, F> {
+    fn run(mut self) -> Result<()> {
+        while let Ok(mut slot) = self.empty.recv_blocking() {
+            // A closed channel gives what it still holds; asked before the job, since a job that is begun must be done.
+            if self.empty.is_closed() {
+                break;
+            }
             let job = self.next_job.fetch_add(1, Ordering::Relaxed);
             if job >= self.plan.num_jobs() {
-                return;
+                break;
             }
             slot.job = job;
             slot.outcome = match self.fill(&mut slot) {
@@ -151,10 +174,26 @@ impl Worker<'_> {
                 Ok(Err(unreadable)) => Outcome::Unreadable(unreadable),
                 Err(error) => Outcome::Failed(error),
             };
-            if hand_over.send_blocking(slot).is_err() {
-                return;
-            }
+            self.hand_over(slot)?;
         }
+        Ok(())
+    }
+
+    /// Puts a slot in line, and takes those whose turn it is unless another worker is at it, who then takes this one too.
+    fn hand_over(&self, slot: Slot) -> Result<()> {
+        let lock = || self.line.lock().expect("no worker panics while it looks at the line");
+        let mut line = lock();
+        line.insert(slot);
+        let Some(mut take) = line.take.take() else { return Ok(()) };
+        while let Some(mut slot) = line.next() {
+            drop(line);
+            take(&mut slot)?;
+            // Once no job is left nobody needs the slot.
+            let _ = self.give_back.send_blocking(slot);
+            line = lock();
+        }
+        line.take = Some(take);
+        Ok(())
     }
 
     fn fill(&mut self, slot: &mut Slot) -> Result<Result<(), Unreadable>> {

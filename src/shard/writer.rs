@@ -8,12 +8,14 @@ use tempfile::NamedTempFile;
 use super::format::{Header, PAGE_BYTES, SAMPLE_BYTES};
 use crate::error::{IoContext, Result};
 use crate::publish::{publish, unfinished};
+use crate::write_back::WriteBack;
 
 /// A shard that is being written beside its final name.
 #[derive(Debug)]
 pub struct ShardWriter {
     path: PathBuf,
     file: BufWriter<NamedTempFile>,
+    write_back: WriteBack,
     header: Header,
     labels: Vec<u32>,
     checksums: Vec<u32>,
@@ -26,11 +28,12 @@ impl ShardWriter {
         header.mean_checksum = crc32fast::hash(mean);
         // Smaller than a sample, so that samples are not copied on their way.
         let mut file = BufWriter::with_capacity(64 << 10, unfinished(path)?);
+        let write_back = WriteBack::begin(file.get_ref().as_file()).at("write", path)?;
         file.write_all(&[0; PAGE_BYTES]).at("write", path)?;
         file.write_all(mean).at("write", path)?;
         let capacity = header.num_samples as usize;
         let (labels, checksums) = (Vec::with_capacity(capacity), Vec::with_capacity(capacity));
-        Ok(Self { path: path.to_path_buf(), file, header, labels, checksums })
+        Ok(Self { path: path.to_path_buf(), file, write_back, header, labels, checksums })
     }
 
     /// Appends a sample, already mean-subtracted: (3, 256, 256), each byte (pixel - mean) modulo 256.
@@ -38,6 +41,7 @@ impl ShardWriter {
         assert_eq!(bytes.len(), SAMPLE_BYTES, "bytes of a sample");
         assert!(label < self.header.num_classes, "label {label} of {} classes", self.header.num_classes);
         self.file.write_all(bytes).at("write", &self.path)?;
+        self.write_back.wrote(bytes.len());
         self.labels.push(label);
         self.checksums.push(crc32fast::hash(bytes));
         Ok(())
@@ -56,6 +60,7 @@ impl ShardWriter {
             file.write_all(&checksums)?;
             file.seek(SeekFrom::Start(0))?;
             file.write_all(bytemuck::bytes_of(&header))?;
+            self.write_back.finish()?;
             Ok(file.into_inner()?)
         };
         publish(write(self.file).at("write", &self.path)?, &self.path)?;
