@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::augment::{Kernel, Value};
 use super::batch::{Batch, Values};
 use super::plan::{Plan, runs_of};
+use super::reread::Kept;
 use super::stats::PipelineStats;
 use super::view::{Augmentation, View};
 use super::workers::Workers;
@@ -29,6 +30,7 @@ pub(super) struct Filler {
     pub(super) stats: Arc<PipelineStats>,
     /// The reads of all earlier steps have been asked for.
     pub(super) next_read: AtomicU64,
+    pub(super) kept: Kept,
 }
 
 impl Filler {
@@ -84,9 +86,14 @@ impl Filler {
         Ok(())
     }
 
-    /// Asks the kernel to read ahead what the plan reads with a step.
+    /// Asks the kernel to read ahead what the plan reads with a step, but for what is in memory already.
     pub(super) fn advise(&self, step: u64) {
-        self.ask_for(self.plan.reads(step));
+        let mut runs = self.plan.reads(step);
+        let were_read = |run: &Range<usize>| self.samples().were_read(run.clone());
+        if runs.iter().any(were_read) && self.kept.holds() {
+            runs.retain(|run| !were_read(run));
+        }
+        self.ask_for(runs);
         self.next_read.fetch_max(step + 1, Relaxed);
     }
 

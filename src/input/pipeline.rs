@@ -13,6 +13,7 @@ use super::batch::{Batch, Dtype};
 use super::conveyor::{self, Belt, Reads, Work};
 use super::filler::Filler;
 use super::plan::Plan;
+use super::reread::Kept;
 use super::source::BatchSource;
 use super::stats::PipelineStats;
 use super::view::Augmentation;
@@ -98,8 +99,17 @@ impl Pipeline {
         let workers = Workers::start(options.workers)?;
         let kernel = Kernel::fastest();
         let reads = Reads::new(&plan, &steps, options.prefetch_steps);
-        let (stats_of_filler, next_read) = (Arc::clone(&stats), AtomicU64::new(0));
-        let filler = Filler { dataset, split, plan, augmentation, kernel, workers, stats: stats_of_filler, next_read };
+        let filler = Filler {
+            dataset,
+            split,
+            plan,
+            augmentation,
+            kernel,
+            workers,
+            stats: Arc::clone(&stats),
+            next_read: AtomicU64::new(0),
+            kept: Kept::default(),
+        };
         Self::start_with(Arc::new(filler), buffer, PipelineOptions { steps, ..options }, reads, stats)
     }
 

@@ -221,13 +221,21 @@ impl SplitReader {
     /// The sample at `index` of the split, compared with its checksum unless that was done before. A damaged sample
     /// is an error each time.
     pub fn verified_sample(&self, index: usize) -> Result<Sample<'_>> {
-        let (word, bit) = (index / u64::BITS as usize, 1 << (index % u64::BITS as usize));
-        let (shard, index) = self.locate(index);
+        let (word, bit) = verified_bit(index);
+        let (shard, index_in_shard) = self.locate(index);
         if self.verified[word].load(Relaxed) & bit == 0 {
-            shard.verify_sample(index)?;
+            shard.verify_sample(index_in_shard)?;
             self.verified[word].fetch_or(bit, Relaxed);
         }
-        Ok(shard.sample(index))
+        Ok(shard.sample(index_in_shard))
+    }
+
+    /// Whether [`Self::verified_sample`] has given all of them.
+    pub fn were_read(&self, mut samples: Range<usize>) -> bool {
+        samples.all(|index| {
+            let (word, bit) = verified_bit(index);
+            self.verified[word].load(Relaxed) & bit != 0
+        })
     }
 
     /// Tells the kernel that these samples of the split will be read soon: those of one shard are read as one.
@@ -247,4 +255,9 @@ impl SplitReader {
         assert!(shard < self.shards.len(), "sample {index} of {}", self.num_samples());
         (&self.shards[shard], index - self.starts[shard])
     }
+}
+
+/// The word and the bit in it.
+fn verified_bit(index: usize) -> (usize, u64) {
+    (index / u64::BITS as usize, 1 << (index % u64::BITS as usize))
 }
