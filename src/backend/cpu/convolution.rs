@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::panels::{LEFT, Panels, RIGHT, pack_columns, pack_rows, panels_values};
 use super::product::{Destination, Onto, multiply_panels};
 use super::real::Real;
-use super::unfold::Unfold;
+use super::unfold::{OVERRUN, Unfold};
 use super::wide::wide;
 use crate::model::ConvBlock;
 
@@ -73,15 +73,21 @@ impl Convolution {
     }
 
     /// Values of scratch that a thread needs: a group's arranged channels, a tile of columns, a tile of the output's
-    /// gradient, and a panel's lines of columns.
+    /// gradient, and one line or column of the columns.
     pub fn scratch_values(&self) -> usize {
-        let lines = self.columns_lines() + self.group_out.next_multiple_of(RIGHT) + LEFT;
-        self.group_in * self.unfold.arranged_values() + lines * self.tile_width()
+        let lines = self.columns_lines() + self.group_out.next_multiple_of(LEFT);
+        let line = self.columns_lines().max(self.tile_width()) + OVERRUN;
+        self.arranged_values() + lines * self.tile_width() + line
+    }
+
+    /// Values of a group's arranged channels.
+    fn arranged_values(&self) -> usize {
+        self.group_in * self.unfold.arranged_values() + OVERRUN
     }
 
     /// Lines of the columns of a block, in whole panels.
     fn columns_lines(&self) -> usize {
-        (self.block_channels * self.area()).next_multiple_of(LEFT)
+        (self.block_channels * self.area()).next_multiple_of(RIGHT)
     }
 
     /// Positions of a tile, in whole panels.
@@ -162,7 +168,7 @@ impl Convolution {
     /// One image (in_channels, in_side, in_side) to (out_channels, conv_side, conv_side), without the bias.
     pub fn forward<T: Real>(&self, image: &[T], packed_weights: &[T], output: &mut [T], scratch: &mut [T]) {
         let arranged_values = self.unfold.arranged_values();
-        let (arranged, scratch) = scratch.split_at_mut(self.group_in * arranged_values);
+        let (arranged, scratch) = scratch.split_at_mut(self.arranged_values());
         let (columns, line) = scratch.split_at_mut(self.columns_lines() * self.tile_width());
         let group_values = panels_values::<LEFT>(self.group_out, self.depth());
         for group in 0..self.groups {
@@ -170,11 +176,10 @@ impl Convolution {
             let weights = Panels::new(&packed_weights[group * group_values..], self.group_out, self.depth());
             for rows in self.tiles() {
                 let width = rows.len() * self.unfold.out_side;
-                let line = &mut line[..width.next_multiple_of(RIGHT)];
                 for (index, block) in self.blocks().enumerate() {
                     let depth = block.len() * self.area();
-                    let channels = &arranged[block.start * arranged_values..block.end * arranged_values];
-                    let columns = &mut columns[..depth * line.len()];
+                    let channels = &arranged[block.start * arranged_values..block.end * arranged_values + OVERRUN];
+                    let columns = &mut columns[..depth * width.next_multiple_of(RIGHT)];
                     wide!(self.unfold.unfold_positions::<_, RIGHT>(channels, rows.clone(), columns, line));
                     let weights = weights.part(block.start * self.area(), block.end * self.area());
                     let values = &mut output[self.tile_start(group, &rows)..];
@@ -195,7 +200,7 @@ impl Convolution {
         scratch: &mut [T],
     ) {
         let arranged_values = self.unfold.arranged_values();
-        let (arranged, scratch) = scratch.split_at_mut(self.group_in * arranged_values);
+        let (arranged, scratch) = scratch.split_at_mut(self.arranged_values());
         let (columns, packed) = scratch.split_at_mut(self.columns_lines() * self.tile_width());
         for group in 0..self.groups {
             arranged.fill(T::ZERO);
