@@ -3,21 +3,20 @@
 //! The gradient goes to the first maximum of a window, row by row, as in PyTorch; what is not a number counts as the
 //! maximum, so that it shows in the loss.
 
-use std::hint::select_unpredictable;
-
 use super::real::Real;
 use crate::model::Pool;
 
 /// Values of scratch that a pass needs.
 pub fn scratch_values(in_side: usize) -> usize {
-    2 * in_side
+    7 * in_side
 }
 
 /// input (channels, in_side, in_side) to output (channels, out_side, out_side).
 #[inline(always)]
 pub fn pool_forward<T: Real>(pool: &Pool, in_side: usize, input: &[T], output: &mut [T], scratch: &mut [T]) {
     let out_side = (in_side - pool.window) / pool.stride + 1;
-    let highest = &mut scratch[..in_side];
+    let (highest, column) = scratch[..2 * in_side].split_at_mut(in_side);
+    let column = &mut column[..out_side];
     let channels = input.chunks_exact(in_side * in_side).zip(output.chunks_exact_mut(out_side * out_side));
     for (input, output) in channels {
         for (out_row, output) in output.chunks_exact_mut(out_side).enumerate() {
@@ -28,9 +27,12 @@ pub fn pool_forward<T: Real>(pool: &Pool, in_side: usize, input: &[T], output: &
                     *highest = higher(*highest, *value);
                 }
             }
-            for (out_column, to) in output.iter_mut().enumerate() {
-                let window = &highest[out_column * pool.stride..][..pool.window];
-                *to = window[1..].iter().fold(window[0], |highest, value| higher(highest, *value));
+            pick(pool, highest, 0, output);
+            for start in 1..pool.window {
+                pick(pool, highest, start, column);
+                for (highest, value) in output.iter_mut().zip(&*column) {
+                    *highest = higher(*highest, *value);
+                }
             }
         }
     }
@@ -47,17 +49,21 @@ pub fn pool_backward<T: Real>(
     scratch: &mut [T],
 ) {
     let out_side = (in_side - pool.window) / pool.stride + 1;
-    let (highest, rows) = scratch[..2 * in_side].split_at_mut(in_side);
+    let (lines, windows) = scratch[..7 * in_side].split_at_mut(2 * in_side);
+    let (highest, rows) = lines.split_at_mut(in_side);
+    let mut windows = Windows::new(windows, out_side);
     input_gradient.fill(T::ZERO);
     let images = input.chunks_exact(in_side * in_side).zip(input_gradient.chunks_exact_mut(in_side * in_side));
     for ((input, input_gradient), gradient) in images.zip(gradient.chunks_exact(out_side * out_side)) {
         for (out_row, gradient) in gradient.chunks_exact(out_side).enumerate() {
             let lines = out_row * pool.stride * in_side..(out_row * pool.stride + pool.window) * in_side;
             highest_of_columns(&input[lines.clone()], highest, rows);
+            windows.find(pool, highest, rows);
             let input_gradient = &mut input_gradient[lines];
-            for (out_column, gradient) in gradient.iter().enumerate() {
-                let at = first_maximum(pool, highest, rows, out_column * pool.stride);
-                input_gradient[at] += *gradient;
+            let places = windows.rows.iter().zip(&*windows.columns).enumerate();
+            for ((out_column, (row, column)), gradient) in places.zip(gradient) {
+                let (row, column) = (row.to_f64() as usize, column.to_f64() as usize);
+                input_gradient[row * in_side + out_column * pool.stride + column] += *gradient;
             }
         }
     }
@@ -78,19 +84,62 @@ fn highest_of_columns<T: Real>(lines: &[T], highest: &mut [T], rows: &mut [T]) {
     }
 }
 
-/// Where the first maximum, row by row, of the window that begins at column `start` stands in (window, in_side).
-#[inline(always)]
-fn first_maximum<T: Real>(pool: &Pool, highest: &[T], rows: &[T], start: usize) -> usize {
-    let (mut column, mut best, mut row) = (start, highest[start], rows[start]);
-    for other in start + 1..start + pool.window {
-        let (value, other_row) = (highest[other], rows[other]);
-        // Without branches, which would be taken at random.
-        let is_better = is_higher(value, best) | ((value == best) & (other_row < row));
-        column = select_unpredictable(is_better, other, column);
-        best = select_unpredictable(is_better, value, best);
-        row = select_unpredictable(is_better, other_row, row);
+/// The first maximum, row by row, of each window of a row of windows.
+struct Windows<'a, T> {
+    highest: &'a mut [T],
+    /// Where it stands.
+    rows: &'a mut [T],
+    /// From the window's first column.
+    columns: &'a mut [T],
+    other_highest: &'a mut [T],
+    other_rows: &'a mut [T],
+}
+
+impl<'a, T: Real> Windows<'a, T> {
+    fn new(scratch: &'a mut [T], out_side: usize) -> Self {
+        let mut parts = scratch.chunks_exact_mut(out_side);
+        let mut part = || parts.next().expect("five lines");
+        Self { highest: part(), rows: part(), columns: part(), other_highest: part(), other_rows: part() }
     }
-    row.to_f64() as usize * highest.len() + column
+
+    /// From each column's first maximum and its row; all windows at once, so that it vectorises.
+    #[inline(always)]
+    fn find(&mut self, pool: &Pool, highest: &[T], rows: &[T]) {
+        pick(pool, highest, 0, self.highest);
+        pick(pool, rows, 0, self.rows);
+        self.columns.fill(T::ZERO);
+        for start in 1..pool.window {
+            pick(pool, highest, start, self.other_highest);
+            pick(pool, rows, start, self.other_rows);
+            let start = T::from_f64(start as f64);
+            let best = self.highest.iter_mut().zip(self.rows.iter_mut()).zip(self.columns.iter_mut());
+            let others = self.other_highest.iter().zip(&*self.other_rows);
+            for (((highest, row), column), (value, other_row)) in best.zip(others) {
+                let is_better = is_higher(*value, *highest) | ((*value == *highest) & (*other_row < *row));
+                *highest = if is_better { *value } else { *highest };
+                *row = if is_better { *other_row } else { *row };
+                *column = if is_better { start } else { *column };
+            }
+        }
+    }
+}
+
+/// Of each window the value in one column, from a line of all columns.
+#[inline(always)]
+fn pick<T: Real>(pool: &Pool, line: &[T], start: usize, values: &mut [T]) {
+    // The paper's stride as a constant, so that it vectorises.
+    if pool.stride == 2 {
+        let end = start + 2 * values.len() - 1;
+        let (pairs, last) = line[start..end].as_chunks::<2>();
+        for (value, pair) in values.iter_mut().zip(pairs) {
+            *value = pair[0];
+        }
+        values[pairs.len()] = last[0];
+    } else {
+        for (value, from) in values.iter_mut().zip(line[start..].iter().step_by(pool.stride)) {
+            *value = *from;
+        }
+    }
 }
 
 #[inline(always)]
