@@ -9,9 +9,6 @@ use std::ops::Range;
 use super::real::Real;
 use crate::model::ConvBlock;
 
-/// Values that are copied at a time: as many at most are read and written behind the end of a run.
-pub const OVERRUN: usize = 16;
-
 /// The geometry of one convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct Unfold {
@@ -96,41 +93,37 @@ impl Unfold {
         }
     }
 
-    /// arranged (channels, ...) to columns (channels * kernel * kernel, out_rows * out_side) in panels of positions
-    /// (num_panels, channels * kernel * kernel, WIDTH), filled up with zeros. Behind `arranged` there are
-    /// [`OVERRUN`] readable values, and `line` has room for so many beside whole panels' positions.
+    /// Some positions' columns, from arranged (channels, ...) to a panel (channels * kernel * kernel, WIDTH), filled up
+    /// with zeros. Behind `arranged` there are WIDTH readable values, behind the panel WIDTH writable ones.
     #[inline(always)]
     pub fn unfold_positions<T: Real, const WIDTH: usize>(
         &self,
+        channels: usize,
         arranged: &[T],
-        out_rows: Range<usize>,
-        panels: &mut [T],
-        line: &mut [T],
+        positions: Range<usize>,
+        panel: &mut [T],
     ) {
-        let (panels, _) = panels.as_chunks_mut::<WIDTH>();
-        let width = out_rows.len() * self.out_side;
-        let depth = (arranged.len() - OVERRUN) / self.arranged_values() * self.area();
-        for tap in 0..depth {
-            self.copy_line(arranged, tap, out_rows.clone(), line);
-            line[width..width.next_multiple_of(WIDTH)].fill(T::ZERO);
-            for (panel, part) in panels.chunks_exact_mut(depth).zip(line.as_chunks::<WIDTH>().0) {
-                panel[tap] = *part;
+        let runs = Runs::<WIDTH>::new(positions, self.out_side, |row| self.run_start(row, 0, 0));
+        let (line, phase_width, mut at) = (self.line(), self.phase_width(), 0);
+        for channel in 0..channels {
+            for kernel_row in 0..self.kernel {
+                let row = channel * self.arranged_values() + kernel_row * line;
+                let (mut phase, mut column) = (0, 0);
+                for _ in 0..self.kernel {
+                    runs.copy(&arranged[row + phase * phase_width + column..], &mut panel[at..]);
+                    at += WIDTH;
+                    // Counted, since a division costs as much as the copy.
+                    phase += 1;
+                    if phase == self.stride {
+                        (phase, column) = (0, column + 1);
+                    }
+                }
             }
         }
     }
 
     fn area(&self) -> usize {
         self.kernel * self.kernel
-    }
-
-    #[inline(always)]
-    fn copy_line<T: Real>(&self, arranged: &[T], tap: usize, out_rows: Range<usize>, line: &mut [T]) {
-        let channel = &arranged[tap / self.area() * self.arranged_values()..];
-        let (kernel_row, kernel_column) = (tap % self.area() / self.kernel, tap % self.kernel);
-        for (index, out_row) in out_rows.enumerate() {
-            let start = self.run_start(out_row, kernel_row, kernel_column);
-            copy_run(&channel[start..], &mut line[index * self.out_side..], self.out_side);
-        }
     }
 
     /// image (channels, in_side, in_side) to pixels (padded_side, padded_side, channels), with zeros around it.
@@ -148,29 +141,24 @@ impl Unfold {
         }
     }
 
-    /// pixels to panels of taps (num_panels, out_rows * out_side, WIDTH), filled up with zeros: the taps in the order
-    /// (kernel, kernel, channels), in which a row of the kernel lies under contiguous pixels. Behind `pixels` there
-    /// are [`OVERRUN`] readable values, and `line` has room for so many beside whole panels' taps.
+    /// Some taps' lines of the columns, from pixels to a panel (out_rows * out_side, WIDTH), filled up with zeros: the
+    /// taps in the order (kernel, kernel, channels), in which a row of the kernel lies under contiguous pixels. Behind
+    /// `pixels` there are WIDTH readable values, behind the panel WIDTH writable ones.
     #[inline(always)]
     pub fn unfold_taps<T: Real, const WIDTH: usize>(
         &self,
         channels: usize,
         pixels: &[T],
         out_rows: Range<usize>,
-        panels: &mut [T],
-        line: &mut [T],
+        taps: Range<usize>,
+        panel: &mut [T],
     ) {
-        let (panels, _) = panels.as_chunks_mut::<WIDTH>();
-        let (width, depth, run) = (out_rows.len() * self.out_side, self.area() * channels, self.kernel * channels);
-        let places = out_rows.flat_map(|row| (0..self.out_side).map(move |column| (row, column)));
-        for (position, (row, column)) in places.enumerate() {
-            for kernel_row in 0..self.kernel {
-                let pixel = (row * self.stride + kernel_row) * self.padded_side() + column * self.stride;
-                copy_run(&pixels[pixel * channels..], &mut line[kernel_row * run..], run);
-            }
-            line[depth..depth.next_multiple_of(WIDTH)].fill(T::ZERO);
-            for (panel, part) in panels.chunks_exact_mut(width).zip(line.as_chunks::<WIDTH>().0) {
-                panel[position] = *part;
+        let line = self.padded_side() * channels;
+        let runs = Runs::<WIDTH>::new(taps, self.kernel * channels, |kernel_row| kernel_row * line);
+        for (index, row) in out_rows.enumerate() {
+            for column in 0..self.out_side {
+                let start = row * self.stride * line + column * self.stride * channels;
+                runs.copy(&pixels[start..], &mut panel[(index * self.out_side + column) * WIDTH..]);
             }
         }
     }
@@ -216,14 +204,38 @@ impl Unfold {
     }
 }
 
-/// Copies a run in whole steps, some values more than asked for: less than half the time of a call to memcpy for rows
-/// of 13 pixels.
-#[inline(always)]
-fn copy_run<T: Real>(from: &[T], to: &mut [T], run: usize) {
-    let run = run.next_multiple_of(OVERRUN);
-    let (from, to) = (from[..run].as_chunks::<OVERRUN>().0, to[..run].as_chunks_mut::<OVERRUN>().0);
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = *from;
+/// Up to WIDTH neighbours in a matrix, as the runs that lie in one row each.
+struct Runs<const WIDTH: usize> {
+    /// Where each run begins, in the source and among the neighbours.
+    starts: [(usize, usize); WIDTH],
+    num_runs: usize,
+    len: usize,
+}
+
+impl<const WIDTH: usize> Runs<WIDTH> {
+    /// The neighbours `range` of a matrix of rows of `row_len`, each of which begins at `row_start` in the source.
+    #[inline(always)]
+    fn new(range: Range<usize>, row_len: usize, row_start: impl Fn(usize) -> usize) -> Self {
+        let mut runs = Self { starts: [(0, 0); WIDTH], num_runs: 0, len: range.len() };
+        let mut at = range.start;
+        while at < range.end {
+            runs.starts[runs.num_runs] = (row_start(at / row_len) + at % row_len, at - range.start);
+            runs.num_runs += 1;
+            at = (at / row_len + 1) * row_len;
+        }
+        runs
+    }
+
+    /// Copies the neighbours, and zeros behind them. Each run is copied as if it filled the panel, in one wide step; what
+    /// is too much, the next run, the zeros or the next line of the panel overwrites.
+    #[inline(always)]
+    fn copy<T: Real>(&self, from: &[T], to: &mut [T]) {
+        for (source, at) in &self.starts[..self.num_runs] {
+            to[*at..][..WIDTH].copy_from_slice(&from[*source..][..WIDTH]);
+        }
+        if self.len < WIDTH {
+            to[self.len..][..WIDTH].fill(T::ZERO);
+        }
     }
 }
 
@@ -243,37 +255,49 @@ mod tests {
     const WIDTH: usize = 4;
 
     fn arranged(unfold: &Unfold, image: &[f64]) -> Vec<f64> {
-        let mut arranged = vec![f64::NAN; CHANNELS * unfold.arranged_values() + OVERRUN];
+        let mut arranged = vec![f64::NAN; CHANNELS * unfold.arranged_values() + WIDTH];
         unfold.arrange(image, &mut arranged);
         arranged
     }
 
     /// The columns, put together from panels of positions.
     fn unfolded(unfold: &Unfold, image: &[f64], rows: Range<usize>) -> Vec<f64> {
-        let (depth, width) = (CHANNELS * unfold.kernel.pow(2), rows.len() * unfold.out_side);
-        let mut line = vec![f64::NAN; width.next_multiple_of(WIDTH) + OVERRUN];
-        let mut panels = vec![f64::NAN; depth * width.next_multiple_of(WIDTH)];
-        unfold.unfold_positions::<_, WIDTH>(&arranged(unfold, image), rows, &mut panels, &mut line);
-        assert!(panels.iter().all(|value| !value.is_nan()));
-        let value = |at: usize| panels[(at % width / WIDTH * depth + at / width) * WIDTH + at % width % WIDTH];
-        (0..depth * width).map(value).collect()
+        let (depth, width) = (CHANNELS * unfold.area(), rows.len() * unfold.out_side);
+        let mut columns = vec![f64::NAN; depth * width];
+        let mut panel = vec![f64::NAN; (depth + 1) * WIDTH];
+        for start in (0..width).step_by(WIDTH) {
+            let (first, num) = (rows.start * unfold.out_side + start, WIDTH.min(width - start));
+            let arranged = arranged(unfold, image);
+            unfold.unfold_positions::<_, WIDTH>(CHANNELS, &arranged, first..first + num, &mut panel);
+            for at in 0..depth * WIDTH {
+                match at % WIDTH < num {
+                    true => columns[at / WIDTH * width + start + at % WIDTH] = panel[at],
+                    false => assert_eq!(panel[at], 0.0),
+                }
+            }
+        }
+        columns
     }
 
     /// The columns, put together from panels of taps.
     fn unfolded_taps(unfold: &Unfold, image: &[f64], rows: Range<usize>) -> Vec<f64> {
-        let (depth, width) = (CHANNELS * unfold.kernel.pow(2), rows.len() * unfold.out_side);
-        let mut pixels = vec![f64::NAN; CHANNELS * unfold.padded_side().pow(2) + OVERRUN];
+        let (depth, width) = (CHANNELS * unfold.area(), rows.len() * unfold.out_side);
+        let mut pixels = vec![f64::NAN; CHANNELS * unfold.padded_side().pow(2) + WIDTH];
         unfold.arrange_pixels(CHANNELS, image, &mut pixels);
-        let mut line = vec![f64::NAN; depth.next_multiple_of(WIDTH) + OVERRUN];
-        let mut panels = vec![f64::NAN; depth.next_multiple_of(WIDTH) * width];
-        unfold.unfold_taps::<_, WIDTH>(CHANNELS, &pixels, rows, &mut panels, &mut line);
-        assert!(panels.iter().all(|value| !value.is_nan()));
-        let value = |at: usize| {
-            let (channel, place) = (at / width / unfold.area(), at / width % unfold.area());
-            let tap = place * CHANNELS + channel;
-            panels[(tap / WIDTH * width + at % width) * WIDTH + tap % WIDTH]
-        };
-        (0..depth * width).map(value).collect()
+        let mut columns = vec![f64::NAN; depth * width];
+        let mut panel = vec![f64::NAN; (width + 1) * WIDTH];
+        for start in (0..depth).step_by(WIDTH) {
+            let num = WIDTH.min(depth - start);
+            unfold.unfold_taps::<_, WIDTH>(CHANNELS, &pixels, rows.clone(), start..start + num, &mut panel);
+            for at in 0..width * WIDTH {
+                let (place, channel) = ((start + at % WIDTH) / CHANNELS, (start + at % WIDTH) % CHANNELS);
+                match at % WIDTH < num {
+                    true => columns[(channel * unfold.area() + place) * width + at / WIDTH] = panel[at],
+                    false => assert_eq!(panel[at], 0.0),
+                }
+            }
+        }
+        columns
     }
 
     /// The pixel under a place of the kernel, or the zero around the image.

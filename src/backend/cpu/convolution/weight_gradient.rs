@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::Convolution;
+use super::{Convolution, ranges};
 use crate::backend::cpu::panels::{LEFT, Panels, RIGHT, pack_rows};
 use crate::backend::cpu::product::{Destination, Onto, multiply_panels};
 use crate::backend::cpu::real::Real;
@@ -77,8 +77,7 @@ impl Convolution {
         let num_channels = share.block.len();
         let (depth, channels) = (num_channels * self.area(), self.channels(share.group, &share.block));
         let (pixels, scratch) = scratch.split_at_mut(self.arranged_values());
-        let (columns, scratch) = scratch.split_at_mut(self.columns_lines() * self.tile_width());
-        let (packed, line) = scratch.split_at_mut(self.group_out.next_multiple_of(LEFT) * self.tile_width());
+        let (columns, packed) = scratch.split_at_mut(self.columns_values());
         if share.images.is_empty() {
             values.fill(T::ZERO);
         }
@@ -89,13 +88,16 @@ impl Convolution {
             wide!(self.unfold.arrange_pixels(num_channels, &input[channels.clone()], pixels));
             for rows in self.tiles() {
                 let width = rows.len() * self.unfold.out_side;
-                wide!(self.unfold.unfold_taps::<_, RIGHT>(num_channels, pixels, rows.clone(), columns, line));
                 let gradient = &gradient[self.tile_start(share.group, &rows)..];
                 wide!(self.pack_channels(gradient, width, packed));
-                let (gradient, columns) =
-                    (Panels::new(packed, self.group_out, width), Panels::new(columns, depth, width));
-                let sum = Destination { values: &mut *values, rows: self.group_out, columns: depth, stride: depth };
-                multiply_panels(gradient, columns, sum, Onto::nothing_at_first(index));
+                let gradient = Panels::new(packed, self.group_out, width);
+                for taps in ranges(0..depth, RIGHT) {
+                    let (rows_of_tile, taps_of_panel) = (rows.clone(), taps.clone());
+                    wide!(self.unfold.unfold_taps::<_, RIGHT>(num_channels, pixels, rows_of_tile, taps_of_panel, columns));
+                    let values = &mut values[taps.start..];
+                    let sum = Destination { values, rows: self.group_out, columns: taps.len(), stride: depth };
+                    multiply_panels(gradient, Panels::new(columns, RIGHT, width), sum, Onto::nothing_at_first(index));
+                }
                 index += 1;
             }
         }
