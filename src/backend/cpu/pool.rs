@@ -8,7 +8,7 @@ use crate::model::Pool;
 
 /// Values of scratch that a pass needs.
 pub const fn scratch_values(in_side: usize) -> usize {
-    7 * in_side
+    8 * in_side
 }
 
 /// input (channels, in_side, in_side) to output (channels, out_side, out_side).
@@ -38,33 +38,46 @@ pub fn pool_forward<T: Real>(pool: &Pool, in_side: usize, input: &[T], output: &
     }
 }
 
-/// input and its gradient (channels, in_side, in_side), gradient (channels, out_side, out_side) of the output.
+/// As [`pool_forward`], and each window's place (channels, out_side, out_side): that of its first maximum in its channel.
 #[inline(always)]
-pub fn pool_backward<T: Real>(
+pub fn pool_forward_with_places<T: Real>(
     pool: &Pool,
     in_side: usize,
     input: &[T],
-    gradient: &[T],
-    input_gradient: &mut [T],
+    output: &mut [T],
+    places: &mut [T],
     scratch: &mut [T],
 ) {
     let out_side = (in_side - pool.window) / pool.stride + 1;
-    let (lines, windows) = scratch[..7 * in_side].split_at_mut(2 * in_side);
+    let (lines, windows) = scratch[..8 * in_side].split_at_mut(2 * in_side);
     let (highest, rows) = lines.split_at_mut(in_side);
-    let mut windows = Windows::new(windows, out_side);
-    input_gradient.fill(T::ZERO);
-    let images = input.chunks_exact(in_side * in_side).zip(input_gradient.chunks_exact_mut(in_side * in_side));
-    for ((input, input_gradient), gradient) in images.zip(gradient.chunks_exact(out_side * out_side)) {
-        for (out_row, gradient) in gradient.chunks_exact(out_side).enumerate() {
-            let lines = out_row * pool.stride * in_side..(out_row * pool.stride + pool.window) * in_side;
-            highest_of_columns(&input[lines.clone()], highest, rows);
-            windows.find(pool, highest, rows);
-            let input_gradient = &mut input_gradient[lines];
-            let places = windows.rows.iter().zip(&*windows.columns).enumerate();
-            for ((out_column, (row, column)), gradient) in places.zip(gradient) {
-                let (row, column) = (row.to_f64() as usize, column.to_f64() as usize);
-                input_gradient[row * in_side + out_column * pool.stride + column] += *gradient;
+    let mut windows = Windows::new(pool, out_side, windows);
+    let outputs = output.chunks_exact_mut(out_side * out_side).zip(places.chunks_exact_mut(out_side * out_side));
+    for (input, (output, places)) in input.chunks_exact(in_side * in_side).zip(outputs) {
+        let outputs = output.chunks_exact_mut(out_side).zip(places.chunks_exact_mut(out_side));
+        for (out_row, (output, places)) in outputs.enumerate() {
+            let row = out_row * pool.stride;
+            highest_of_columns(&input[row * in_side..(row + pool.window) * in_side], highest, rows);
+            windows.find(pool, highest, rows, output);
+            let (row, side) = (T::from_f64(row as f64), T::from_f64(in_side as f64));
+            let found = windows.rows.iter().zip(&*windows.columns).zip(&*windows.starts);
+            for (place, ((own_row, column), start)) in places.iter_mut().zip(found) {
+                *place = (row + *own_row) * side + (*start + *column);
             }
+        }
+    }
+}
+
+/// input_gradient (channels, in_side, in_side), from the places and the gradient of the output (channels, out_side,
+/// out_side).
+#[inline(always)]
+pub fn pool_backward<T: Real>(channels: usize, places: &[T], gradient: &[T], input_gradient: &mut [T]) {
+    input_gradient.fill(T::ZERO);
+    let in_values = input_gradient.len() / channels;
+    let outputs = places.chunks_exact(places.len() / channels).zip(gradient.chunks_exact(gradient.len() / channels));
+    for (input_gradient, (places, gradient)) in input_gradient.chunks_exact_mut(in_values).zip(outputs) {
+        for (place, gradient) in places.iter().zip(gradient) {
+            input_gradient[place.to_f64() as usize] += *gradient;
         }
     }
 }
@@ -84,35 +97,38 @@ fn highest_of_columns<T: Real>(lines: &[T], highest: &mut [T], rows: &mut [T]) {
     }
 }
 
-/// The first maximum, row by row, of each window of a row of windows.
+/// Where the first maximum, row by row, stands in each window of a row of windows.
 struct Windows<'a, T> {
-    highest: &'a mut [T],
-    /// Where it stands.
+    /// The windows' first columns.
+    starts: &'a mut [T],
+    /// Of the maximum, from the window's first row.
     rows: &'a mut [T],
-    /// From the window's first column.
+    /// Of the maximum, from the window's first column.
     columns: &'a mut [T],
     other_highest: &'a mut [T],
     other_rows: &'a mut [T],
 }
 
 impl<'a, T: Real> Windows<'a, T> {
-    fn new(scratch: &'a mut [T], out_side: usize) -> Self {
+    fn new(pool: &Pool, out_side: usize, scratch: &'a mut [T]) -> Self {
         let mut parts = scratch.chunks_exact_mut(out_side);
         let mut part = || parts.next().expect("five lines");
-        Self { highest: part(), rows: part(), columns: part(), other_highest: part(), other_rows: part() }
+        let starts = part();
+        starts.iter_mut().enumerate().for_each(|(index, start)| *start = T::from_f64((index * pool.stride) as f64));
+        Self { starts, rows: part(), columns: part(), other_highest: part(), other_rows: part() }
     }
 
-    /// From each column's first maximum and its row; all windows at once, so that it vectorises.
+    /// From each column's first maximum and its row to each window's; all windows at once, so that it vectorises.
     #[inline(always)]
-    fn find(&mut self, pool: &Pool, highest: &[T], rows: &[T]) {
-        pick(pool, highest, 0, self.highest);
-        pick(pool, rows, 0, self.rows);
+    fn find(&mut self, pool: &Pool, column_highest: &[T], column_rows: &[T], highest: &mut [T]) {
+        pick(pool, column_highest, 0, highest);
+        pick(pool, column_rows, 0, self.rows);
         self.columns.fill(T::ZERO);
         for start in 1..pool.window {
-            pick(pool, highest, start, self.other_highest);
-            pick(pool, rows, start, self.other_rows);
+            pick(pool, column_highest, start, self.other_highest);
+            pick(pool, column_rows, start, self.other_rows);
             let start = T::from_f64(start as f64);
-            let best = self.highest.iter_mut().zip(self.rows.iter_mut()).zip(self.columns.iter_mut());
+            let best = highest.iter_mut().zip(self.rows.iter_mut()).zip(self.columns.iter_mut());
             let others = self.other_highest.iter().zip(&*self.other_rows);
             for (((highest, row), column), (value, other_row)) in best.zip(others) {
                 let is_better = is_higher(*value, *highest) | ((*value == *highest) & (*other_row < *row));
@@ -168,6 +184,17 @@ mod tests {
         output
     }
 
+    /// Of one channel or more; holds the outputs of both ways forward against each other.
+    fn backward(in_side: usize, input: &[f64], gradient: &[f64]) -> Vec<f64> {
+        let (mut output, mut places) = (vec![f64::NAN; gradient.len()], vec![f64::NAN; gradient.len()]);
+        let mut scratch = vec![f64::NAN; scratch_values(in_side)];
+        pool_forward_with_places(&POOL, in_side, input, &mut output, &mut places, &mut scratch);
+        assert_eq!(output, forward(&POOL, in_side, input));
+        let mut backward = vec![f64::NAN; input.len()];
+        pool_backward(input.len() / (in_side * in_side), &places, gradient, &mut backward);
+        backward
+    }
+
     fn naive(pool: &Pool, in_side: usize, input: &[f64]) -> Vec<f64> {
         let out_side = (in_side - pool.window) / pool.stride + 1;
         let places = input.chunks(in_side * in_side).flat_map(|image| {
@@ -197,18 +224,15 @@ mod tests {
     fn pool_backward_is_the_gradient_of_pool_forward() {
         for in_side in [7, 8] {
             let (input, gradient) = (draws(2 * in_side * in_side, 1), draws(2 * 3 * 3, 2));
-            let mut backward = vec![f64::NAN; input.len()];
-            let mut scratch = vec![f64::NAN; scratch_values(in_side)];
-            pool_backward(&POOL, in_side, &input, &gradient, &mut backward, &mut scratch);
+            let backward = backward(in_side, &input, &gradient);
             assert_is_gradient("pool", &backward, &input, |input| dot(&forward(&POOL, in_side, input), &gradient));
         }
     }
 
     #[test]
     fn the_gradient_of_equal_values_goes_to_the_first() {
-        let mut backward = [f64::NAN; 9];
         let input = [0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0];
-        pool_backward(&POOL, 3, &input, &[5.0], &mut backward, &mut [f64::NAN; scratch_values(3)]);
+        let backward = backward(3, &input, &[5.0]);
         assert_eq!(backward, [0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     }
 
