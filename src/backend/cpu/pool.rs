@@ -4,6 +4,7 @@
 //! maximum, so that it shows in the loss.
 
 use super::real::Real;
+use super::stride::take_every;
 use crate::model::Pool;
 
 /// Values of scratch that a pass needs.
@@ -27,9 +28,9 @@ pub fn pool_forward<T: Real>(pool: &Pool, in_side: usize, input: &[T], output: &
                     *highest = higher(*highest, *value);
                 }
             }
-            pick(pool, highest, 0, output);
+            take_every(pool.stride, highest, output);
             for start in 1..pool.window {
-                pick(pool, highest, start, column);
+                take_every(pool.stride, &highest[start..], column);
                 for (highest, value) in output.iter_mut().zip(&*column) {
                     *highest = higher(*highest, *value);
                 }
@@ -121,12 +122,12 @@ impl<'a, T: Real> Windows<'a, T> {
     /// From each column's first maximum and its row to each window's; all windows at once, so that it vectorises.
     #[inline(always)]
     fn find(&mut self, pool: &Pool, column_highest: &[T], column_rows: &[T], highest: &mut [T]) {
-        pick(pool, column_highest, 0, highest);
-        pick(pool, column_rows, 0, self.rows);
+        take_every(pool.stride, column_highest, highest);
+        take_every(pool.stride, column_rows, self.rows);
         self.columns.fill(T::ZERO);
         for start in 1..pool.window {
-            pick(pool, column_highest, start, self.other_highest);
-            pick(pool, column_rows, start, self.other_rows);
+            take_every(pool.stride, &column_highest[start..], self.other_highest);
+            take_every(pool.stride, &column_rows[start..], self.other_rows);
             let start = T::from_f64(start as f64);
             let best = highest.iter_mut().zip(self.rows.iter_mut()).zip(self.columns.iter_mut());
             let others = self.other_highest.iter().zip(&*self.other_rows);
@@ -136,24 +137,6 @@ impl<'a, T: Real> Windows<'a, T> {
                 *row = if is_better { *other_row } else { *row };
                 *column = if is_better { start } else { *column };
             }
-        }
-    }
-}
-
-/// Of each window the value in one column, from a line of all columns.
-#[inline(always)]
-fn pick<T: Real>(pool: &Pool, line: &[T], start: usize, values: &mut [T]) {
-    // The paper's stride as a constant, so that it vectorises.
-    if pool.stride == 2 {
-        let end = start + 2 * values.len() - 1;
-        let (pairs, last) = line[start..end].as_chunks::<2>();
-        for (value, pair) in values.iter_mut().zip(pairs) {
-            *value = pair[0];
-        }
-        values[pairs.len()] = last[0];
-    } else {
-        for (value, from) in values.iter_mut().zip(line[start..].iter().step_by(pool.stride)) {
-            *value = *from;
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::real::Real;
+use super::stride::take_every;
 use crate::model::ConvBlock;
 
 /// The geometry of one convolution.
@@ -86,10 +87,9 @@ impl Unfold {
             // The first place of the padded row that has this phase and holds a pixel.
             let first = (self.pad..self.pad + self.stride).find(|place| place % self.stride == phase);
             let first = first.expect("consecutive places have every phase");
-            let pixels = row[(first - self.pad).min(row.len())..].iter().step_by(self.stride);
-            for (to, pixel) in to[first / self.stride..].iter_mut().zip(pixels) {
-                *to = *pixel;
-            }
+            let pixels = &row[(first - self.pad).min(row.len())..];
+            let num_pixels = pixels.len().div_ceil(self.stride);
+            take_every(self.stride, pixels, &mut to[first / self.stride..][..num_pixels]);
         }
     }
 
@@ -131,12 +131,11 @@ impl Unfold {
     pub fn arrange_pixels<T: Real>(&self, channels: usize, image: &[T], pixels: &mut [T]) {
         let (side, line) = (self.in_side, self.padded_side() * channels);
         pixels[..self.padded_side() * line].fill(T::ZERO);
-        for (channel, values) in image.chunks_exact(side * side).enumerate() {
-            for (row, values) in values.chunks_exact(side).enumerate() {
-                let to = &mut pixels[(row + self.pad) * line + self.pad * channels + channel..];
-                for (to, value) in to.iter_mut().step_by(channels).zip(values) {
-                    *to = *value;
-                }
+        let rows = pixels[self.pad * (line + channels)..].chunks_mut(line).take(side).enumerate();
+        for (row, to) in rows {
+            for (channel, values) in image.chunks_exact(side * side).enumerate() {
+                let to = to[channel..].iter_mut().step_by(channels);
+                to.zip(&values[row * side..][..side]).for_each(|(to, value)| *to = *value);
             }
         }
     }
