@@ -183,9 +183,13 @@ impl Convolution {
                         let values = &mut output[group * self.group_out * self.positions() + panel.start..];
                         let (rows, columns_of_panel) = (self.group_out, panel.len());
                         wide!(self.unfold.unfold_positions::<_, RIGHT>(block.len(), channels, panel.clone(), columns));
-                        let tile =
-                            Destination { values, rows, columns: columns_of_panel, stride: self.positions() };
-                        multiply_panels(weights, Panels::new(columns, RIGHT, depth), tile, Onto::nothing_at_first(index));
+                        let tile = Destination { values, rows, columns: columns_of_panel, stride: self.positions() };
+                        multiply_panels(
+                            weights,
+                            Panels::new(columns, RIGHT, depth),
+                            tile,
+                            Onto::nothing_at_first(index),
+                        );
                     }
                 }
             }
