@@ -131,7 +131,7 @@ fn pooling_agrees_with_pytorch_also_where_windows_have_several_maxima() {
         let (input, gradient) = (file.values("input0"), file.values("output.gradient"));
         let pool = Pool { window: 3, stride: 2 };
         let (mut output, mut backward) = (vec![f64::NAN; gradient.len()], vec![f64::NAN; input.len()]);
-        let mut scratch = vec![f64::NAN; pool::scratch_values(in_side)];
+        let mut scratch = vec![f64::NAN; pool::scratch_values(&pool, in_side)];
         let mut places = output.clone();
         pool_forward_with_places(&pool, in_side, &input, &mut output, &mut places, &mut scratch);
         pool_backward(input.len() / (in_side * in_side), &places, &gradient, &mut backward);

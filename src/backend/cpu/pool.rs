@@ -3,13 +3,26 @@
 //! The gradient goes to the first maximum of a window, row by row, as in PyTorch; what is not a number counts as the
 //! maximum, so that it shows in the loss.
 
+use std::array::from_fn;
+
 use super::real::Real;
 use super::stride::take_every;
 use crate::model::Pool;
 
+/// Lines of short rows are filled up to whole vectors with what stands behind them: the compiler's loops take as long for
+/// a rest as for the whole.
+const VECTOR: usize = 8;
+
 /// Values of scratch that a pass needs.
-pub const fn scratch_values(in_side: usize) -> usize {
-    8 * in_side
+pub fn scratch_values(pool: &Pool, in_side: usize) -> usize {
+    5 * line_values(pool, in_side)
+}
+
+/// The columns under a row of windows, both filled up.
+fn line_values(pool: &Pool, in_side: usize) -> usize {
+    let out_side = (in_side - pool.window) / pool.stride + 1;
+    let windows = out_side.next_multiple_of(VECTOR) * pool.stride + pool.window;
+    in_side.next_multiple_of(VECTOR).max(windows)
 }
 
 /// input (channels, in_side, in_side) to output (channels, out_side, out_side).
@@ -50,20 +63,42 @@ pub fn pool_forward_with_places<T: Real>(
     scratch: &mut [T],
 ) {
     let out_side = (in_side - pool.window) / pool.stride + 1;
-    let (lines, windows) = scratch[..8 * in_side].split_at_mut(2 * in_side);
-    let (highest, rows) = lines.split_at_mut(in_side);
-    let mut windows = Windows::new(pool, out_side, windows);
-    let outputs = output.chunks_exact_mut(out_side * out_side).zip(places.chunks_exact_mut(out_side * out_side));
-    for (input, (output, places)) in input.chunks_exact(in_side * in_side).zip(outputs) {
-        let outputs = output.chunks_exact_mut(out_side).zip(places.chunks_exact_mut(out_side));
-        for (out_row, (output, places)) in outputs.enumerate() {
-            let row = out_row * pool.stride;
-            highest_of_columns(&input[row * in_side..(row + pool.window) * in_side], highest, rows);
-            windows.find(pool, highest, rows, output);
-            let (row, side) = (T::from_f64(row as f64), T::from_f64(in_side as f64));
-            let found = windows.rows.iter().zip(&*windows.columns).zip(&*windows.starts);
-            for (place, ((own_row, column), start)) in places.iter_mut().zip(found) {
-                *place = (row + *own_row) * side + (*start + *column);
+    let mut lines = scratch.chunks_exact_mut(line_values(pool, in_side));
+    let [columns, highest, at, others, others_at] = from_fn(|_| lines.next().expect("five lines"));
+    columns.iter_mut().enumerate().for_each(|(column, number)| *number = T::from_f64(column as f64));
+    let (in_width, out_width) = (in_side.next_multiple_of(VECTOR), out_side.next_multiple_of(VECTOR));
+    for out_row in 0..output.len() / out_side {
+        let (channel, first) = (out_row / out_side, out_row % out_side * pool.stride);
+        let input = &input[channel * in_side * in_side..];
+        for row in first..first + pool.window {
+            let (values, start) = (&input[row * in_side..], T::from_f64((row * in_side) as f64));
+            let best = highest[..in_width].iter_mut().zip(&mut at[..in_width]);
+            if row == first {
+                for ((highest, at), (value, column)) in best.zip(values.iter().zip(&*columns)) {
+                    (*highest, *at) = (*value, start + *column);
+                }
+            } else {
+                for ((highest, at), (value, column)) in best.zip(values.iter().zip(&*columns)) {
+                    let is_higher = is_higher(*value, *highest);
+                    *highest = if is_higher { *value } else { *highest };
+                    *at = if is_higher { start + *column } else { *at };
+                }
+            }
+        }
+        // What is too much, the next row overwrites.
+        let width = out_width.min(output.len() - out_row * out_side);
+        let (best, best_at) = (&mut output[out_row * out_side..][..width], &mut places[out_row * out_side..][..width]);
+        take_every(pool.stride, highest, best);
+        take_every(pool.stride, at, best_at);
+        let (others, others_at) = (&mut others[..width], &mut others_at[..width]);
+        for start in 1..pool.window {
+            take_every(pool.stride, &highest[start..], others);
+            take_every(pool.stride, &at[start..], others_at);
+            let best = best.iter_mut().zip(best_at.iter_mut());
+            for ((best, best_at), (value, at)) in best.zip(others.iter().zip(&*others_at)) {
+                let is_better = is_higher(*value, *best) | ((*value == *best) & (*at < *best_at));
+                *best = if is_better { *value } else { *best };
+                *best_at = if is_better { *at } else { *best_at };
             }
         }
     }
@@ -79,64 +114,6 @@ pub fn pool_backward<T: Real>(channels: usize, places: &[T], gradient: &[T], inp
     for (input_gradient, (places, gradient)) in input_gradient.chunks_exact_mut(in_values).zip(outputs) {
         for (place, gradient) in places.iter().zip(gradient) {
             input_gradient[place.to_f64() as usize] += *gradient;
-        }
-    }
-}
-
-/// For each column of lines (window, in_side): its first maximum, and the row in which that stands.
-#[inline(always)]
-fn highest_of_columns<T: Real>(lines: &[T], highest: &mut [T], rows: &mut [T]) {
-    highest.copy_from_slice(&lines[..highest.len()]);
-    rows.fill(T::ZERO);
-    for (row, line) in lines.chunks_exact(highest.len()).enumerate().skip(1) {
-        let row = T::from_f64(row as f64);
-        for ((highest, at), value) in highest.iter_mut().zip(rows.iter_mut()).zip(line) {
-            let is_higher = is_higher(*value, *highest);
-            *highest = if is_higher { *value } else { *highest };
-            *at = if is_higher { row } else { *at };
-        }
-    }
-}
-
-/// Where the first maximum, row by row, stands in each window of a row of windows.
-struct Windows<'a, T> {
-    /// The windows' first columns.
-    starts: &'a mut [T],
-    /// Of the maximum, from the window's first row.
-    rows: &'a mut [T],
-    /// Of the maximum, from the window's first column.
-    columns: &'a mut [T],
-    other_highest: &'a mut [T],
-    other_rows: &'a mut [T],
-}
-
-impl<'a, T: Real> Windows<'a, T> {
-    fn new(pool: &Pool, out_side: usize, scratch: &'a mut [T]) -> Self {
-        let mut parts = scratch.chunks_exact_mut(out_side);
-        let mut part = || parts.next().expect("five lines");
-        let starts = part();
-        starts.iter_mut().enumerate().for_each(|(index, start)| *start = T::from_f64((index * pool.stride) as f64));
-        Self { starts, rows: part(), columns: part(), other_highest: part(), other_rows: part() }
-    }
-
-    /// From each column's first maximum and its row to each window's; all windows at once, so that it vectorises.
-    #[inline(always)]
-    fn find(&mut self, pool: &Pool, column_highest: &[T], column_rows: &[T], highest: &mut [T]) {
-        take_every(pool.stride, column_highest, highest);
-        take_every(pool.stride, column_rows, self.rows);
-        self.columns.fill(T::ZERO);
-        for start in 1..pool.window {
-            take_every(pool.stride, &column_highest[start..], self.other_highest);
-            take_every(pool.stride, &column_rows[start..], self.other_rows);
-            let start = T::from_f64(start as f64);
-            let best = highest.iter_mut().zip(self.rows.iter_mut()).zip(self.columns.iter_mut());
-            let others = self.other_highest.iter().zip(&*self.other_rows);
-            for (((highest, row), column), (value, other_row)) in best.zip(others) {
-                let is_better = is_higher(*value, *highest) | ((*value == *highest) & (*other_row < *row));
-                *highest = if is_better { *value } else { *highest };
-                *row = if is_better { *other_row } else { *row };
-                *column = if is_better { start } else { *column };
-            }
         }
     }
 }
@@ -163,14 +140,14 @@ mod tests {
     fn forward(pool: &Pool, in_side: usize, input: &[f64]) -> Vec<f64> {
         let out_side = (in_side - pool.window) / pool.stride + 1;
         let mut output = vec![f64::NAN; input.len() / (in_side * in_side) * out_side * out_side];
-        pool_forward(pool, in_side, input, &mut output, &mut vec![f64::NAN; scratch_values(in_side)]);
+        pool_forward(pool, in_side, input, &mut output, &mut vec![f64::NAN; scratch_values(&POOL, in_side)]);
         output
     }
 
     /// Of one channel or more; holds the outputs of both ways forward against each other.
     fn backward(in_side: usize, input: &[f64], gradient: &[f64]) -> Vec<f64> {
         let (mut output, mut places) = (vec![f64::NAN; gradient.len()], vec![f64::NAN; gradient.len()]);
-        let mut scratch = vec![f64::NAN; scratch_values(in_side)];
+        let mut scratch = vec![f64::NAN; scratch_values(&POOL, in_side)];
         pool_forward_with_places(&POOL, in_side, input, &mut output, &mut places, &mut scratch);
         assert_eq!(output, forward(&POOL, in_side, input));
         let mut backward = vec![f64::NAN; input.len()];

@@ -72,7 +72,7 @@ impl TailOps {
         let Some(first) = self.steps.first() else { return 0 };
         let own = self.steps.iter().map(|step| match &step.op {
             Map::Lrn(_) => lrn::scratch_values(self.channels),
-            Map::Pool(_) => pool::scratch_values(step.in_side),
+            Map::Pool(op) => pool::scratch_values(op, step.in_side),
         });
         self.values_between() + 2 * self.channels * first.in_side * first.in_side + own.max().unwrap_or(0)
     }
