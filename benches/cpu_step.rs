@@ -64,7 +64,7 @@ fn bench_width(width: f64, options: &Options) -> Result<()> {
         backend.device().name,
         backend.device().memory_bytes >> 20
     );
-    report("training step", options.repetitions, || run(&mut backend, Pass::Train, step::<CpuBackend>));
+    let rate = report("training step", options.repetitions, || run(&mut backend, Pass::Train, step::<CpuBackend>));
     report("evaluation", options.repetitions, || run(&mut backend, Pass::Eval, step::<CpuBackend>));
 
     let peak =
@@ -74,11 +74,13 @@ fn bench_width(width: f64, options: &Options) -> Result<()> {
         run(&mut backend, Pass::Train, timed_step);
         samples.push(*LAYER_TIMES.lock().expect("no thread panicked"));
     }
+    let mut step_flops = 0.0;
     println!("layer     forward ms  GFLOP/s  of peak   backward ms  GFLOP/s  of peak   update ms");
     for (index, layer) in network.layers.iter().enumerate() {
         let time = |part: usize| median(samples.iter().map(|times| times[index][part].as_secs_f64()).collect());
         let flops = 2.0 * multiply_adds(&layer.block) * BATCH_SIZE as f64;
         let products = if index == 0 { 1.0 } else { 2.0 };
+        step_flops += (1.0 + products) * flops;
         let (forward, backward) = (flops / time(0) / 1e9, products * flops / time(1) / 1e9);
         println!(
             "{:8} {:11.2} {:8.0} {:7.0}% {:13.2} {:8.0} {:7.0}% {:11.2}",
@@ -92,6 +94,8 @@ fn bench_width(width: f64, options: &Options) -> Result<()> {
             time(2) * 1e3
         );
     }
+    let (floor, step) = (step_flops / peak / 1e9, BATCH_SIZE as f64 / rate);
+    println!("step: {:.1} ms, {:.2} of its products at the peak, {:.1} ms", step * 1e3, step / floor, floor * 1e3);
     Ok(())
 }
 
@@ -120,7 +124,8 @@ fn timed_step(backend: &mut CpuBackend, pass: Pass) -> Result<()> {
     Ok(())
 }
 
-fn report(name: &str, repetitions: usize, mut pass: impl FnMut()) {
+/// Prints images a second; returns the median.
+fn report(name: &str, repetitions: usize, mut pass: impl FnMut()) -> f64 {
     pass();
     let rates = (0..repetitions).map(|_| {
         let start = Instant::now();
@@ -130,7 +135,9 @@ fn report(name: &str, repetitions: usize, mut pass: impl FnMut()) {
     let mut rates: Vec<_> = rates.collect();
     rates.sort_by(f64::total_cmp);
     let (least, most) = (rates[0], rates[rates.len() - 1]);
-    println!("{name}: median {:.1} images/s, n = {repetitions}, {least:.1} to {most:.1}", median(rates));
+    let median = median(rates);
+    println!("{name}: median {median:.1} images/s, n = {repetitions}, {least:.1} to {most:.1}");
+    median
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -20,6 +20,8 @@ pub struct ConvBlock<T> {
     /// (N, out_channels, conv_side, conv_side): the convolution with its bias, rectified where ReLU comes first; in the
     /// backward pass its gradient takes its place. Empty where that is the block's output itself.
     convolved: Vec<T>,
+    /// (N, pooling's outputs): where pooling found its maxima.
+    places: Vec<T>,
     /// (N, out_channels): each image's gradient of the biases.
     bias_gradients: Vec<T>,
 }
@@ -30,17 +32,18 @@ impl<T: Real> ConvBlock<T> {
         let (convolution, tail) = (Convolution::new(block), TailOps::new(block));
         let kept = if tail.is_in_place() { 0 } else { batch_size * convolution.output_values() };
         Self {
+            convolved: vec![T::ZERO; kept],
+            places: vec![T::ZERO; batch_size * tail.num_places()],
             convolution,
             tail,
             out_channels: block.out_channels,
-            convolved: vec![T::ZERO; kept],
             bias_gradients: vec![T::ZERO; batch_size * block.out_channels],
         }
     }
 
     /// Values that it keeps.
     pub fn num_values(&self) -> usize {
-        self.convolved.len() + self.bias_gradients.len()
+        self.convolved.len() + self.places.len() + self.bias_gradients.len()
     }
 
     /// Values of scratch that a thread needs.
@@ -78,8 +81,9 @@ impl<T: Real> ConvBlock<T> {
             Pass::Eval => &mut [],
         };
         let images = input.par_chunks_exact(input.len() / num_images);
-        let images = images.zip(each_image(output, num_images)).zip(each_image(kept, num_images));
-        images.with_max_len(1).for_each(|((image, output), kept)| {
+        let kept = each_image(kept, num_images).zip(each_image(&mut self.places, num_images));
+        let images = images.zip(each_image(output, num_images)).zip(kept);
+        images.with_max_len(1).for_each(|((image, output), (kept, places))| {
             let mut scratch = workers.scratch();
             let (spare, scratch) = scratch.split_at_mut(convolved_values);
             let (convolved, output) = match (tail.is_in_place(), pass) {
@@ -89,7 +93,8 @@ impl<T: Real> ConvBlock<T> {
             };
             convolution.forward(image, packed, convolved, scratch);
             wide!(add_bias(parameters.biases, convolved));
-            wide!(tail.forward(convolved, output, scratch));
+            let places = (pass == Pass::Train).then_some(places);
+            wide!(tail.forward(convolved, output, places, scratch));
         });
     }
 
@@ -129,16 +134,16 @@ impl<T: Real> ConvBlock<T> {
         let (convolution, tail) = (&self.convolution, &self.tail);
         let outputs = output.par_chunks_exact(output.len() / num_images);
         let outputs = outputs.zip(each_image(output_gradient, num_images));
-        let kept = each_image(&mut self.convolved, num_images);
+        let kept = each_image(&mut self.convolved, num_images).zip(each_image(&mut self.places, num_images));
         let biases = self.bias_gradients.par_chunks_exact_mut(self.out_channels);
         let inputs = match input_gradient {
             Some(gradient) => Either::Left(each_image(gradient, num_images).map(Some)),
             None => Either::Right((0..num_images).into_par_iter().map(|_| None)),
         };
         let images = outputs.zip(kept).zip(biases).zip(inputs);
-        images.with_max_len(1).for_each(|((((output, gradient), kept), biases), input_gradient)| {
+        images.with_max_len(1).for_each(|((((output, gradient), (kept, places)), biases), input_gradient)| {
             let mut scratch = workers.scratch();
-            wide!(tail.backward(kept, output, gradient, &mut scratch));
+            wide!(tail.backward(kept, output, places, gradient, &mut scratch));
             let gradient = if tail.is_in_place() { gradient } else { kept };
             wide!(sum_channels(gradient, biases));
             if let Some(input_gradient) = input_gradient {

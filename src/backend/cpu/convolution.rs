@@ -72,16 +72,20 @@ impl Convolution {
         self.groups * self.group_in * self.unfold.in_side * self.unfold.in_side
     }
 
-    /// Values of scratch that a thread needs: a group's arranged channels, a tile of columns, a tile of the output's
-    /// gradient, and a panel's lines of columns.
+    /// Values of scratch that a thread needs: a group's arranged channels, columns, and a tile of the output's gradient.
     pub fn scratch_values(&self) -> usize {
-        let lines = self.columns_lines() + self.group_out.next_multiple_of(RIGHT) + LEFT;
-        self.group_in * self.unfold.arranged_values() + lines * self.tile_width()
+        let packed = self.group_out.next_multiple_of(LEFT) * self.tile_width();
+        self.arranged_values() + self.columns_values() + packed
     }
 
-    /// Lines of the columns of a block, in whole panels.
-    fn columns_lines(&self) -> usize {
-        (self.block_channels * self.area()).next_multiple_of(LEFT)
+    /// Values of a group's arranged channels, and of what is read behind them.
+    fn arranged_values(&self) -> usize {
+        self.group_in * self.unfold.arranged_values() + RIGHT
+    }
+
+    /// Values of a tile of a block's columns, or of a panel of them and what is written behind it.
+    fn columns_values(&self) -> usize {
+        (self.block_channels * self.area()).next_multiple_of(RIGHT) * self.tile_width() + RIGHT
     }
 
     /// Positions of a tile, in whole panels.
@@ -106,11 +110,11 @@ impl Convolution {
     }
 
     fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
-        ranges(self.group_in, self.block_channels)
+        ranges(0..self.group_in, self.block_channels)
     }
 
     fn tiles(&self) -> impl Iterator<Item = Range<usize>> {
-        ranges(self.unfold.out_side, self.tile_rows)
+        ranges(0..self.unfold.out_side, self.tile_rows)
     }
 
     /// Some channels of one group of an image's input.
@@ -162,24 +166,31 @@ impl Convolution {
     /// One image (in_channels, in_side, in_side) to (out_channels, conv_side, conv_side), without the bias.
     pub fn forward<T: Real>(&self, image: &[T], packed_weights: &[T], output: &mut [T], scratch: &mut [T]) {
         let arranged_values = self.unfold.arranged_values();
-        let (arranged, scratch) = scratch.split_at_mut(self.group_in * arranged_values);
-        let (columns, line) = scratch.split_at_mut(self.columns_lines() * self.tile_width());
+        let (arranged, scratch) = scratch.split_at_mut(self.arranged_values());
+        let columns = &mut scratch[..self.columns_values()];
         let group_values = panels_values::<LEFT>(self.group_out, self.depth());
         for group in 0..self.groups {
             wide!(self.unfold.arrange(&image[self.channels(group, &(0..self.group_in))], arranged));
             let weights = Panels::new(&packed_weights[group * group_values..], self.group_out, self.depth());
             for rows in self.tiles() {
-                let width = rows.len() * self.unfold.out_side;
-                let line = &mut line[..width.next_multiple_of(RIGHT)];
+                let positions = rows.start * self.unfold.out_side..rows.end * self.unfold.out_side;
                 for (index, block) in self.blocks().enumerate() {
                     let depth = block.len() * self.area();
-                    let channels = &arranged[block.start * arranged_values..block.end * arranged_values];
-                    let columns = &mut columns[..depth * line.len()];
-                    wide!(self.unfold.unfold_positions::<_, RIGHT>(channels, rows.clone(), columns, line));
+                    let channels = &arranged[block.start * arranged_values..];
                     let weights = weights.part(block.start * self.area(), block.end * self.area());
-                    let values = &mut output[self.tile_start(group, &rows)..];
-                    let tile = Destination { values, rows: self.group_out, columns: width, stride: self.positions() };
-                    multiply_panels(weights, Panels::new(columns, width, depth), tile, Onto::nothing_at_first(index));
+                    // Panel by panel, so that the columns stay in the first-level cache.
+                    for panel in ranges(positions.clone(), RIGHT) {
+                        let values = &mut output[group * self.group_out * self.positions() + panel.start..];
+                        let (rows, columns_of_panel) = (self.group_out, panel.len());
+                        wide!(self.unfold.unfold_positions::<_, RIGHT>(block.len(), channels, panel.clone(), columns));
+                        let tile = Destination { values, rows, columns: columns_of_panel, stride: self.positions() };
+                        multiply_panels(
+                            weights,
+                            Panels::new(columns, RIGHT, depth),
+                            tile,
+                            Onto::nothing_at_first(index),
+                        );
+                    }
                 }
             }
         }
@@ -195,8 +206,8 @@ impl Convolution {
         scratch: &mut [T],
     ) {
         let arranged_values = self.unfold.arranged_values();
-        let (arranged, scratch) = scratch.split_at_mut(self.group_in * arranged_values);
-        let (columns, packed) = scratch.split_at_mut(self.columns_lines() * self.tile_width());
+        let (arranged, scratch) = scratch.split_at_mut(self.arranged_values());
+        let (columns, packed) = scratch.split_at_mut(self.columns_values());
         for group in 0..self.groups {
             arranged.fill(T::ZERO);
             for rows in self.tiles() {
@@ -235,8 +246,8 @@ fn even_share(total: usize, most: usize) -> usize {
     total.div_ceil(total.div_ceil(most))
 }
 
-fn ranges(len: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..len).step_by(step).map(move |start| start..(start + step).min(len))
+fn ranges(whole: Range<usize>, step: usize) -> impl Iterator<Item = Range<usize>> {
+    whole.clone().step_by(step).map(move |start| start..(start + step).min(whole.end))
 }
 
 #[cfg(test)]

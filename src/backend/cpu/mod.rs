@@ -20,6 +20,7 @@ mod pool;
 mod product;
 mod real;
 mod relu;
+mod stride;
 pub(super) mod tail;
 #[cfg(test)]
 pub(super) mod testing;

@@ -11,7 +11,7 @@ use super::dense_block::DenseBlock;
 use super::dropout::DropoutDraw;
 use super::loss::{softmax_cross_entropy, softmax_cross_entropy_backward};
 use super::lrn::{self, lrn_backward, lrn_forward};
-use super::pool::{self, pool_backward, pool_forward};
+use super::pool::{self, pool_backward, pool_forward_with_places};
 use super::relu::{relu_backward, relu_forward};
 use super::testing::assert_close;
 use super::workers::Workers;
@@ -131,9 +131,10 @@ fn pooling_agrees_with_pytorch_also_where_windows_have_several_maxima() {
         let (input, gradient) = (file.values("input0"), file.values("output.gradient"));
         let pool = Pool { window: 3, stride: 2 };
         let (mut output, mut backward) = (vec![f64::NAN; gradient.len()], vec![f64::NAN; input.len()]);
-        let mut scratch = vec![f64::NAN; pool::scratch_values(in_side)];
-        pool_forward(&pool, in_side, &input, &mut output, &mut scratch);
-        pool_backward(&pool, in_side, &input, &gradient, &mut backward, &mut scratch);
+        let mut scratch = vec![f64::NAN; pool::scratch_values(&pool, in_side)];
+        let mut places = output.clone();
+        pool_forward_with_places(&pool, in_side, &input, &mut output, &mut places, &mut scratch);
+        pool_backward(input.len() / (in_side * in_side), &places, &gradient, &mut backward);
         file.assert_agrees("output", &output);
         file.assert_agrees("input0.gradient", &backward);
     }

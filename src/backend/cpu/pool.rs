@@ -3,21 +3,34 @@
 //! The gradient goes to the first maximum of a window, row by row, as in PyTorch; what is not a number counts as the
 //! maximum, so that it shows in the loss.
 
-use std::hint::select_unpredictable;
+use std::array::from_fn;
 
 use super::real::Real;
+use super::stride::take_every;
 use crate::model::Pool;
 
+/// Lines of short rows are filled up to whole vectors with what stands behind them: the compiler's loops take as long for
+/// a rest as for the whole.
+const VECTOR: usize = 8;
+
 /// Values of scratch that a pass needs.
-pub fn scratch_values(in_side: usize) -> usize {
-    2 * in_side
+pub fn scratch_values(pool: &Pool, in_side: usize) -> usize {
+    5 * line_values(pool, in_side)
+}
+
+/// The columns under a row of windows, both filled up.
+fn line_values(pool: &Pool, in_side: usize) -> usize {
+    let out_side = (in_side - pool.window) / pool.stride + 1;
+    let windows = out_side.next_multiple_of(VECTOR) * pool.stride + pool.window;
+    in_side.next_multiple_of(VECTOR).max(windows)
 }
 
 /// input (channels, in_side, in_side) to output (channels, out_side, out_side).
 #[inline(always)]
 pub fn pool_forward<T: Real>(pool: &Pool, in_side: usize, input: &[T], output: &mut [T], scratch: &mut [T]) {
     let out_side = (in_side - pool.window) / pool.stride + 1;
-    let highest = &mut scratch[..in_side];
+    let (highest, column) = scratch[..2 * in_side].split_at_mut(in_side);
+    let column = &mut column[..out_side];
     let channels = input.chunks_exact(in_side * in_side).zip(output.chunks_exact_mut(out_side * out_side));
     for (input, output) in channels {
         for (out_row, output) in output.chunks_exact_mut(out_side).enumerate() {
@@ -28,69 +41,81 @@ pub fn pool_forward<T: Real>(pool: &Pool, in_side: usize, input: &[T], output: &
                     *highest = higher(*highest, *value);
                 }
             }
-            for (out_column, to) in output.iter_mut().enumerate() {
-                let window = &highest[out_column * pool.stride..][..pool.window];
-                *to = window[1..].iter().fold(window[0], |highest, value| higher(highest, *value));
+            take_every(pool.stride, highest, output);
+            for start in 1..pool.window {
+                take_every(pool.stride, &highest[start..], column);
+                for (highest, value) in output.iter_mut().zip(&*column) {
+                    *highest = higher(*highest, *value);
+                }
             }
         }
     }
 }
 
-/// input and its gradient (channels, in_side, in_side), gradient (channels, out_side, out_side) of the output.
+/// As [`pool_forward`], and each window's place (channels, out_side, out_side): that of its first maximum in its channel.
 #[inline(always)]
-pub fn pool_backward<T: Real>(
+pub fn pool_forward_with_places<T: Real>(
     pool: &Pool,
     in_side: usize,
     input: &[T],
-    gradient: &[T],
-    input_gradient: &mut [T],
+    output: &mut [T],
+    places: &mut [T],
     scratch: &mut [T],
 ) {
     let out_side = (in_side - pool.window) / pool.stride + 1;
-    let (highest, rows) = scratch[..2 * in_side].split_at_mut(in_side);
-    input_gradient.fill(T::ZERO);
-    let images = input.chunks_exact(in_side * in_side).zip(input_gradient.chunks_exact_mut(in_side * in_side));
-    for ((input, input_gradient), gradient) in images.zip(gradient.chunks_exact(out_side * out_side)) {
-        for (out_row, gradient) in gradient.chunks_exact(out_side).enumerate() {
-            let lines = out_row * pool.stride * in_side..(out_row * pool.stride + pool.window) * in_side;
-            highest_of_columns(&input[lines.clone()], highest, rows);
-            let input_gradient = &mut input_gradient[lines];
-            for (out_column, gradient) in gradient.iter().enumerate() {
-                let at = first_maximum(pool, highest, rows, out_column * pool.stride);
-                input_gradient[at] += *gradient;
+    let mut lines = scratch.chunks_exact_mut(line_values(pool, in_side));
+    let [columns, highest, at, others, others_at] = from_fn(|_| lines.next().expect("five lines"));
+    columns.iter_mut().enumerate().for_each(|(column, number)| *number = T::from_f64(column as f64));
+    let (in_width, out_width) = (in_side.next_multiple_of(VECTOR), out_side.next_multiple_of(VECTOR));
+    for out_row in 0..output.len() / out_side {
+        let (channel, first) = (out_row / out_side, out_row % out_side * pool.stride);
+        let input = &input[channel * in_side * in_side..];
+        for row in first..first + pool.window {
+            let (values, start) = (&input[row * in_side..], T::from_f64((row * in_side) as f64));
+            let best = highest[..in_width].iter_mut().zip(&mut at[..in_width]);
+            if row == first {
+                for ((highest, at), (value, column)) in best.zip(values.iter().zip(&*columns)) {
+                    (*highest, *at) = (*value, start + *column);
+                }
+            } else {
+                for ((highest, at), (value, column)) in best.zip(values.iter().zip(&*columns)) {
+                    let is_higher = is_higher(*value, *highest);
+                    *highest = if is_higher { *value } else { *highest };
+                    *at = if is_higher { start + *column } else { *at };
+                }
+            }
+        }
+        // What is too much, the next row overwrites.
+        let width = out_width.min(output.len() - out_row * out_side);
+        let (best, best_at) = (&mut output[out_row * out_side..][..width], &mut places[out_row * out_side..][..width]);
+        take_every(pool.stride, highest, best);
+        take_every(pool.stride, at, best_at);
+        let (others, others_at) = (&mut others[..width], &mut others_at[..width]);
+        for start in 1..pool.window {
+            take_every(pool.stride, &highest[start..], others);
+            take_every(pool.stride, &at[start..], others_at);
+            let best = best.iter_mut().zip(best_at.iter_mut());
+            for ((best, best_at), (value, at)) in best.zip(others.iter().zip(&*others_at)) {
+                let is_better = is_higher(*value, *best) | ((*value == *best) & (*at < *best_at));
+                *best = if is_better { *value } else { *best };
+                *best_at = if is_better { *at } else { *best_at };
             }
         }
     }
 }
 
-/// For each column of lines (window, in_side): its first maximum, and the row in which that stands.
+/// input_gradient (channels, in_side, in_side), from the places and the gradient of the output (channels, out_side,
+/// out_side).
 #[inline(always)]
-fn highest_of_columns<T: Real>(lines: &[T], highest: &mut [T], rows: &mut [T]) {
-    highest.copy_from_slice(&lines[..highest.len()]);
-    rows.fill(T::ZERO);
-    for (row, line) in lines.chunks_exact(highest.len()).enumerate().skip(1) {
-        let row = T::from_f64(row as f64);
-        for ((highest, at), value) in highest.iter_mut().zip(rows.iter_mut()).zip(line) {
-            let is_higher = is_higher(*value, *highest);
-            *highest = if is_higher { *value } else { *highest };
-            *at = if is_higher { row } else { *at };
+pub fn pool_backward<T: Real>(channels: usize, places: &[T], gradient: &[T], input_gradient: &mut [T]) {
+    input_gradient.fill(T::ZERO);
+    let in_values = input_gradient.len() / channels;
+    let outputs = places.chunks_exact(places.len() / channels).zip(gradient.chunks_exact(gradient.len() / channels));
+    for (input_gradient, (places, gradient)) in input_gradient.chunks_exact_mut(in_values).zip(outputs) {
+        for (place, gradient) in places.iter().zip(gradient) {
+            input_gradient[place.to_f64() as usize] += *gradient;
         }
     }
-}
-
-/// Where the first maximum, row by row, of the window that begins at column `start` stands in (window, in_side).
-#[inline(always)]
-fn first_maximum<T: Real>(pool: &Pool, highest: &[T], rows: &[T], start: usize) -> usize {
-    let (mut column, mut best, mut row) = (start, highest[start], rows[start]);
-    for other in start + 1..start + pool.window {
-        let (value, other_row) = (highest[other], rows[other]);
-        // Without branches, which would be taken at random.
-        let is_better = is_higher(value, best) | ((value == best) & (other_row < row));
-        column = select_unpredictable(is_better, other, column);
-        best = select_unpredictable(is_better, value, best);
-        row = select_unpredictable(is_better, other_row, row);
-    }
-    row.to_f64() as usize * highest.len() + column
 }
 
 #[inline(always)]
@@ -115,8 +140,19 @@ mod tests {
     fn forward(pool: &Pool, in_side: usize, input: &[f64]) -> Vec<f64> {
         let out_side = (in_side - pool.window) / pool.stride + 1;
         let mut output = vec![f64::NAN; input.len() / (in_side * in_side) * out_side * out_side];
-        pool_forward(pool, in_side, input, &mut output, &mut vec![f64::NAN; scratch_values(in_side)]);
+        pool_forward(pool, in_side, input, &mut output, &mut vec![f64::NAN; scratch_values(&POOL, in_side)]);
         output
+    }
+
+    /// Of one channel or more; holds the outputs of both ways forward against each other.
+    fn backward(in_side: usize, input: &[f64], gradient: &[f64]) -> Vec<f64> {
+        let (mut output, mut places) = (vec![f64::NAN; gradient.len()], vec![f64::NAN; gradient.len()]);
+        let mut scratch = vec![f64::NAN; scratch_values(&POOL, in_side)];
+        pool_forward_with_places(&POOL, in_side, input, &mut output, &mut places, &mut scratch);
+        assert_eq!(output, forward(&POOL, in_side, input));
+        let mut backward = vec![f64::NAN; input.len()];
+        pool_backward(input.len() / (in_side * in_side), &places, gradient, &mut backward);
+        backward
     }
 
     fn naive(pool: &Pool, in_side: usize, input: &[f64]) -> Vec<f64> {
@@ -148,18 +184,15 @@ mod tests {
     fn pool_backward_is_the_gradient_of_pool_forward() {
         for in_side in [7, 8] {
             let (input, gradient) = (draws(2 * in_side * in_side, 1), draws(2 * 3 * 3, 2));
-            let mut backward = vec![f64::NAN; input.len()];
-            let mut scratch = vec![f64::NAN; scratch_values(in_side)];
-            pool_backward(&POOL, in_side, &input, &gradient, &mut backward, &mut scratch);
+            let backward = backward(in_side, &input, &gradient);
             assert_is_gradient("pool", &backward, &input, |input| dot(&forward(&POOL, in_side, input), &gradient));
         }
     }
 
     #[test]
     fn the_gradient_of_equal_values_goes_to_the_first() {
-        let mut backward = [f64::NAN; 9];
         let input = [0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0];
-        pool_backward(&POOL, 3, &input, &[5.0], &mut backward, &mut [f64::NAN; 6]);
+        let backward = backward(3, &input, &[5.0]);
         assert_eq!(backward, [0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     }
 

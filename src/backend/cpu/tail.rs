@@ -1,7 +1,7 @@
 //! What follows a convolution's bias in a block: ReLU, LRN and pooling in the network's order, one image at a time.
 //!
-//! ReLU works in place. The backward pass computes the values between the operations again, from the convolution's
-//! output, while they are in the cache: cheaper than keeping them for the whole batch.
+//! ReLU works in place. Of the values between the operations training keeps where pooling found its maxima; those that
+//! the backward pass needs besides are computed again, from the convolution's output, while they are in the cache.
 
 use super::real::Real;
 use super::relu::{relu_backward, relu_backward_onto, relu_forward};
@@ -57,6 +57,8 @@ impl TailOps {
             side = out_side;
         }
         assert_eq!(side, block.out_side, "the tail's last side is the block's");
+        let num_pools = tail.steps.iter().filter(|step| matches!(step.op, Map::Pool(_))).count();
+        assert!(num_pools <= 1, "the places of one pooling are kept, not of {num_pools}");
         tail
     }
 
@@ -70,13 +72,18 @@ impl TailOps {
         let Some(first) = self.steps.first() else { return 0 };
         let own = self.steps.iter().map(|step| match &step.op {
             Map::Lrn(_) => lrn::scratch_values(self.channels),
-            Map::Pool(_) => pool::scratch_values(step.in_side),
+            Map::Pool(op) => pool::scratch_values(op, step.in_side),
         });
         self.values_between() + 2 * self.channels * first.in_side * first.in_side + own.max().unwrap_or(0)
     }
 
     fn values_between(&self) -> usize {
         self.steps.iter().map(|step| self.out_values(step)).sum()
+    }
+
+    /// Places that training keeps of an image: one for each of pooling's outputs.
+    pub fn num_places(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step.op, Map::Pool(_))).map(|step| self.out_values(step)).sum()
     }
 
     fn in_values(&self, step: &Step) -> usize {
@@ -88,52 +95,83 @@ impl TailOps {
     }
 
     /// The convolution's output (channels, conv_side, conv_side), rectified in place if ReLU comes first, to the
-    /// block's (channels, out_side, out_side). Without steps the former is the latter, and `output` is empty.
+    /// block's (channels, out_side, out_side). Without steps the former is the latter, and `output` is empty. Training
+    /// asks for pooling's places, for the backward pass.
     #[inline(always)]
-    pub fn forward<T: Real>(&self, convolved: &mut [T], output: &mut [T], scratch: &mut [T]) {
+    pub fn forward<T: Real>(
+        &self,
+        convolved: &mut [T],
+        output: &mut [T],
+        mut places: Option<&mut [T]>,
+        scratch: &mut [T],
+    ) {
         if self.relu_at_once == Rectify::Yes {
             relu_forward(convolved);
         }
         let Some((last, first)) = self.steps.split_last() else { return };
         let (between, scratch) = scratch.split_at_mut(self.values_between());
-        let input = self.forward_between(first, convolved, between, scratch);
-        self.step_forward(last, input, output, scratch);
+        let input = self.forward_between(first, convolved, between, places.as_deref_mut(), scratch);
+        self.step_forward(last, input, output, places, scratch);
     }
 
-    /// Runs the steps but the last; their outputs stand behind one another in `between`. Returns the last's input.
+    /// Runs the first steps; their outputs stand behind one another in `between`. Returns the last of these.
     #[inline(always)]
     fn forward_between<'a, T: Real>(
         &self,
         steps: &[Step],
         convolved: &'a [T],
         between: &'a mut [T],
+        mut places: Option<&mut [T]>,
         scratch: &mut [T],
     ) -> &'a [T] {
         let (mut input, mut rest) = (convolved, between);
         for step in steps {
             let (output, behind) = rest.split_at_mut(self.out_values(step));
-            self.step_forward(step, input, output, scratch);
+            self.step_forward(step, input, output, places.as_deref_mut(), scratch);
             (input, rest) = (output, behind);
         }
         input
     }
 
     #[inline(always)]
-    fn step_forward<T: Real>(&self, step: &Step, input: &[T], output: &mut [T], scratch: &mut [T]) {
-        match &step.op {
-            Map::Lrn(op) => lrn::lrn_forward(op, self.channels, input, output, scratch),
-            Map::Pool(op) => pool::pool_forward(op, step.in_side, input, output, scratch),
+    fn step_forward<T: Real>(
+        &self,
+        step: &Step,
+        input: &[T],
+        output: &mut [T],
+        places: Option<&mut [T]>,
+        scratch: &mut [T],
+    ) {
+        match (&step.op, places) {
+            (Map::Lrn(op), _) => lrn::lrn_forward(op, self.channels, input, output, scratch),
+            (Map::Pool(op), None) => pool::pool_forward(op, step.in_side, input, output, scratch),
+            (Map::Pool(op), Some(places)) => {
+                pool::pool_forward_with_places(op, step.in_side, input, output, places, scratch);
+            }
         }
         if step.relu == Rectify::Yes {
             relu_forward(output);
         }
     }
 
+    /// How many steps the backward pass computes again: their outputs tell what ReLU cleared, or are LRN's input.
+    fn num_again(&self) -> usize {
+        let is_needed = |pair: &[Step]| pair[0].relu == Rectify::Yes || matches!(pair[1].op, Map::Lrn(_));
+        self.steps.windows(2).rposition(is_needed).map_or(0, |index| index + 1)
+    }
+
     /// From the gradient of the block's output (which is overwritten) to that of the convolution's output, which takes
     /// the latter's place in `convolved`. Without steps `convolved` is empty and the gradient is worked on in place.
     #[inline(always)]
-    pub fn backward<T: Real>(&self, convolved: &mut [T], output: &[T], gradient: &mut [T], scratch: &mut [T]) {
-        let Some((last, first)) = self.steps.split_last() else {
+    pub fn backward<T: Real>(
+        &self,
+        convolved: &mut [T],
+        output: &[T],
+        places: &[T],
+        gradient: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let Some(last) = self.steps.last() else {
             if self.relu_at_once == Rectify::Yes {
                 relu_backward(output, gradient);
             }
@@ -142,7 +180,7 @@ impl TailOps {
         let (between, scratch) = scratch.split_at_mut(self.values_between());
         let (mut from, scratch) = scratch.split_at_mut(self.in_values(&self.steps[0]));
         let (mut to, scratch) = scratch.split_at_mut(self.in_values(&self.steps[0]));
-        self.forward_between(first, convolved, between, scratch);
+        self.forward_between(&self.steps[..self.num_again()], convolved, between, None, scratch);
         if last.relu == Rectify::Yes {
             relu_backward(output, gradient);
         }
@@ -154,7 +192,7 @@ impl TailOps {
             let (gradient, input_gradient) = (&from[..self.out_values(step)], &mut to[..self.in_values(step)]);
             match &step.op {
                 Map::Lrn(op) => lrn::lrn_backward(op, self.channels, input, gradient, input_gradient, scratch),
-                Map::Pool(op) => pool::pool_backward(op, step.in_side, input, gradient, input_gradient, scratch),
+                Map::Pool(_) => pool::pool_backward(self.channels, places, gradient, input_gradient),
             }
             if index > 0 && self.steps[index - 1].relu == Rectify::Yes {
                 relu_backward(input, input_gradient);

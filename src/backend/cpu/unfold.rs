@@ -1,12 +1,13 @@
 //! Unfolding an image into the columns that a convolution multiplies (im2col), and folding gradients back.
 //!
 //! The image is first arranged: zeros around it, and each row's pixels sorted by their place modulo the stride. Then
-//! every row of the columns is a run of contiguous pixels, for any stride.
+//! every row of the columns is a run of contiguous pixels, for any stride. Where the columns are wanted transposed, the
+//! channels of a pixel are brought together instead: then it is runs in every column.
 
 use std::ops::Range;
 
-use super::panels::pack_rows;
 use super::real::Real;
+use super::stride::take_every;
 use crate::model::ConvBlock;
 
 /// The geometry of one convolution.
@@ -86,69 +87,78 @@ impl Unfold {
             // The first place of the padded row that has this phase and holds a pixel.
             let first = (self.pad..self.pad + self.stride).find(|place| place % self.stride == phase);
             let first = first.expect("consecutive places have every phase");
-            let pixels = row[(first - self.pad).min(row.len())..].iter().step_by(self.stride);
-            for (to, pixel) in to[first / self.stride..].iter_mut().zip(pixels) {
-                *to = *pixel;
-            }
+            let pixels = &row[(first - self.pad).min(row.len())..];
+            let num_pixels = pixels.len().div_ceil(self.stride);
+            take_every(self.stride, pixels, &mut to[first / self.stride..][..num_pixels]);
         }
     }
 
-    /// arranged (channels, ...) to columns (channels * kernel * kernel, out_rows * out_side) in panels of positions
-    /// (num_panels, channels * kernel * kernel, WIDTH), filled up with zeros. `line` has room for whole panels'
-    /// positions.
+    /// Some positions' columns, from arranged (channels, ...) to a panel (channels * kernel * kernel, WIDTH), filled up
+    /// with zeros. Behind `arranged` there are WIDTH readable values, behind the panel WIDTH writable ones.
     #[inline(always)]
     pub fn unfold_positions<T: Real, const WIDTH: usize>(
         &self,
+        channels: usize,
         arranged: &[T],
-        out_rows: Range<usize>,
-        panels: &mut [T],
-        line: &mut [T],
+        positions: Range<usize>,
+        panel: &mut [T],
     ) {
-        let (panels, _) = panels.as_chunks_mut::<WIDTH>();
-        let (width, depth) = (out_rows.len() * self.out_side, self.num_taps(arranged));
-        line[width..].fill(T::ZERO);
-        for tap in 0..depth {
-            self.copy_line(arranged, tap, out_rows.clone(), &mut line[..width]);
-            for (panel, part) in panels.chunks_exact_mut(depth).zip(line.as_chunks::<WIDTH>().0) {
-                panel[tap] = *part;
+        let runs = Runs::<WIDTH>::new(positions, self.out_side, |row| self.run_start(row, 0, 0));
+        let (line, phase_width, mut at) = (self.line(), self.phase_width(), 0);
+        for channel in 0..channels {
+            for kernel_row in 0..self.kernel {
+                let row = channel * self.arranged_values() + kernel_row * line;
+                let (mut phase, mut column) = (0, 0);
+                for _ in 0..self.kernel {
+                    runs.copy(&arranged[row + phase * phase_width + column..], &mut panel[at..]);
+                    at += WIDTH;
+                    // Counted, since a division costs as much as the copy.
+                    phase += 1;
+                    if phase == self.stride {
+                        (phase, column) = (0, column + 1);
+                    }
+                }
             }
         }
     }
 
-    /// The same columns in panels of taps (num_panels, out_rows * out_side, WIDTH), filled up with zeros. `lines` has
-    /// room for WIDTH lines.
+    fn area(&self) -> usize {
+        self.kernel * self.kernel
+    }
+
+    /// image (channels, in_side, in_side) to pixels (padded_side, padded_side, channels), with zeros around it.
+    #[inline(always)]
+    pub fn arrange_pixels<T: Real>(&self, channels: usize, image: &[T], pixels: &mut [T]) {
+        let (side, line) = (self.in_side, self.padded_side() * channels);
+        pixels[..self.padded_side() * line].fill(T::ZERO);
+        let rows = pixels[self.pad * (line + channels)..].chunks_mut(line).take(side).enumerate();
+        for (row, to) in rows {
+            for (channel, values) in image.chunks_exact(side * side).enumerate() {
+                let to = to[channel..].iter_mut().step_by(channels);
+                to.zip(&values[row * side..][..side]).for_each(|(to, value)| *to = *value);
+            }
+        }
+    }
+
+    /// Some taps' lines of the columns, from pixels to a panel (out_rows * out_side, WIDTH), filled up with zeros: the
+    /// taps in the order (kernel, kernel, channels), in which a row of the kernel lies under contiguous pixels. Behind
+    /// `pixels` there are WIDTH readable values, behind the panel WIDTH writable ones.
     #[inline(always)]
     pub fn unfold_taps<T: Real, const WIDTH: usize>(
         &self,
-        arranged: &[T],
+        channels: usize,
+        pixels: &[T],
         out_rows: Range<usize>,
-        panels: &mut [T],
-        lines: &mut [T],
+        taps: Range<usize>,
+        panel: &mut [T],
     ) {
-        let (panels, _) = panels.as_chunks_mut::<WIDTH>();
-        let (width, depth) = (out_rows.len() * self.out_side, self.num_taps(arranged));
-        for (first, panel) in (0..depth).step_by(WIDTH).zip(panels.chunks_exact_mut(width)) {
-            let num_taps = WIDTH.min(depth - first);
-            for (tap, line) in (first..first + num_taps).zip(lines.chunks_exact_mut(width)) {
-                self.copy_line(arranged, tap, out_rows.clone(), line);
+        let line = self.padded_side() * channels;
+        let runs = Runs::<WIDTH>::new(taps, self.kernel * channels, |kernel_row| kernel_row * line);
+        for (index, row) in out_rows.enumerate() {
+            for column in 0..self.out_side {
+                let start = row * self.stride * line + column * self.stride * channels;
+                runs.copy(&pixels[start..], &mut panel[(index * self.out_side + column) * WIDTH..]);
             }
-            pack_rows(lines, num_taps, width, panel);
-        }
-    }
-
-    /// Places of the kernel in all arranged channels: lines of the columns.
-    fn num_taps<T>(&self, arranged: &[T]) -> usize {
-        arranged.len() / self.arranged_values() * self.kernel * self.kernel
-    }
-
-    #[inline(always)]
-    fn copy_line<T: Real>(&self, arranged: &[T], tap: usize, out_rows: Range<usize>, line: &mut [T]) {
-        let (channel, tap) = (tap / (self.kernel * self.kernel), tap % (self.kernel * self.kernel));
-        let channel = &arranged[channel * self.arranged_values()..][..self.arranged_values()];
-        let (kernel_row, kernel_column) = (tap / self.kernel, tap % self.kernel);
-        for (out_row, to) in out_rows.zip(line.chunks_exact_mut(self.out_side)) {
-            let start = self.run_start(out_row, kernel_row, kernel_column);
-            copy_run(&channel[start..start + self.out_side], to);
         }
     }
 
@@ -193,18 +203,38 @@ impl Unfold {
     }
 }
 
-/// Copies a short run eight values at a time, the last eight overlapping: half the time of a call to memcpy for rows
-/// of 13 pixels.
-#[inline(always)]
-fn copy_run<T: Real>(from: &[T], to: &mut [T]) {
-    let (from_chunks, _) = from.as_chunks::<8>();
-    let (to_chunks, _) = to.as_chunks_mut::<8>();
-    for (to, from) in to_chunks.iter_mut().zip(from_chunks) {
-        *to = *from;
+/// Up to WIDTH neighbours in a matrix, as the runs that lie in one row each.
+struct Runs<const WIDTH: usize> {
+    /// Where each run begins, in the source and among the neighbours.
+    starts: [(usize, usize); WIDTH],
+    num_runs: usize,
+    len: usize,
+}
+
+impl<const WIDTH: usize> Runs<WIDTH> {
+    /// The neighbours `range` of a matrix of rows of `row_len`, each of which begins at `row_start` in the source.
+    #[inline(always)]
+    fn new(range: Range<usize>, row_len: usize, row_start: impl Fn(usize) -> usize) -> Self {
+        let mut runs = Self { starts: [(0, 0); WIDTH], num_runs: 0, len: range.len() };
+        let mut at = range.start;
+        while at < range.end {
+            runs.starts[runs.num_runs] = (row_start(at / row_len) + at % row_len, at - range.start);
+            runs.num_runs += 1;
+            at = (at / row_len + 1) * row_len;
+        }
+        runs
     }
-    match (to.last_chunk_mut::<8>(), from.last_chunk::<8>()) {
-        (Some(to), Some(from)) => *to = *from,
-        _ => to.copy_from_slice(from),
+
+    /// Copies the neighbours, and zeros behind them. Each run is copied as if it filled the panel, in one wide step; what
+    /// is too much, the next run, the zeros or the next line of the panel overwrites.
+    #[inline(always)]
+    fn copy<T: Real>(&self, from: &[T], to: &mut [T]) {
+        for (source, at) in &self.starts[..self.num_runs] {
+            to[*at..][..WIDTH].copy_from_slice(&from[*source..][..WIDTH]);
+        }
+        if self.len < WIDTH {
+            to[self.len..][..WIDTH].fill(T::ZERO);
+        }
     }
 }
 
@@ -224,31 +254,49 @@ mod tests {
     const WIDTH: usize = 4;
 
     fn arranged(unfold: &Unfold, image: &[f64]) -> Vec<f64> {
-        let mut arranged = vec![f64::NAN; CHANNELS * unfold.arranged_values()];
+        let mut arranged = vec![f64::NAN; CHANNELS * unfold.arranged_values() + WIDTH];
         unfold.arrange(image, &mut arranged);
         arranged
     }
 
     /// The columns, put together from panels of positions.
     fn unfolded(unfold: &Unfold, image: &[f64], rows: Range<usize>) -> Vec<f64> {
-        let (depth, width) = (CHANNELS * unfold.kernel.pow(2), rows.len() * unfold.out_side);
-        let mut line = vec![f64::NAN; width.next_multiple_of(WIDTH)];
-        let mut panels = vec![f64::NAN; depth * line.len()];
-        unfold.unfold_positions::<_, WIDTH>(&arranged(unfold, image), rows, &mut panels, &mut line);
-        assert!(panels.iter().all(|value| !value.is_nan()));
-        let value = |at: usize| panels[(at % width / WIDTH * depth + at / width) * WIDTH + at % width % WIDTH];
-        (0..depth * width).map(value).collect()
+        let (depth, width) = (CHANNELS * unfold.area(), rows.len() * unfold.out_side);
+        let mut columns = vec![f64::NAN; depth * width];
+        let mut panel = vec![f64::NAN; (depth + 1) * WIDTH];
+        for start in (0..width).step_by(WIDTH) {
+            let (first, num) = (rows.start * unfold.out_side + start, WIDTH.min(width - start));
+            let arranged = arranged(unfold, image);
+            unfold.unfold_positions::<_, WIDTH>(CHANNELS, &arranged, first..first + num, &mut panel);
+            for at in 0..depth * WIDTH {
+                match at % WIDTH < num {
+                    true => columns[at / WIDTH * width + start + at % WIDTH] = panel[at],
+                    false => assert_eq!(panel[at], 0.0),
+                }
+            }
+        }
+        columns
     }
 
     /// The columns, put together from panels of taps.
     fn unfolded_taps(unfold: &Unfold, image: &[f64], rows: Range<usize>) -> Vec<f64> {
-        let (depth, width) = (CHANNELS * unfold.kernel.pow(2), rows.len() * unfold.out_side);
-        let mut lines = vec![f64::NAN; width * WIDTH];
-        let mut panels = vec![f64::NAN; depth.next_multiple_of(WIDTH) * width];
-        unfold.unfold_taps::<_, WIDTH>(&arranged(unfold, image), rows, &mut panels, &mut lines);
-        assert!(panels.iter().all(|value| !value.is_nan()));
-        let value = |at: usize| panels[(at / width / WIDTH * width + at % width) * WIDTH + at / width % WIDTH];
-        (0..depth * width).map(value).collect()
+        let (depth, width) = (CHANNELS * unfold.area(), rows.len() * unfold.out_side);
+        let mut pixels = vec![f64::NAN; CHANNELS * unfold.padded_side().pow(2) + WIDTH];
+        unfold.arrange_pixels(CHANNELS, image, &mut pixels);
+        let mut columns = vec![f64::NAN; depth * width];
+        let mut panel = vec![f64::NAN; (width + 1) * WIDTH];
+        for start in (0..depth).step_by(WIDTH) {
+            let num = WIDTH.min(depth - start);
+            unfold.unfold_taps::<_, WIDTH>(CHANNELS, &pixels, rows.clone(), start..start + num, &mut panel);
+            for at in 0..width * WIDTH {
+                let (place, channel) = ((start + at % WIDTH) / CHANNELS, (start + at % WIDTH) % CHANNELS);
+                match at % WIDTH < num {
+                    true => columns[(channel * unfold.area() + place) * width + at / WIDTH] = panel[at],
+                    false => assert_eq!(panel[at], 0.0),
+                }
+            }
+        }
+        columns
     }
 
     /// The pixel under a place of the kernel, or the zero around the image.

@@ -10,7 +10,10 @@
 macro_rules! wide {
     ($call:expr) => {
         match $crate::backend::cpu::wide::Avx2::detect() {
-            Some(avx2) => avx2.run(|| $call),
+            Some(avx2) => avx2.run(
+                #[inline(always)]
+                || $call,
+            ),
             None => $call,
         }
     };

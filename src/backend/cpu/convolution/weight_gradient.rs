@@ -5,15 +5,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::Convolution;
+use super::{Convolution, ranges};
 use crate::backend::cpu::panels::{LEFT, Panels, RIGHT, pack_rows};
 use crate::backend::cpu::product::{Destination, Onto, multiply_panels};
 use crate::backend::cpu::real::Real;
 use crate::backend::cpu::wide::wide;
 use crate::backend::cpu::workers::Workers;
 
-/// Output channels whose shares are added together: they lie side by side, in one line of the cache.
-const STRIP: usize = 16;
 /// The weight gradient is cut into about so many tasks, whatever the threads.
 const NUM_TASKS: usize = 32;
 
@@ -57,12 +55,8 @@ impl Convolution {
             self.gather_share(&share, input, gradient, values, &mut workers.scratch());
         });
         let shares = &*shares;
-        let strips = weight_gradient.par_chunks_mut(STRIP * self.depth()).enumerate();
-        strips.for_each(|(index, weights)| {
-            for (row, weights) in weights.chunks_exact_mut(self.depth()).enumerate() {
-                wide!(self.add_shares(index * STRIP + row, shares, weights));
-            }
-        });
+        let channels = weight_gradient.par_chunks_exact_mut(self.depth()).enumerate();
+        channels.for_each(|(channel, weights)| wide!(self.add_shares(channel, shares, weights)));
     }
 
     /// Share `index` of (part, group, block).
@@ -78,15 +72,12 @@ impl Convolution {
         }
     }
 
-    /// values (block, H, W, group_out): the sum over the share's images.
-    ///
-    /// The columns are the left factor, so that they are packed six lines at a time, and the output's gradient the
-    /// right one.
+    /// values (group_out, H, W, block): the sum over the share's images.
     fn gather_share<T: Real>(&self, share: &Share, input: &[T], gradient: &[T], values: &mut [T], scratch: &mut [T]) {
-        let (depth, channels) = (share.block.len() * self.area(), self.channels(share.group, &share.block));
-        let (arranged, scratch) = scratch.split_at_mut(share.block.len() * self.unfold.arranged_values());
-        let (columns, scratch) = scratch.split_at_mut(self.columns_lines() * self.tile_width());
-        let (lines, packed) = scratch.split_at_mut(LEFT * self.tile_width());
+        let num_channels = share.block.len();
+        let (depth, channels) = (num_channels * self.area(), self.channels(share.group, &share.block));
+        let (pixels, scratch) = scratch.split_at_mut(self.arranged_values());
+        let (columns, packed) = scratch.split_at_mut(self.columns_values());
         if share.images.is_empty() {
             values.fill(T::ZERO);
         }
@@ -94,17 +85,25 @@ impl Convolution {
         for image in share.images.clone() {
             let input = &input[image * self.input_values()..][..self.input_values()];
             let gradient = &gradient[image * self.output_values()..][..self.output_values()];
-            wide!(self.unfold.arrange(&input[channels.clone()], arranged));
+            wide!(self.unfold.arrange_pixels(num_channels, &input[channels.clone()], pixels));
             for rows in self.tiles() {
                 let width = rows.len() * self.unfold.out_side;
-                wide!(self.unfold.unfold_taps::<_, LEFT>(arranged, rows.clone(), columns, lines));
                 let gradient = &gradient[self.tile_start(share.group, &rows)..];
                 wide!(self.pack_channels(gradient, width, packed));
-                let (columns, gradient) =
-                    (Panels::new(columns, depth, width), Panels::new(packed, self.group_out, width));
-                let sum =
-                    Destination { values: &mut *values, rows: depth, columns: self.group_out, stride: self.group_out };
-                multiply_panels(columns, gradient, sum, Onto::nothing_at_first(index));
+                let gradient = Panels::new(packed, self.group_out, width);
+                for taps in ranges(0..depth, RIGHT) {
+                    let (rows_of_tile, taps_of_panel) = (rows.clone(), taps.clone());
+                    wide!(self.unfold.unfold_taps::<_, RIGHT>(
+                        num_channels,
+                        pixels,
+                        rows_of_tile,
+                        taps_of_panel,
+                        columns
+                    ));
+                    let values = &mut values[taps.start..];
+                    let sum = Destination { values, rows: self.group_out, columns: taps.len(), stride: depth };
+                    multiply_panels(gradient, Panels::new(columns, RIGHT, width), sum, Onto::nothing_at_first(index));
+                }
                 index += 1;
             }
         }
@@ -113,9 +112,9 @@ impl Convolution {
     /// Some rows of a group's gradient (group_out, rows, out_side) to panels of channels.
     #[inline(always)]
     fn pack_channels<T: Real>(&self, gradient: &[T], width: usize, packed: &mut [T]) {
-        let panels = packed.chunks_exact_mut(RIGHT * width);
-        for (channel, panel) in (0..self.group_out).step_by(RIGHT).zip(panels) {
-            let (panel, _) = panel.as_chunks_mut::<RIGHT>();
+        let panels = packed.chunks_exact_mut(LEFT * width);
+        for (channel, panel) in (0..self.group_out).step_by(LEFT).zip(panels) {
+            let (panel, _) = panel.as_chunks_mut::<LEFT>();
             pack_rows(&gradient[channel * self.positions()..], self.group_out - channel, self.positions(), panel);
         }
     }
@@ -123,14 +122,17 @@ impl Convolution {
     /// weights (group_in, H, W) of one output channel: the sum of the parts' shares.
     #[inline(always)]
     fn add_shares<T: Real>(&self, out_channel: usize, shares: &[T], weights: &mut [T]) {
-        let (group, column) = (out_channel / self.group_out, out_channel % self.group_out);
+        let (group, row) = (out_channel / self.group_out, out_channel % self.group_out);
         for (index, weights) in weights.chunks_mut(self.block_channels * self.area()).enumerate() {
+            let (depth, num_channels) = (weights.len(), weights.len() / self.area());
             weights.fill(T::ZERO);
             for part in 0..self.num_parts() {
                 let share = (part * self.groups + group) * self.num_blocks() + index;
-                let rows = shares[share * self.share_values()..].chunks_exact(self.group_out);
-                for (weight, row) in weights.iter_mut().zip(rows) {
-                    *weight += row[column];
+                let values = &shares[share * self.share_values() + row * depth..][..depth];
+                for (tap, values) in values.chunks_exact(num_channels).enumerate() {
+                    for (weight, value) in weights[tap..].iter_mut().step_by(self.area()).zip(values) {
+                        *weight += *value;
+                    }
                 }
             }
         }

@@ -184,8 +184,9 @@ impl<R: Real> Case<R> {
             }
             let (mut output, mut gradient) =
                 (vec![f64::NAN; channels * out_area], turned(&wide(gradient), out_area, channels));
-            ops.forward(&mut image, &mut output, &mut scratch);
-            ops.backward(&mut image, &output, &mut gradient, &mut scratch);
+            let mut places = vec![f64::NAN; ops.num_places()];
+            ops.forward(&mut image, &mut output, Some(&mut places), &mut scratch);
+            ops.backward(&mut image, &output, &places, &mut gradient, &mut scratch);
             outputs.extend(turned(&output, channels, out_area));
             gradients.extend(turned(&image, channels, in_area));
         }
