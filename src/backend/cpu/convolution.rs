@@ -1,5 +1,5 @@
-//! Convolution as products of matrices: im2col in blocks of channels and tiles of rows that stay in the second-level
-//! cache, written straight into the panels that the product reads.
+//! Convolution as products of matrices: im2col in blocks of channels and tiles of rows whose factors stay in the
+//! second-level cache; the columns are written panel by panel, just before the product reads them in the first.
 
 mod weight_gradient;
 
@@ -16,7 +16,7 @@ use crate::model::ConvBlock;
 
 /// Rows of columns (weights of one kernel) in a block, about: deep enough for the product's inner loop.
 const BLOCK_DEPTH: usize = 400;
-/// Values of columns at a time, about: 384 KiB of f32 in a second-level cache of 1 MiB.
+/// Values of a tile's columns, about: 384 KiB of f32, of which folding has all at a time in a second-level cache of 1 MiB.
 const TILE_VALUES: usize = 96 * 1024;
 /// A convolution's shape and how it is cut; nothing here depends on the number of threads.
 pub struct Convolution {
@@ -180,16 +180,13 @@ impl Convolution {
                     let weights = weights.part(block.start * self.area(), block.end * self.area());
                     // Panel by panel, so that the columns stay in the first-level cache.
                     for panel in ranges(positions.clone(), RIGHT) {
+                        let num_columns = panel.len();
                         let values = &mut output[group * self.group_out * self.positions() + panel.start..];
-                        let (rows, columns_of_panel) = (self.group_out, panel.len());
                         wide!(self.unfold.unfold_positions::<_, RIGHT>(block.len(), channels, panel.clone(), columns));
-                        let tile = Destination { values, rows, columns: columns_of_panel, stride: self.positions() };
-                        multiply_panels(
-                            weights,
-                            Panels::new(columns, RIGHT, depth),
-                            tile,
-                            Onto::nothing_at_first(index),
-                        );
+                        let columns = Panels::new(columns, RIGHT, depth);
+                        let (rows, stride) = (self.group_out, self.positions());
+                        let tile = Destination { values, rows, columns: num_columns, stride };
+                        multiply_panels(weights, columns, tile, Onto::nothing_at_first(index));
                     }
                 }
             }

@@ -47,7 +47,10 @@ pub fn multiply_panels<T: Real>(
 ) {
     assert_eq!(left.depth(), right.depth(), "the factors' depths");
     match Avx2::detect() {
-        Some(avx2) => avx2.run(|| panels::<T, true>(left, right, &mut destination, onto)),
+        Some(avx2) => avx2.run(
+            #[inline(always)]
+            || panels::<T, true>(left, right, &mut destination, onto),
+        ),
         None => panels::<T, FUSED>(left, right, &mut destination, onto),
     }
 }

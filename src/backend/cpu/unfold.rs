@@ -122,10 +122,6 @@ impl Unfold {
         }
     }
 
-    fn area(&self) -> usize {
-        self.kernel * self.kernel
-    }
-
     /// image (channels, in_side, in_side) to pixels (padded_side, padded_side, channels), with zeros around it.
     #[inline(always)]
     pub fn arrange_pixels<T: Real>(&self, channels: usize, image: &[T], pixels: &mut [T]) {
@@ -261,7 +257,7 @@ mod tests {
 
     /// The columns, put together from panels of positions.
     fn unfolded(unfold: &Unfold, image: &[f64], rows: Range<usize>) -> Vec<f64> {
-        let (depth, width) = (CHANNELS * unfold.area(), rows.len() * unfold.out_side);
+        let (depth, width) = (CHANNELS * unfold.kernel.pow(2), rows.len() * unfold.out_side);
         let mut columns = vec![f64::NAN; depth * width];
         let mut panel = vec![f64::NAN; (depth + 1) * WIDTH];
         for start in (0..width).step_by(WIDTH) {
@@ -280,7 +276,7 @@ mod tests {
 
     /// The columns, put together from panels of taps.
     fn unfolded_taps(unfold: &Unfold, image: &[f64], rows: Range<usize>) -> Vec<f64> {
-        let (depth, width) = (CHANNELS * unfold.area(), rows.len() * unfold.out_side);
+        let (depth, width) = (CHANNELS * unfold.kernel.pow(2), rows.len() * unfold.out_side);
         let mut pixels = vec![f64::NAN; CHANNELS * unfold.padded_side().pow(2) + WIDTH];
         unfold.arrange_pixels(CHANNELS, image, &mut pixels);
         let mut columns = vec![f64::NAN; depth * width];
@@ -291,7 +287,7 @@ mod tests {
             for at in 0..width * WIDTH {
                 let (place, channel) = ((start + at % WIDTH) / CHANNELS, (start + at % WIDTH) % CHANNELS);
                 match at % WIDTH < num {
-                    true => columns[(channel * unfold.area() + place) * width + at / WIDTH] = panel[at],
+                    true => columns[(channel * unfold.kernel.pow(2) + place) * width + at / WIDTH] = panel[at],
                     false => assert_eq!(panel[at], 0.0),
                 }
             }

@@ -92,14 +92,8 @@ impl Convolution {
                 wide!(self.pack_channels(gradient, width, packed));
                 let gradient = Panels::new(packed, self.group_out, width);
                 for taps in ranges(0..depth, RIGHT) {
-                    let (rows_of_tile, taps_of_panel) = (rows.clone(), taps.clone());
-                    wide!(self.unfold.unfold_taps::<_, RIGHT>(
-                        num_channels,
-                        pixels,
-                        rows_of_tile,
-                        taps_of_panel,
-                        columns
-                    ));
+                    let (tile, panel) = (rows.clone(), taps.clone());
+                    wide!(self.unfold.unfold_taps::<_, RIGHT>(num_channels, pixels, tile, panel, columns));
                     let values = &mut values[taps.start..];
                     let sum = Destination { values, rows: self.group_out, columns: taps.len(), stride: depth };
                     multiply_panels(gradient, Panels::new(columns, RIGHT, width), sum, Onto::nothing_at_first(index));
