@@ -4,12 +4,13 @@
 //! Beside the wall clock stands the processor's own time, which other programs on the machine disturb less.
 //! `cargo bench --bench input [-- --samples 1024 --rounds 15]`
 
+#[path = "common/clock.rs"]
+mod clock;
 #[path = "../tests/common/mod.rs"]
 mod common;
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
 
 use alexnet::input::augment::Value;
 use alexnet::input::{
@@ -18,12 +19,13 @@ use alexnet::input::{
 use alexnet::recipe::settings::{AugmentSettings, OrderKind};
 use alexnet::shard::{CHANNELS, Dataset, Split};
 use bytemuck::Pod;
+use clock::{Clock, Rate};
 use half::f16;
 
 const BATCH_SIZE: usize = 128;
 /// Batches that the augmenter alone writes in turn: together larger than the caches, as the pipeline's are.
 const NUM_BATCHES: usize = 2;
-/// Epochs of a round: the kernel counts a process's time in ticks of milliseconds.
+/// Epochs of a round: some tenths of a second.
 const NUM_EPOCHS: usize = 4;
 /// Rounds that are thrown away: page faults, and the samples' checksums.
 const WARM_UP: usize = 2;
@@ -151,40 +153,6 @@ fn play(pipeline: &mut Pipeline, num_steps: u64) -> Rate {
         pipeline.recycle(black_box(batch));
     }
     clock.rate(num_steps as usize * BATCH_SIZE)
-}
-
-/// Images a second of one round.
-#[derive(Clone, Copy)]
-struct Rate {
-    wall: f64,
-    cpu: f64,
-}
-
-struct Clock {
-    wall: Instant,
-    cpu_seconds: f64,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self { wall: Instant::now(), cpu_seconds: cpu_seconds() }
-    }
-
-    fn rate(&self, num_images: usize) -> Rate {
-        let num_images = num_images as f64;
-        let cpu = num_images / (cpu_seconds() - self.cpu_seconds);
-        Rate { wall: num_images / self.wall.elapsed().as_secs_f64(), cpu }
-    }
-}
-
-/// That all threads of this process have used so far.
-fn cpu_seconds() -> f64 {
-    let threads = std::fs::read_dir("/proc/self/task").expect("the bench runs on Linux");
-    let nanos = threads.filter_map(|thread| {
-        let statistics = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-        statistics.split(' ').next()?.parse::<u64>().ok()
-    });
-    nanos.sum::<u64>() as f64 * 1e-9
 }
 
 fn report(name: &str, rates: &[Rate], copy: Option<&[Rate]>) {

@@ -4,6 +4,9 @@
 //! `cargo bench --bench pack [-- --images 4000 --rounds 5 --threads 2 --data DIR --out DIR]` makes 500 x 375 JPEGs of about
 //! ImageNet's size in DIR, or takes the images of a folder per class that it finds there. OUT lies on the disk that is measured.
 
+#[path = "common/clock.rs"]
+mod clock;
+
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::Write;
@@ -14,11 +17,11 @@ use std::time::Instant;
 use alexnet::pack::decode::Decoder;
 use alexnet::pack::options::{Begin, PackOptions};
 use alexnet::shard::{SAMPLE_BYTES, SIDE};
+use clock::{Clock, Rate};
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 use image::{Rgb, RgbImage};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
-use rustix::time::{ClockId, clock_gettime};
 
 const CLASSES: [&str; 2] = ["even", "odd"];
 /// Of a plain write.
@@ -198,35 +201,6 @@ fn write_plainly(path: &Path, num_bytes: usize) -> f64 {
     let seconds = begun.elapsed().as_secs_f64();
     fs::remove_file(path).expect("deleted");
     seconds
-}
-
-/// Images a second of one round, of the wall's clock and of the processors' time.
-struct Rate {
-    wall: f64,
-    cpu: f64,
-}
-
-struct Clock {
-    wall: Instant,
-    cpu_seconds: f64,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self { wall: Instant::now(), cpu_seconds: cpu_seconds() }
-    }
-
-    fn rate(&self, num_images: usize) -> Rate {
-        let num_images = num_images as f64;
-        let cpu = num_images / (cpu_seconds() - self.cpu_seconds);
-        Rate { wall: num_images / self.wall.elapsed().as_secs_f64(), cpu }
-    }
-}
-
-/// That this process has used; what the kernel does for it in threads of its own is not in it.
-fn cpu_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 fn ratio(values: &[f64], of: &[f64]) -> String {
