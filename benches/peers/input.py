@@ -19,12 +19,13 @@ Each measurement is a process of its own: the first epoch is warm-up, then whole
 import argparse
 import json
 import pathlib
-import statistics
 import subprocess
 import sys
 import time
 
 import numpy as np
+
+from turns import in_turns, ratio, spread
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIDE, CROP = 256, 224
@@ -201,10 +202,6 @@ def measure(name, options):
     return found.get("input", found)
 
 
-def spread(values, digits=0):
-    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=pathlib.Path, required=True, help="a folder that pack-shards wrote")
@@ -221,11 +218,7 @@ def main():
         return
     export(options.shards, options.work)
     names = ["alexnet", *options.peers]
-    found = {name: [] for name in names}
-    for round_ in range(options.rounds):
-        for name in names:
-            found[name].append(measure(name, options))
-            print(f"round {round_ + 1}, {name}: {found[name][-1]['images_per_second']:,.0f} images/s", file=sys.stderr)
+    found = in_turns(names, options.rounds, lambda name: measure(name, options), lambda one: one["images_per_second"])
     rates = {name: [one["images_per_second"] for one in found[name]] for name in names}
     cpu = {name: [one["images_per_cpu_second"] for one in found[name]] for name in names}
     print(f"batches of {BATCH_SIZE}, f16, {WORKERS} threads, {options.rounds} rounds of {options.seconds:g} s: "
@@ -233,9 +226,8 @@ def main():
     print("| | images/s | alexnet is faster by | images per CPU second | alexnet is faster by, CPU |")
     print("|---|---|---|---|---|")
     for name in names:
-        ratio = [ours / theirs for ours, theirs in zip(rates["alexnet"], rates[name])]
-        cpu_ratio = [ours / theirs for ours, theirs in zip(cpu["alexnet"], cpu[name])]
-        print(f"| {name} | {spread(rates[name])} | {spread(ratio, 2)} | {spread(cpu[name])} | {spread(cpu_ratio, 2)} |")
+        ratios = [ratio(one["alexnet"], one[name]) for one in [rates, cpu]]
+        print(f"| {name} | {spread(rates[name])} | {ratios[0]} | {spread(cpu[name])} | {ratios[1]} |")
 
 
 if __name__ == "__main__":

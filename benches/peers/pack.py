@@ -23,10 +23,11 @@ import os
 import pathlib
 import random
 import resource
-import statistics
 import subprocess
 import sys
 import time
+
+from turns import in_turns, ratio, spread
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIDE, WORKERS = 256, 2
@@ -125,10 +126,6 @@ def measure(name, options):
     return json.loads(run.stdout.strip().splitlines()[-1])
 
 
-def spread(values, digits=0):
-    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=pathlib.Path, required=True, help="a folder a class")
@@ -144,20 +141,13 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     num_images = len(images(options.data))
     names = ["alexnet", *options.peers]
-    found = {name: [] for name in names}
-    for round_ in range(options.rounds):
-        for name in names:
-            found[name].append(measure(name, options))
-            print(f"round {round_ + 1}, {name}: {num_images / found[name][-1]['seconds']:,.0f} images/s", file=sys.stderr)
+    found = in_turns(names, options.rounds, lambda name: measure(name, options), lambda one: num_images / one["seconds"])
     rates = {name: {key: [num_images / one[key] for one in found[name]] for key in found[name][0]} for name in names}
     print(f"{num_images} images, {WORKERS} threads, {options.rounds} rounds: median (lowest to highest); ratios round by round")
     print("| | images/s | without its fsync | alexnet is faster by | images per CPU second | alexnet is faster by, CPU |")
     print("|---|---|---|---|---|---|")
     for name in names:
-        ratios = [
-            spread([ours / theirs for ours, theirs in zip(rates["alexnet"][key], rates[name][key])], 2)
-            for key in ["seconds", "cpu_seconds"]
-        ]
+        ratios = [ratio(rates["alexnet"][key], rates[name][key]) for key in ["seconds", "cpu_seconds"]]
         wall, written, cpu = (spread(rates[name][key]) for key in ["seconds", "written_seconds", "cpu_seconds"])
         print(f"| {name} | {wall} | {written} | {ratios[0]} | {cpu} | {ratios[1]} |")
 

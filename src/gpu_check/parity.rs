@@ -161,7 +161,7 @@ impl Case {
         Ok(found)
     }
 
-    /// Only in f32: other tolerances count edges. A fault that comes and goes, as a race does, is no edge if it is larger than one can be.
+    /// Only in f32, whose tolerance allows for no window of a pooling that changes places. A fault that comes and goes, as a race does, is no edge if it is larger than one can be.
     fn may_be_an_edge(&self, compared: &[Compared]) -> bool {
         let mut wrong = compared.iter().filter(|one| !one.is_within());
         self.precision == Precision::F32 && wrong.all(|one| one.jumps && one.relative_error <= OF_ONE_EDGE)
