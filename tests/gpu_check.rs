@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use alexnet::backend::cuda::compile::CACHE_VARIABLE;
 use alexnet::backend::cuda::libraries::FOLDERS_VARIABLE;
+use alexnet::backend::cuda::libraries::compile::CACHE_VARIABLE;
 
 /// What a check left.
 struct Checked {

@@ -13,6 +13,7 @@ use super::cpu::CpuBackend;
 use super::cuda::driver::Context;
 use super::cuda::libraries::{self, Versions};
 use super::cuda::{CudaBackend, CudaOptions, Precision};
+use super::precision::PrecisionChoice;
 use super::synthetic::{Pace, SyntheticBackend};
 use super::{Backend, BackendOptions};
 use crate::clock::Clock;
@@ -51,33 +52,6 @@ impl FromStr for DeviceChoice {
             other => other.strip_prefix("cuda:").and_then(number).map(Self::Cuda),
         }
         .ok_or_else(|| "expected auto, cpu, cuda or cuda:N".into())
-    }
-}
-
-/// `--precision`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PrecisionChoice {
-    /// The fastest that the device has.
-    Auto,
-    /// Products of bfloat16.
-    Bf16,
-    /// Products of TF32.
-    Tf32,
-    /// Single precision throughout.
-    F32,
-}
-
-impl FromStr for PrecisionChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "bf16" => Ok(Self::Bf16),
-            "tf32" => Ok(Self::Tf32),
-            "f32" => Ok(Self::F32),
-            _ => Err("expected auto, bf16, tf32 or f32".into()),
-        }
     }
 }
 

@@ -7,12 +7,14 @@ mod choice;
 pub mod cpu;
 pub mod cuda;
 mod device_times;
+pub(crate) mod precision;
 mod rank;
 pub mod step;
 pub mod synthetic;
 
-pub use self::choice::{Choice, Chosen, DeviceChoice, PrecisionChoice, Work};
+pub use self::choice::{Choice, Chosen, DeviceChoice, Work};
 pub use self::device_times::DeviceTimes;
+pub use self::precision::PrecisionChoice;
 pub use self::rank::rank;
 
 use crate::error::Result;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use alexnet::backend::cuda::tuning::{Repeatable, Search};
+use alexnet::backend::cuda::libraries::tuning::{Repeatable, Search};
 use alexnet::backend::cuda::{CudaOptions, Graphs};
 use alexnet::backend::{Choice, DeviceChoice, PrecisionChoice};
 use alexnet::bench::{self, Effort, Options, Stage, overlap};

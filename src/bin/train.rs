@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use alexnet::backend::cuda::tuning::{Repeatable, Search};
+use alexnet::backend::cuda::libraries::tuning::{Repeatable, Search};
 use alexnet::backend::cuda::{CudaOptions, Graphs};
 use alexnet::backend::{Choice, DeviceChoice, PrecisionChoice};
 use alexnet::cli::milliseconds;

@@ -2,7 +2,7 @@
 
 use crate::backend::cuda::call_times::Call;
 use crate::backend::cuda::kernels::{ConvTail, num_bias_partials};
-use crate::backend::cuda::layout::{BLOCK_CHANNELS, BLOCK_KERNEL, padded_outputs};
+use crate::backend::cuda::step::layout::{BLOCK_CHANNELS, BLOCK_KERNEL, padded_outputs};
 use crate::model::Network;
 use crate::model::network::{Block, ConvBlock, DenseBlock};
 

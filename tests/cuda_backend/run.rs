@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use alexnet::backend::cuda::compile::CACHE_VARIABLE;
 use alexnet::backend::cuda::libraries::FOLDERS_VARIABLE;
+use alexnet::backend::cuda::libraries::compile::CACHE_VARIABLE;
 use alexnet::train::log::{self, Kind};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use half::bf16;
 
 use super::driver::{Buffer, Context, Event, Pinned, Priority, Stream, Timing};
-use super::precision::Precision;
-use super::product::{CublasLt, DenseShape, Kind, Product, WORKSPACE_BYTES};
+use super::libraries::precision::Precision;
+use super::libraries::product::{CublasLt, DenseShape, Kind, Product, WORKSPACE_BYTES};
 use crate::error::Result;
 use crate::philox::{Purpose, uniform, words};
 

@@ -15,46 +15,33 @@
 //! A step runs as it is the first time, is captured into a graph the second time, and replayed from then on: one graph a slot and pass.
 #![expect(unsafe_code, reason = "calls to CUDA's libraries; each has its argument")]
 
-mod block;
 pub mod call_times;
 pub mod ceilings;
-mod clock;
-pub mod compile;
-mod conv_block;
-mod convolution;
-mod dense_block;
 pub mod driver;
 pub mod kernels;
-pub mod layout;
 pub mod libraries;
-mod memory;
 mod options;
 pub mod parity;
-mod precision;
-mod product;
-mod real;
-mod slot;
-pub mod tuning;
-mod weights;
-mod workspace;
+pub(crate) mod real;
+pub(crate) mod step;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use self::block::Block;
-use self::clock::DeviceClock;
-use self::dense_block::DropoutDraw;
 use self::driver::{Buffer, Capture, Context, Event, Graph, Module, Priority, Stream, Timing};
 use self::kernels::{Kernels, source};
-use self::libraries::Versions;
-use self::memory::Memory;
+pub use self::libraries::precision::Precision;
+use self::libraries::tuning::Tuning;
+use self::libraries::{Versions, compile};
 pub use self::options::{CudaOptions, Graphs};
-pub use self::precision::Precision;
 pub use self::real::Real;
-use self::slot::DeviceSlot;
-use self::tuning::Tuning;
-use self::weights::Weights;
-use self::workspace::{Activations, Workspace};
+use self::step::block::Block;
+use self::step::clock::DeviceClock;
+use self::step::dense_block::DropoutDraw;
+use self::step::memory::Memory;
+use self::step::slot::DeviceSlot;
+use self::step::weights::Weights;
+use self::step::workspace::{Activations, Workspace};
 use crate::backend::{Backend, BackendOptions, Device, DeviceTimes, Pass, Slot, Statistics, StepScalars};
 use crate::error::Result;
 use crate::input::{Batch, Dtype};

@@ -1,6 +1,6 @@
 //! How the CUDA backend runs, beside what every backend is told.
 
-use super::tuning::{Repeatable, Search};
+use super::libraries::tuning::{Repeatable, Search};
 
 /// What only a GPU can be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

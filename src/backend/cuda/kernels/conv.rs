@@ -2,9 +2,9 @@
 
 use half::f16;
 
-use super::super::Real;
-use super::super::driver::{Slice, SliceMut, Stream};
 use super::{Kernels, Scalars, assert_len, int, launch, num_bias_partials, numbers, shapes};
+use crate::backend::cuda::driver::{Slice, SliceMut, Stream};
+use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::model::{self, ConvBlock};
 

@@ -1,8 +1,8 @@
 //! Launches of kernels/dropout.cu and dense.cu.
 
-use super::super::Real;
-use super::super::driver::{Slice, SliceMut, Stream};
 use super::{Kernels, Scalars, assert_len, int, launch, shapes};
+use crate::backend::cuda::driver::{Slice, SliceMut, Stream};
+use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::model::Dropout;
 

@@ -18,8 +18,8 @@ pub use self::shapes::num_bias_partials;
 
 use std::marker::PhantomData;
 
-use super::Real;
-use super::driver::{Function, Module};
+use crate::backend::cuda::driver::{Function, Module};
+use crate::backend::cuda::real::Real;
 use crate::error::Result;
 
 /// Channels that a thread computes at once: every layer's channels are a multiple of it.

@@ -1,7 +1,7 @@
 //! The grids of the kernels: from the shapes of the data alone, so that sums are added in the same order on every GPU.
 
-use super::super::driver::LaunchShape;
 use super::OCTET;
+use crate::backend::cuda::driver::LaunchShape;
 
 /// Threads of a block, as `__launch_bounds__` has them.
 pub const BLOCK_THREADS: usize = 256;

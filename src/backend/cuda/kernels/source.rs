@@ -1,8 +1,8 @@
 //! The kernels' source and how it is compiled: the same for the backend, for the tests that compile it for every
 //! architecture, and for those that run it on the host.
 
-use super::super::Real;
-use super::super::driver::Capability;
+use crate::backend::cuda::driver::Capability;
+use crate::backend::cuda::real::Real;
 
 macro_rules! unit {
     ($($file:literal)*) => {

@@ -1,8 +1,8 @@
 //! Launches of kernels/step.cu, loss.cu and update.cu.
 
-use super::super::Real;
-use super::super::driver::{Slice, SliceMut, Stream};
 use super::{Kernels, SampleLoss, Scalars, StepStatistics, assert_len, int, launch, shapes};
+use crate::backend::cuda::driver::{Slice, SliceMut, Stream};
+use crate::backend::cuda::real::Real;
 use crate::error::Result;
 
 impl<R: Real> Kernels<R> {

@@ -2,12 +2,12 @@
 
 use half::{bf16, f16};
 
-use super::super::super::Real;
 use super::super::conv::{ConvTail, TailOrder};
 use super::super::{Scalars, int, num_bias_partials, shapes};
 use super::host::run;
 use super::{Tolerance, Unit, assert_close, draws, in_any_order, poisoned, reals, rounded, wide};
 use crate::backend::cpu::tail::TailOps;
+use crate::backend::cuda::real::Real;
 use crate::model::{ConvBlock, Lrn, Pool, Tail};
 
 /// alpha large, so that the window matters to values near 1, and so that no two of a pooling window's are equal but for

@@ -2,13 +2,13 @@
 
 use half::bf16;
 
-use super::super::super::Real;
 use super::super::dense::threshold;
 use super::super::{Scalars, int, shapes};
 use super::host::run;
 use super::{Tolerance, Unit, assert_close, in_any_order, poisoned, reals, rounded, wide};
 use crate::backend::cpu::dropout;
 use crate::backend::cpu::dropout::DropoutDraw;
+use crate::backend::cuda::real::Real;
 use crate::model::Dropout;
 
 fn units_are_dropped_as_on_the_cpu<R: Real>(probability: f32) {

@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 
 use libloading::{Library, Symbol};
 
-use super::super::super::Real;
-use super::super::super::driver::LaunchShape;
 use super::super::source::SOURCE;
+use crate::backend::cuda::driver::LaunchShape;
+use crate::backend::cuda::real::Real;
 
 const SHIM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/simulated_cuda/shim/cuda_shim.h");
 

@@ -10,8 +10,8 @@ mod shim;
 mod step;
 
 use self::host::Unit;
-use super::super::Real;
 use crate::backend::cpu::testing::draws;
+use crate::backend::cuda::real::Real;
 
 /// Orders in which blocks and threads run: forwards, backwards, by leaps.
 const ORDERS: [u32; 4] = [0, 1, 2, 7];

@@ -1,8 +1,8 @@
 //! The shim itself: it must see what a GPU would do wrong.
 
-use super::super::super::driver::LaunchShape;
 use super::Unit;
 use super::host::run;
+use crate::backend::cuda::driver::LaunchShape;
 
 const SOURCE: &str = r#"
 extern "C" __global__ void reverse(const int* input, int* output) {

@@ -2,12 +2,12 @@
 
 use half::bf16;
 
-use super::super::super::Real;
 use super::super::{SampleLoss, Scalars, StepStatistics, int, shapes};
 use super::host::run;
 use super::{Tolerance, Unit, assert_close, draws, in_any_order, poisoned, reals, rounded, wide};
 use crate::backend::cpu::loss;
 use crate::backend::cpu::update::UpdateRule;
+use crate::backend::cuda::real::Real;
 
 fn scalars(num_valid: u32) -> Scalars {
     Scalars { step: 7, learning_rate: 0.01, num_valid }

@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use super::Real;
-use super::driver::{Slice, SliceMut};
-use super::kernels::Scalars;
-use super::precision::Precision;
-use super::product::{CublasLt, DenseShape, Epilogue, Kind, Product};
 use super::weights::LayerWeights;
 use super::workspace::{Activations, Workspace};
 use crate::backend::Pass;
+use crate::backend::cuda::driver::{Slice, SliceMut};
+use crate::backend::cuda::kernels::Scalars;
+use crate::backend::cuda::libraries::precision::Precision;
+use crate::backend::cuda::libraries::product::{CublasLt, DenseShape, Epilogue, Kind, Product};
+use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::model::Dropout;
 

@@ -3,15 +3,15 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Real;
-use super::convolution::{Convolution, ConvolutionShape, Cudnn};
-use super::driver::{Buffer, Context, Slice, SliceMut};
-use super::kernels::{ConvTail, num_bias_partials};
 use super::layout::{BLOCK_CHANNELS, BLOCK_KERNEL};
-use super::precision::Precision;
-use super::tuning::Tuning;
 use super::weights::LayerWeights;
 use super::workspace::{Activations, Workspace};
+use crate::backend::cuda::driver::{Buffer, Context, Slice, SliceMut};
+use crate::backend::cuda::kernels::{ConvTail, num_bias_partials};
+use crate::backend::cuda::libraries::convolution::{Convolution, ConvolutionShape, Cudnn};
+use crate::backend::cuda::libraries::precision::Precision;
+use crate::backend::cuda::libraries::tuning::Tuning;
+use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::model;
 

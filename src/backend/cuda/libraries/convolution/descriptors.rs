@@ -4,9 +4,9 @@ use std::ptr;
 
 use cudarc::cudnn::sys::{self, cudnnDataType_t, cudnnMathType_t, cudnnTensorFormat_t};
 
-use super::check;
+use super::handle::check;
 use crate::backend::cuda::driver::warned;
-use crate::backend::cuda::precision::Precision;
+use crate::backend::cuda::libraries::precision::Precision;
 use crate::error::Result;
 
 /// (N, side, side, C).

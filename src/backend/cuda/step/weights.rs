@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::Real;
-use super::driver::{Buffer, Context, Slice, SliceMut, Stream};
-use super::kernels::{Kernels, Scalars};
 use super::layout::{DeviceLayout, DeviceTensors};
 use crate::backend::BackendOptions;
+use crate::backend::cuda::driver::{Buffer, Context, Slice, SliceMut, Stream};
+use crate::backend::cuda::kernels::{Kernels, Scalars};
+use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::model::{Network, Parameters};
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use cudarc::nvrtc::sys::{self, nvrtcProgram, nvrtcResult};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::driver::warned;
+use crate::backend::cuda::driver::warned;
 use crate::error::{Error, IoContext, Result};
 use crate::publish::publish_bytes;
 

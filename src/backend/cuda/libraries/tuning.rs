@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::compile::cache_folder;
-use super::convolution::ConvolutionShape;
+use super::convolution::shape::ConvolutionShape;
 use crate::error::{Error, IoContext, Result};
 use crate::publish::publish_bytes;
 

@@ -13,8 +13,9 @@ use cudarc::cudnn::sys::{
     cudnnTensorDescriptor_t,
 };
 
-use super::{Convolution, check};
-use crate::backend::cuda::tuning::{Candidate, Direction, Tuning};
+use super::description::Description;
+use super::handle::check;
+use crate::backend::cuda::libraries::tuning::{Candidate, Direction, Tuning};
 use crate::error::{Error, Result};
 
 /// An algorithm and the working memory that it needs.
@@ -62,10 +63,10 @@ struct Questions<A, B, C, Algorithm, Answer> {
 }
 
 /// output = input * kernels.
-pub fn forward(convolution: &Convolution, tuning: &mut Tuning) -> Result<Chosen<ForwardAlgorithm>> {
+pub fn forward(on: &Description, tuning: &mut Tuning) -> Result<Chosen<ForwardAlgorithm>> {
     let questions = Questions::<_, cudnnFilterDescriptor_t, cudnnTensorDescriptor_t, _, ForwardAnswer> {
         direction: Direction::Forward,
-        descriptors: (convolution.input.0, convolution.kernels.0, convolution.output.0),
+        descriptors: (on.input.0, on.kernels.0, on.output.0),
         known: ForwardAlgorithm::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
         workspace_size: sys::cudnnGetConvolutionForwardWorkspaceSize,
         heuristics: sys::cudnnGetConvolutionForwardAlgorithm_v7,
@@ -73,14 +74,14 @@ pub fn forward(convolution: &Convolution, tuning: &mut Tuning) -> Result<Chosen<
         read: |it| (it.status, it.algo, candidate(it.algo as u32, it.time, it.memory, it.determinism)),
         number: |algorithm| algorithm as u32,
     };
-    questions.choose(convolution, tuning)
+    questions.choose(on, tuning)
 }
 
 /// The gradient of the kernels.
-pub fn weight_gradient(convolution: &Convolution, tuning: &mut Tuning) -> Result<Chosen<WeightGradientAlgorithm>> {
+pub fn weight_gradient(on: &Description, tuning: &mut Tuning) -> Result<Chosen<WeightGradientAlgorithm>> {
     let questions = Questions::<_, cudnnTensorDescriptor_t, cudnnFilterDescriptor_t, _, WeightGradientAnswer> {
         direction: Direction::WeightGradient,
-        descriptors: (convolution.input.0, convolution.output.0, convolution.kernels.0),
+        descriptors: (on.input.0, on.output.0, on.kernels.0),
         known: WeightGradientAlgorithm::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1,
         workspace_size: sys::cudnnGetConvolutionBackwardFilterWorkspaceSize,
         heuristics: sys::cudnnGetConvolutionBackwardFilterAlgorithm_v7,
@@ -88,14 +89,14 @@ pub fn weight_gradient(convolution: &Convolution, tuning: &mut Tuning) -> Result
         read: |it| (it.status, it.algo, candidate(it.algo as u32, it.time, it.memory, it.determinism)),
         number: |algorithm| algorithm as u32,
     };
-    questions.choose(convolution, tuning)
+    questions.choose(on, tuning)
 }
 
 /// The gradient of the input.
-pub fn input_gradient(convolution: &Convolution, tuning: &mut Tuning) -> Result<Chosen<InputGradientAlgorithm>> {
+pub fn input_gradient(on: &Description, tuning: &mut Tuning) -> Result<Chosen<InputGradientAlgorithm>> {
     let questions = Questions::<_, cudnnTensorDescriptor_t, cudnnTensorDescriptor_t, _, InputGradientAnswer> {
         direction: Direction::InputGradient,
-        descriptors: (convolution.kernels.0, convolution.output.0, convolution.input.0),
+        descriptors: (on.kernels.0, on.output.0, on.input.0),
         known: InputGradientAlgorithm::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1,
         workspace_size: sys::cudnnGetConvolutionBackwardDataWorkspaceSize,
         heuristics: sys::cudnnGetConvolutionBackwardDataAlgorithm_v7,
@@ -103,7 +104,7 @@ pub fn input_gradient(convolution: &Convolution, tuning: &mut Tuning) -> Result<
         read: |it| (it.status, it.algo, candidate(it.algo as u32, it.time, it.memory, it.determinism)),
         number: |algorithm| algorithm as u32,
     };
-    questions.choose(convolution, tuning)
+    questions.choose(on, tuning)
 }
 
 fn candidate(algorithm: u32, milliseconds: f32, workspace_bytes: usize, determinism: cudnnDeterminism_t) -> Candidate {
@@ -112,37 +113,37 @@ fn candidate(algorithm: u32, milliseconds: f32, workspace_bytes: usize, determin
 }
 
 impl<A: Copy, B: Copy, C: Copy, Algorithm: Copy, Answer> Questions<A, B, C, Algorithm, Answer> {
-    fn choose(&self, convolution: &Convolution, tuning: &mut Tuning) -> Result<Chosen<Algorithm>> {
-        let known_bytes = self.workspace_bytes(convolution, self.known)?;
+    fn choose(&self, on: &Description, tuning: &mut Tuning) -> Result<Chosen<Algorithm>> {
+        let known_bytes = self.workspace_bytes(on, self.known)?;
         let usable_known = known_bytes.map(|_| (self.number)(self.known));
         let candidates = |answers: Vec<(Algorithm, Candidate)>| answers.into_iter().map(|answer| answer.1).collect();
         let picked = tuning.pick(
             self.direction,
-            &convolution.shape,
+            &on.shape,
             usable_known,
-            || self.ask(convolution, self.heuristics).map(candidates),
-            || self.ask(convolution, self.find).map(candidates),
+            || self.ask(on, self.heuristics).map(candidates),
+            || self.ask(on, self.find).map(candidates),
         )?;
         let algorithm = if (self.number)(self.known) == picked {
             Some(self.known)
         } else {
-            let answers = self.ask(convolution, self.heuristics)?;
+            let answers = self.ask(on, self.heuristics)?;
             answers.into_iter().map(|answer| answer.0).find(|algorithm| (self.number)(*algorithm) == picked)
         };
         if let Some(algorithm) = algorithm
-            && let Some(workspace_bytes) = self.workspace_bytes(convolution, algorithm)?
+            && let Some(workspace_bytes) = self.workspace_bytes(on, algorithm)?
         {
             return Ok(Chosen { algorithm, workspace_bytes });
         }
         Err(Error::Device(format!(
             "cuDNN refuses its algorithm {picked} for {:?} of {:?}; begin without --tune",
-            self.direction, convolution.shape
+            self.direction, on.shape
         )))
     }
 
     /// What the algorithm needs; none where cuDNN does not support it for the shape.
-    fn workspace_bytes(&self, convolution: &Convolution, algorithm: Algorithm) -> Result<Option<usize>> {
-        let (library, operation) = (convolution.library.raw, convolution.operation.0);
+    fn workspace_bytes(&self, on: &Description, algorithm: Algorithm) -> Result<Option<usize>> {
+        let (library, operation) = (on.library.raw, on.operation.0);
         let (first, second, third) = self.descriptors;
         let mut num_bytes = 0;
         // SAFETY: all descriptors live, and the pointer outlives the call.
@@ -156,8 +157,8 @@ impl<A: Copy, B: Copy, C: Copy, Algorithm: Copy, Answer> Questions<A, B, C, Algo
     }
 
     /// The algorithms that cuDNN says would run, in the order of its answer: the fastest first.
-    fn ask(&self, convolution: &Convolution, ask: Ask<A, B, C, Answer>) -> Result<Vec<(Algorithm, Candidate)>> {
-        let (library, operation) = (convolution.library.raw, convolution.operation.0);
+    fn ask(&self, on: &Description, ask: Ask<A, B, C, Answer>) -> Result<Vec<(Algorithm, Candidate)>> {
+        let (library, operation) = (on.library.raw, on.operation.0);
         let (first, second, third) = self.descriptors;
         let mut answers = [const { MaybeUninit::<Answer>::uninit() }; MAX_ANSWERS];
         let mut num_answers = 0;

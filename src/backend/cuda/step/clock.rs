@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::driver::{Context, Event, Stream, Timing};
+use crate::backend::cuda::driver::{Context, Event, Stream, Timing};
 use crate::error::Result;
 use crate::trace::Interval;
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Real;
 use super::block::Block;
 use super::conv_block::block_side;
-use super::driver::{Buffer, Context};
-use super::kernels::SampleLoss;
 use super::layout::{self, BLOCK_CHANNELS};
+use crate::backend::cuda::driver::{Buffer, Context};
+use crate::backend::cuda::kernels::SampleLoss;
+use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::model::{Network, network};
 

@@ -1,7 +1,7 @@
 //! In which numbers the products are computed.
 
-use super::driver::Capability;
-use crate::backend::PrecisionChoice;
+use crate::backend::cuda::driver::Capability;
+use crate::backend::precision::PrecisionChoice;
 use crate::error::{Error, Result};
 
 /// Of the products; sums are in f32 always, and so are the master weights and the velocities.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use half::f16;
 
 use super::clock::DeviceClock;
-use super::driver::{Buffer, Context, Event, PageLock, Pinned, Stream, Timing};
-use super::kernels::{Scalars, StepStatistics};
+use crate::backend::cuda::driver::{Buffer, Context, Event, PageLock, Pinned, Stream, Timing};
+use crate::backend::cuda::kernels::{Scalars, StepStatistics};
 use crate::backend::{BackendOptions, DeviceTimes, Statistics};
 use crate::error::Result;
 use crate::input::{Batch, Values};

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::Real;
 use super::conv_block::ConvBlock;
-use super::convolution::Cudnn;
 use super::dense_block::DenseBlock;
-use super::driver::{Context, Stream};
-use super::precision::Precision;
-use super::product::{CublasLt, DenseShape, WORKSPACE_BYTES};
-use super::tuning::Tuning;
 use super::weights::Weights;
 use crate::backend::BackendOptions;
+use crate::backend::cuda::driver::{Context, Stream};
+use crate::backend::cuda::libraries::convolution::Cudnn;
+use crate::backend::cuda::libraries::precision::Precision;
+use crate::backend::cuda::libraries::product::{CublasLt, DenseShape, WORKSPACE_BYTES};
+use crate::backend::cuda::libraries::tuning::Tuning;
+use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::model::{Network, network};
 

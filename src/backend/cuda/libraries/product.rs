@@ -10,8 +10,8 @@ use std::rc::Rc;
 use cudarc::cublaslt::result::{self, CublasError};
 use cudarc::cublaslt::sys::{self, cublasComputeType_t, cublasLtEpilogue_t, cudaDataType};
 
-use super::driver::{Buffer, Slice, SliceMut, Stream, warned};
 use super::precision::Precision;
+use crate::backend::cuda::driver::{Buffer, Slice, SliceMut, Stream, warned};
 use crate::error::{Error, Result};
 
 /// What cuBLASLt may use beside its operands, for all products together: they run one after another.

@@ -1,7 +1,7 @@
 //! What blocks are handed for a pass.
 
-use super::driver::{Buffer, Slice, SliceMut, Stream};
-use super::kernels::Kernels;
+use crate::backend::cuda::driver::{Buffer, Slice, SliceMut, Stream};
+use crate::backend::cuda::kernels::Kernels;
 
 /// What all blocks share, one after another.
 #[derive(Debug)]

@@ -3,6 +3,12 @@
 //! cudarc opens them by bare names and panics where the loader finds none. So each is opened here first, by its full path where it
 //! lies in a folder that the loader does not know (pip's): the loader then finds it by the name it was built with.
 
+pub mod compile;
+pub(crate) mod convolution;
+pub(crate) mod precision;
+pub(crate) mod product;
+pub mod tuning;
+
 use std::env;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
