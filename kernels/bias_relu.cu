@@ -4,7 +4,8 @@
 //
 // A thread computes eight channels of a row: blockIdx.x * blockDim.x + threadIdx.x counts them through the tensor.
 // Bytes: 2 sizeof(real) rows channels.
-extern "C" __global__ void __launch_bounds__(256) bias_relu_forward(real* values, const real* bias, int rows, int channels) {
+extern "C" __global__ void __launch_bounds__(256) bias_relu_forward(
+    real* values, const real* bias, int rows, int channels) {
     const int octets = channels / OCTET;
     const long long at = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (at >= static_cast<long long>(rows) * octets) {
@@ -21,8 +22,8 @@ extern "C" __global__ void __launch_bounds__(256) bias_relu_forward(real* values
 
 #define BIAS_THREADS 256
 
-// gradient = output > 0 ? gradient : 0 in place, both (rows, channels), and bias_partials (num_partials, channels): sums over
-// the rows of each of num_partials = gridDim.x equal parts.
+// gradient = output > 0 ? gradient : 0 in place, both (rows, channels), and bias_partials (num_partials, channels):
+// sums over the rows of each of num_partials = gridDim.x equal parts.
 //
 // A block of (octets, rows) threads goes through its part of the rows, a thread through eight channels of every
 // blockDim.y-th; blockIdx.y is the place among the channels. Bytes: 3 sizeof(real) rows channels.
@@ -56,8 +57,8 @@ extern "C" __global__ void __launch_bounds__(BIAS_THREADS) bias_relu_backward(
 
 // bias_gradient (channels) = the sums over bias_partials (num_partials, channels).
 //
-// A block of (32, 32) threads makes 32 channels: a thread sums every 32nd partial of its channel, then the block's first
-// row sums those in ascending order. Bytes: 4 num_partials channels.
+// A block of (32, 32) threads makes 32 channels: a thread sums every 32nd partial of its channel, then the block's
+// first row sums those in ascending order. Bytes: 4 num_partials channels.
 extern "C" __global__ void __launch_bounds__(1024) sum_bias_partials(
     const float* bias_partials, real* bias_gradient, int num_partials, int channels) {
     __shared__ float shared[32][33];

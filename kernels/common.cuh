@@ -68,7 +68,9 @@ __device__ __forceinline__ unsigned int bf16_pair(float low, float high) {
 }
 
 __device__ __forceinline__ float to_float(float value) { return value; }
-__device__ __forceinline__ float to_float(bf16 value) { return __uint_as_float(static_cast<unsigned int>(value.bits) << 16); }
+__device__ __forceinline__ float to_float(bf16 value) {
+    return __uint_as_float(static_cast<unsigned int>(value.bits) << 16);
+}
 
 // Exact, subnormal numbers too.
 __device__ __forceinline__ float to_float(f16 value) {
@@ -88,7 +90,9 @@ __device__ __forceinline__ float to_float(f16 value) {
 }
 
 __device__ __forceinline__ void store_real(float* to, float value) { *to = value; }
-__device__ __forceinline__ void store_real(bf16* to, float value) { to->bits = static_cast<unsigned short>(bf16_pair(value, 0.0f)); }
+__device__ __forceinline__ void store_real(bf16* to, float value) {
+    to->bits = static_cast<unsigned short>(bf16_pair(value, 0.0f));
+}
 
 __device__ __forceinline__ Octet load_octet(const bf16* from) {
     const uint4 pairs = read<uint4>(from);

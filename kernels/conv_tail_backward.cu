@@ -1,9 +1,25 @@
-// What follows a convolution in a block, backward: from the gradient of the block's output to that of the convolution's.
+// What follows a convolution in a block that pools, backward: from the gradient of the block's output to that of the
+// convolution's, in one pass over memory.
+//
+// The idea is that each pixel of the convolution's output gathers its own gradient, so that no two threads write to one
+// place. What the forward pass had between the operations is computed again from `convolved`; of pooling argmax is
+// kept. A thread owns eight channels of a pixel, a block all channels of the pixels it works on:
+//
+//     for each pixel of the block's part of the batch:
+//         x = the pixel's channels, with bias and ReLU again; s = k + alpha * the sum of x^2 over n channels around
+//         dy = the sum of the gradients of the windows (up to four) whose argmax is this pixel
+//         dx = dy s^-beta, ratio = dy x s^(-beta - 1)
+//         give the outermost ratios to the threads of the channels beside, take theirs
+//         dx += -2 alpha beta x * the sum of the ratios over n channels around
+//         clear dx where ReLU gave nothing, store it over the pixel, add it to the bias's sums
+//     add up the sums of the block's threads: one partial of the bias gradient
+//
+// Two buffers take turns in the exchange, as in conv_tail_forward.cu.
 
 #define TAIL_BACKWARD_THREADS 256
 
-// A thread's place in (num_samples, side, side), moved by steps without divisions.
-struct Place {
+// A thread's pixel of (num_samples, side, side), advanced without divisions.
+struct Pixel {
     int sample, row, column;
 
     __device__ __forceinline__ void advance(int pixels, int side) {
@@ -19,28 +35,31 @@ struct Place {
     }
 };
 
-// The gradient of a pooled pixel's eight channels: of each window that holds the pixel, the gradient if the pixel won.
+// dy of eight channels of a pixel: the gradients of the windows whose argmax is the pixel. MASKED: ReLU follows
+// pooling, so the gradient of a window without a positive output is 0.
 template <bool MASKED>
 __device__ __forceinline__ Octet gather_windows(
-    const Place& place, const real* output, const real* gradient, const unsigned char* winners, int channel, int channels,
-    int out_side) {
+    const Pixel& at_pixel, const real* output, const real* gradient, const unsigned char* argmax, int channel,
+    int channels, int out_side) {
     Octet sums = zero_octet();
 #pragma unroll
     for (int up = 1; up >= 0; --up) {
         // Odd rows and columns lie in the middle of one window, even ones on the border of two.
-        const int out_row = place.row / 2 - up;
-        if ((up == 1 && place.row % 2 == 1) || out_row < 0 || out_row >= out_side) {
+        const int out_row = at_pixel.row / 2 - up;
+        if ((up == 1 && at_pixel.row % 2 == 1) || out_row < 0 || out_row >= out_side) {
             continue;
         }
 #pragma unroll
         for (int left = 1; left >= 0; --left) {
-            const int out_column = place.column / 2 - left;
-            if ((left == 1 && place.column % 2 == 1) || out_column < 0 || out_column >= out_side) {
+            const int out_column = at_pixel.column / 2 - left;
+            if ((left == 1 && at_pixel.column % 2 == 1) || out_column < 0 || out_column >= out_side) {
                 continue;
             }
-            const long long at = ((static_cast<long long>(place.sample) * out_side + out_row) * out_side + out_column) * channels + channel;
-            const unsigned int tap = (place.row - 2 * out_row) * 3 + place.column - 2 * out_column;
-            const uint2 places = read<uint2>(winners + at);
+            const long long window =
+                (static_cast<long long>(at_pixel.sample) * out_side + out_row) * out_side + out_column;
+            const long long at = window * channels + channel;
+            const unsigned int in_window = (at_pixel.row - 2 * out_row) * 3 + at_pixel.column - 2 * out_column;
+            const uint2 bytes = read<uint2>(argmax + at);
             Octet own = load_octet(gradient + at);
             if constexpr (MASKED) {
                 const Octet activation = load_octet(output + at);
@@ -51,15 +70,16 @@ __device__ __forceinline__ Octet gather_windows(
             }
 #pragma unroll
             for (int e = 0; e < OCTET; ++e) {
-                const unsigned int winner = (e < 4 ? places.x : places.y) >> e % 4 * 8 & 255u;
-                sums.at[e] += winner == tap ? own.at[e] : 0.0f;
+                const unsigned int own_argmax = (e < 4 ? bytes.x : bytes.y) >> e % 4 * 8 & 255u;
+                sums.at[e] += own_argmax == in_window ? own.at[e] : 0.0f;
             }
         }
     }
     return sums;
 }
 
-// Puts a thread's ratios where its neighbours find them. shared (8 threads of the block).
+// Puts a thread's ratios where the threads beside it find them: its two lowest and two highest, or all where n is not
+// known. shared (half, thread, 2) is (2, threads, 2), or (pixel, channel) is (blockDim.y, channels).
 template <int HALF> __device__ __forceinline__ void give_ratios(float* shared, const Octet& ratios) {
     const int num_threads = blockDim.x * blockDim.y, thread = threadIdx.y * blockDim.x + threadIdx.x;
     if constexpr (HALF == ANY_HALF) {
@@ -73,7 +93,8 @@ template <int HALF> __device__ __forceinline__ void give_ratios(float* shared, c
 
 // The sums of ratios over the n channels around each of the thread's own.
 template <int HALF>
-__device__ __forceinline__ Octet sum_ratios(const float* shared, const Octet& ratios, const Lrn& lrn, int channel, int channels) {
+__device__ __forceinline__ Octet sum_ratios(
+    const float* shared, const Octet& ratios, const Lrn& lrn, int channel, int channels) {
     const int num_threads = blockDim.x * blockDim.y, thread = threadIdx.y * blockDim.x + threadIdx.x;
     Octet sums;
     if constexpr (HALF == ANY_HALF) {
@@ -111,11 +132,11 @@ __device__ __forceinline__ Octet sum_ratios(const float* shared, const Octet& ra
     return sums;
 }
 
-// The body of conv_tail_backward. shared: two buffers of 8 TAIL_BACKWARD_THREADS.
+// The body of conv_tail_backward. shared (buffer, thread, channel) is (2, TAIL_BACKWARD_THREADS, 8).
 template <bool RELU_FIRST, int HALF, bool MASKED>
 __device__ __forceinline__ void tail_backward(
     float* shared, real* convolved, const real* bias, const real* output, const real* output_gradient,
-    const unsigned char* winners, float* bias_partials, int num_samples, int channels, int side, int out_side,
+    const unsigned char* argmax, float* bias_partials, int num_samples, int channels, int side, int out_side,
     int num_partials, const Lrn& lrn) {
     const long long num_pixels = static_cast<long long>(num_samples) * side * side;
     const int start = static_cast<int>(num_pixels * blockIdx.x / num_partials);
@@ -124,7 +145,7 @@ __device__ __forceinline__ void tail_backward(
     const Around<HALF> biases = load_around<HALF>(bias, channel, channels);
     const float factor = -2.0f * lrn.alpha * lrn.beta;
     const int own_start = start + threadIdx.y;
-    Place place = {own_start / (side * side), own_start / side % side, own_start % side};
+    Pixel at_pixel = {own_start / (side * side), own_start / side % side, own_start % side};
     Octet bias_sums = zero_octet();
     int buffer = 0;
     for (int first = start; first < end; first += blockDim.y, buffer ^= 1) {
@@ -133,7 +154,7 @@ __device__ __forceinline__ void tail_backward(
         Octet own = zero_octet(), gradient = zero_octet(), ratios = zero_octet();
         if (is_inside) {
             Around<HALF> values = load_around<HALF>(pixel, channel, channels);
-            gradient = gather_windows<MASKED>(place, output, output_gradient, winners, channel, channels, out_side);
+            gradient = gather_windows<MASKED>(at_pixel, output, output_gradient, argmax, channel, channels, out_side);
             activate_all<RELU_FIRST, HALF>(values, biases);
 #pragma unroll
             for (int e = 0; e < OCTET; ++e) {
@@ -168,7 +189,7 @@ __device__ __forceinline__ void tail_backward(
             }
             store_octet(pixel + channel, gradient);
         }
-        place.advance(blockDim.y, side);
+        at_pixel.advance(blockDim.y, side);
     }
     __syncthreads();
     sum_rows(bias_sums, shared, [&](int to, float sum) {
@@ -178,28 +199,25 @@ __device__ __forceinline__ void tail_backward(
 
 #define TAIL_BACKWARD(RELU_FIRST, HALF, MASKED) \
     tail_backward<RELU_FIRST, HALF, MASKED>( \
-        shared, convolved, bias, output, output_gradient, winners, bias_partials, num_samples, channels, side, out_side, \
-        num_partials, lrn)
+        shared, convolved, bias, output, output_gradient, argmax, bias_partials, num_samples, channels, side, \
+        out_side, num_partials, lrn)
 
 // convolved (num_samples, side, side, channels), the convolution's output without its bias, becomes its own gradient;
-// bias_partials (num_partials, channels), sums of that gradient over num_partials = gridDim.x equal parts of the pixels.
-// output, output_gradient and winners are (num_samples, out_side, out_side, channels) as conv_tail_forward left them; output
-// is read in the order LRN, pool, ReLU alone. LRN is over 5 channels. In the order ReLU, pool, LRN output_gradient comes from pooled_lrn_backward.
+// bias_partials (num_partials, channels) are sums of that gradient over num_partials = gridDim.x equal parts of the
+// pixels. output, output_gradient and argmax are (num_samples, out_side, out_side, channels) as conv_tail_forward left
+// them; output is read in the order LRN, pool, ReLU alone. LRN is over 5 channels. In the order ReLU, pool, LRN
+// output_gradient is what pooled_lrn_backward has made of it.
 //
-// With s = k + alpha * sum of x^2 over the n channels around, x the LRN's input and dy the pooling's gradient:
-// dx = dy s^-beta - 2 alpha beta x * sum over the n channels around of dy x s^(-beta - 1).
-//
-// A block of (octets, pixels) threads, which holds all channels of its pixels, goes through its part of the pixels; a
-// thread computes eight channels of every blockDim.y-th, and gives its outermost ratios dy x s^(-beta - 1) to its
-// neighbours. Bytes: 2 sizeof(real) num_samples channels side^2 + (sizeof(real) + 1) num_samples channels out_side^2 (windows
+// A block of (octets, pixels) threads; a thread computes eight channels of every blockDim.y-th pixel of the block's
+// part. Bytes: 2 sizeof(real) num_samples channels side^2 + (sizeof(real) + 1) num_samples channels out_side^2 (windows
 // that share a pixel read the latter 2.25 times, from a cache).
 extern "C" __global__ void __launch_bounds__(TAIL_BACKWARD_THREADS, 3) conv_tail_backward(
-    real* convolved, const real* bias, const real* output, const real* output_gradient, const unsigned char* winners,
+    real* convolved, const real* bias, const real* output, const real* output_gradient, const unsigned char* argmax,
     float* bias_partials, int num_samples, int channels, int side, int out_side, int num_partials, int order, Lrn lrn) {
     __shared__ __align__(16) float shared[2 * OCTET * TAIL_BACKWARD_THREADS];
-    if (order == ORDER_PAPER) {
+    if (order == ORDER_RELU_LRN_POOL) {
         TAIL_BACKWARD(true, 2, false);
-    } else if (order == ORDER_RELU_LAST) {
+    } else if (order == ORDER_LRN_POOL_RELU) {
         TAIL_BACKWARD(false, 2, true);
     } else {
         TAIL_BACKWARD(true, 0, false);
@@ -208,10 +226,10 @@ extern "C" __global__ void __launch_bounds__(TAIL_BACKWARD_THREADS, 3) conv_tail
 
 // The same for LRN over any n channels, whose neighbours' values and ratios are read again from the caches.
 extern "C" __global__ void __launch_bounds__(TAIL_BACKWARD_THREADS) conv_tail_backward_any_n(
-    real* convolved, const real* bias, const real* output, const real* output_gradient, const unsigned char* winners,
+    real* convolved, const real* bias, const real* output, const real* output_gradient, const unsigned char* argmax,
     float* bias_partials, int num_samples, int channels, int side, int out_side, int num_partials, int order, Lrn lrn) {
     __shared__ __align__(16) float shared[2 * OCTET * TAIL_BACKWARD_THREADS];
-    if (order == ORDER_PAPER) {
+    if (order == ORDER_RELU_LRN_POOL) {
         TAIL_BACKWARD(true, ANY_HALF, false);
     } else {
         TAIL_BACKWARD(false, ANY_HALF, true);

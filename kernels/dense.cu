@@ -3,8 +3,8 @@
 #define DENSE_OCTETS 4
 #define DENSE_ROWS 64
 
-// With rectify, gradient = output > 0 ? gradient * factor : 0 in place (what ReLU and dropout cleared is 0 in the output);
-// then bias_gradient (units) = the sums over the samples. output and gradient (num_samples, units).
+// With rectify, gradient = output > 0 ? gradient * factor : 0 in place (what ReLU and dropout cleared is 0 in the
+// output); then bias_gradient (units) = the sums over the samples. output and gradient (num_samples, units).
 //
 // A block of (4, 64) threads makes 32 units, a thread eight units of every 64th sample. Bytes: sizeof(real) num_samples
 // units, three times with rectify, once without.

@@ -2,11 +2,11 @@
 
 #define LOSS_THREADS 256
 
-// Of one sample a block: loss = log(sum exp(logits - highest)) + highest - logits[label]; rank as src/backend/rank.rs (classes
-// that are not below the label's; of equal ones the lower class is first; what is not a number is never below);
-// gradient = (probability - 1 at the label) / num_valid, zero in the columns from num_classes on and in the samples from
-// num_valid on. logits and gradient (num_samples, stride), probabilities (num_samples, num_classes), losses (num_samples);
-// gradient and probabilities may be null.
+// Of one sample a block: loss = log(sum exp(logits - highest)) + highest - logits[label]; rank as src/backend/rank.rs
+// (classes that are not below the label's; of equal ones the lower class is first; what is not a number is never
+// below); gradient = (probability - 1 at the label) / num_valid, zero in the columns from num_classes on and in the
+// samples from num_valid on. logits and gradient (num_samples, stride), probabilities (num_samples, num_classes),
+// losses (num_samples); gradient and probabilities may be null.
 //
 // A thread computes every 256th class. Bytes: 4 stride read (three times, twice of them from a cache), sizeof(real)
 // stride or 4 num_classes written, a sample.
@@ -46,7 +46,8 @@ extern "C" __global__ void __launch_bounds__(LOSS_THREADS) softmax_cross_entropy
         const float probability = is_class ? expf(own_logits[at] - highest) / sum : 0.0f;
         if (gradient != nullptr) {
             const float target = is_class && at == static_cast<long long>(label) ? 1.0f : 0.0f;
-            store_real(gradient + static_cast<long long>(sample) * stride + at, is_class ? (probability - target) * factor : 0.0f);
+            const float own = is_class ? (probability - target) * factor : 0.0f;
+            store_real(gradient + static_cast<long long>(sample) * stride + at, own);
         }
         if (probabilities != nullptr && at < num_classes) {
             probabilities[static_cast<long long>(sample) * num_classes + at] = probability;

@@ -1,6 +1,7 @@
 // Local response normalisation of a thread's eight channels (section 3.3 of the paper), as src/backend/cpu/lrn.rs.
 //
-// HALF is 2 for the paper's n = 5, whose neighbours a thread keeps in registers; 0 is no LRN at all, ANY_HALF any other n.
+// HALF is 2 for the paper's n = 5, whose neighbours a thread keeps in registers; 0 is no LRN at all, ANY_HALF any other
+// n.
 
 #define ANY_HALF 127
 
@@ -46,8 +47,8 @@ __device__ __forceinline__ void activate_all(Around<HALF>& values, const Around<
     }
 }
 
-// s_c = k + alpha * sum over the n channels around c of x^2, of the thread's channels. `values` are activated; another n
-// than the usual reads its neighbours from pixel (channels) and bias (channels).
+// s_c = k + alpha * sum over the n channels around c of x^2, of the thread's channels. `values` are activated; another
+// n than the usual reads its neighbours from pixel (channels) and bias (channels).
 template <bool RELU_FIRST, int HALF>
 __device__ __forceinline__ Octet lrn_scales(
     const Lrn& lrn, const Around<HALF>& values, const real* pixel, const real* bias, int channel, int channels) {

@@ -1,4 +1,5 @@
-//! Launches of kernels/input.cu, conv_tail_forward.cu, conv_tail_backward.cu, pooled_lrn.cu, bias_relu.cu, and of mask_taps.
+//! Launches of kernels/input.cu, conv_tail_forward.cu, conv_tail_backward.cu, pooled_lrn.cu, bias_relu.cu, and of
+//! mask_taps.
 
 use half::f16;
 
@@ -8,18 +9,18 @@ use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::model::{self, ConvBlock};
 
-/// What follows a convolution's bias, in order. The numbers are the kernels'.
+/// The order of what follows a convolution's bias. The numbers are `ORDER_...` in `kernels/conv_tail_forward.cu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum TailOrder {
-    /// ReLU, LRN, pooling: the paper's.
-    LrnFirst = 0,
-    /// ReLU, pooling, LRN: CaffeNet's.
-    LrnLast = 1,
-    /// LRN, pooling, ReLU.
-    ReluLast = 2,
-    /// ReLU, pooling.
-    NoLrn = 3,
+    /// The paper's.
+    ReluLrnPool = 0,
+    /// CaffeNet's.
+    ReluPoolLrn = 1,
+    /// That of the code of 2012.
+    LrnPoolRelu = 2,
+    /// conv5's, and of all blocks without LRN.
+    ReluPool = 3,
 }
 
 /// The tail of a block that pools, (N, side, side, channels) to (N, out_side, out_side, channels).
@@ -38,11 +39,11 @@ impl ConvTail {
         use model::Tail::{Lrn, Pool, Relu};
         let (order, lrn, pool) = match block.tail[..] {
             [Relu] => return None,
-            [Relu, Lrn(lrn), Pool(pool)] => (TailOrder::LrnFirst, Some(lrn), pool),
-            [Relu, Pool(pool), Lrn(lrn)] => (TailOrder::LrnLast, Some(lrn), pool),
-            [Lrn(lrn), Pool(pool), Relu] => (TailOrder::ReluLast, Some(lrn), pool),
+            [Relu, Lrn(lrn), Pool(pool)] => (TailOrder::ReluLrnPool, Some(lrn), pool),
+            [Relu, Pool(pool), Lrn(lrn)] => (TailOrder::ReluPoolLrn, Some(lrn), pool),
+            [Lrn(lrn), Pool(pool), Relu] => (TailOrder::LrnPoolRelu, Some(lrn), pool),
             // Either order gives the same values and the same gradients.
-            [Relu, Pool(pool)] | [Pool(pool), Relu] => (TailOrder::NoLrn, None, pool),
+            [Relu, Pool(pool)] | [Pool(pool), Relu] => (TailOrder::ReluPool, None, pool),
             _ => panic!("no kernel for a tail of {:?}", block.tail),
         };
         assert_eq!(pool, model::Pool { window: 3, stride: 2 }, "the pooling of the kernels");
@@ -67,13 +68,13 @@ impl ConvTail {
 
     /// Whether the kernels for LRN over five channels will do.
     pub(super) fn is_usual(&self) -> bool {
-        self.lrn.n == 5 || matches!(self.order, TailOrder::LrnLast | TailOrder::NoLrn)
+        self.lrn.n == 5 || matches!(self.order, TailOrder::ReluPoolLrn | TailOrder::ReluPool)
     }
 }
 
 impl<R: Real> Kernels<R> {
-    /// input (num_samples, 3, canvas, canvas) to output (num_samples, side, side, 64) by space-to-depth, zeros beyond the canvas and
-    /// for samples from num_valid on.
+    /// input (num_samples, 3, canvas, canvas) to output (num_samples, side, side, 64) by space-to-depth, zeros beyond
+    /// the canvas and for samples from num_valid on.
     #[expect(clippy::too_many_arguments, reason = "the kernel's")]
     pub fn arrange_input(
         &self,
@@ -96,8 +97,8 @@ impl<R: Real> Kernels<R> {
         )
     }
 
-    /// convolved (num_samples, side, side, channels), without its bias (channels), to output and winners (num_samples, out_side,
-    /// out_side, channels).
+    /// convolved (num_samples, side, side, channels), without its bias (channels), to output and argmax (num_samples,
+    /// out_side, out_side, channels).
     #[expect(clippy::too_many_arguments, reason = "the kernel's")]
     pub fn conv_tail_forward(
         &self,
@@ -105,7 +106,7 @@ impl<R: Real> Kernels<R> {
         convolved: Slice<'_, R>,
         bias: Slice<'_, R>,
         output: &mut SliceMut<'_, R>,
-        winners: &mut SliceMut<'_, u8>,
+        argmax: &mut SliceMut<'_, u8>,
         num_samples: usize,
         tail: &ConvTail,
     ) -> Result<()> {
@@ -113,7 +114,7 @@ impl<R: Real> Kernels<R> {
         assert_len("convolved", convolved.len(), tail.in_values(num_samples));
         assert_len("bias", bias.len(), channels);
         assert_len("output", output.len(), tail.out_values(num_samples));
-        assert_len("winners", winners.len(), tail.out_values(num_samples));
+        assert_len("argmax", argmax.len(), tail.out_values(num_samples));
         let function = if tail.is_usual() { &self.conv_tail_forward } else { &self.conv_tail_forward_any_n };
         launch!(
             stream,
@@ -123,7 +124,7 @@ impl<R: Real> Kernels<R> {
                 convolved.address(),
                 bias.address(),
                 output.address(),
-                winners.address(),
+                argmax.address(),
                 int(num_samples),
                 int(channels),
                 int(side),
@@ -132,7 +133,7 @@ impl<R: Real> Kernels<R> {
                 lrn,
             ]
         )?;
-        if order != TailOrder::LrnLast {
+        if order != TailOrder::ReluPoolLrn {
             return Ok(());
         }
         let shape = shapes::pooled_lrn(num_samples * out_side * out_side, channels);
@@ -143,7 +144,7 @@ impl<R: Real> Kernels<R> {
             [
                 convolved.address(),
                 bias.address(),
-                winners.address(),
+                argmax.address(),
                 output.address(),
                 int(num_samples),
                 int(channels),
@@ -154,7 +155,7 @@ impl<R: Real> Kernels<R> {
         )
     }
 
-    /// convolved becomes its own gradient; output, output_gradient (which may be overwritten) and winners as in
+    /// convolved becomes its own gradient; output, output_gradient (which may be overwritten) and argmax as in
     /// [`Kernels::conv_tail_forward`]; bias_partials ([`ConvTail::num_partials`], channels).
     #[expect(clippy::too_many_arguments, reason = "the kernel's")]
     pub fn conv_tail_backward(
@@ -164,7 +165,7 @@ impl<R: Real> Kernels<R> {
         bias: Slice<'_, R>,
         output: Slice<'_, R>,
         output_gradient: &mut SliceMut<'_, R>,
-        winners: Slice<'_, u8>,
+        argmax: Slice<'_, u8>,
         bias_partials: &mut SliceMut<'_, f32>,
         num_samples: usize,
         tail: &ConvTail,
@@ -175,9 +176,9 @@ impl<R: Real> Kernels<R> {
         assert_len("bias", bias.len(), channels);
         assert_len("output", output.len(), tail.out_values(num_samples));
         assert_len("output_gradient", output_gradient.len(), tail.out_values(num_samples));
-        assert_len("winners", winners.len(), tail.out_values(num_samples));
+        assert_len("argmax", argmax.len(), tail.out_values(num_samples));
         assert_len("bias_partials", bias_partials.len(), num_partials * channels);
-        if order == TailOrder::LrnLast {
+        if order == TailOrder::ReluPoolLrn {
             let shape = shapes::pooled_lrn(num_samples * out_side * out_side, channels);
             launch!(
                 stream,
@@ -186,7 +187,7 @@ impl<R: Real> Kernels<R> {
                 [
                     convolved.address(),
                     bias.address(),
-                    winners.address(),
+                    argmax.address(),
                     output_gradient.address(),
                     int(num_samples),
                     int(channels),
@@ -197,8 +198,8 @@ impl<R: Real> Kernels<R> {
             )?;
         }
         let function = if tail.is_usual() { &self.conv_tail_backward } else { &self.conv_tail_backward_any_n };
-        // The kernel counts pixels in 32 bits.
-        let _ = int(num_samples * side * side + shapes::BLOCK_THREADS);
+        let most_pixels = num_samples * side * side + shapes::BLOCK_THREADS;
+        assert!(i32::try_from(most_pixels).is_ok(), "the kernel counts pixels in 32 bits, not {most_pixels}");
         launch!(
             stream,
             function,
@@ -208,7 +209,7 @@ impl<R: Real> Kernels<R> {
                 bias.address(),
                 output.address(),
                 output_gradient.address(),
-                winners.address(),
+                argmax.address(),
                 bias_partials.address(),
                 int(num_samples),
                 int(channels),

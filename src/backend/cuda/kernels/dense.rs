@@ -55,8 +55,8 @@ impl<R: Real> Kernels<R> {
         launch!(stream, &self.scale, shapes::octets(count), [values.address(), factor, count as i64])
     }
 
-    /// The backward pass of a hidden layer's ReLU and dropout, in place on gradient (num_samples, units), and of its bias
-    /// (units). Without a `hidden` (its output and the factor of the units that were kept), of the bias alone.
+    /// The backward pass of a hidden layer's ReLU and dropout, in place on gradient (num_samples, units), and of its
+    /// bias (units). Without a `hidden` (its output and the factor of the units that were kept), of the bias alone.
     pub fn dense_backward(
         &self,
         stream: &Stream,

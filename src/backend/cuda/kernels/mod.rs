@@ -1,5 +1,5 @@
-//! Our own kernels: everything between cuDNN's and cuBLASLt's calls. One safe method a kernel, of the same name and with
-//! the arguments in the same order; what it computes stands above it in `kernels/`.
+//! Our own kernels: everything between cuDNN's and cuBLASLt's calls. One safe method a kernel, of the same name and
+//! with the arguments in the same order; what it computes stands above it in `kernels/`.
 //!
 //! In: device memory, whose lengths each method checks. Out: the same, as `&mut`. Nothing is owned but the functions.
 

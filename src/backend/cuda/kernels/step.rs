@@ -82,8 +82,8 @@ impl<R: Real> Kernels<R> {
         launch!(stream, &self.collect_statistics, shape, [losses.address(), scalars.address(), statistics.address()])
     }
 
-    /// A step of values, velocities and working (all of one length, a multiple of eight) along gradients. `working` is none
-    /// where the values themselves are worked with.
+    /// A step of values, velocities and working (all of one length, a multiple of eight) along gradients. `working` is
+    /// none where the values themselves are worked with.
     #[expect(clippy::too_many_arguments, reason = "the kernel's")]
     pub fn update(
         &self,

@@ -26,7 +26,7 @@ enum DeviceTail<R> {
         /// (N, conv_side, conv_side, C), without the bias; the backward pass leaves its gradient there.
         convolved: Buffer<R>,
         /// Of each pooled value: where in its window it comes from.
-        winners: Buffer<u8>,
+        argmax: Buffer<u8>,
     },
 }
 
@@ -59,7 +59,7 @@ impl<R: Real> ConvBlock<R> {
             Some(tail) => DeviceTail::Pooled {
                 tail,
                 convolved: Buffer::zeros(context, "a convolution's output", values(block.conv_side))?,
-                winners: Buffer::zeros(context, "pooling's winners", values(block.out_side))?,
+                argmax: Buffer::zeros(context, "pooling's argmax", values(block.out_side))?,
             },
         };
         Ok(Self {
@@ -75,7 +75,7 @@ impl<R: Real> ConvBlock<R> {
     pub fn num_bytes(&self) -> u64 {
         match &self.tail {
             DeviceTail::Relu => 0,
-            DeviceTail::Pooled { convolved, winners, .. } => convolved.num_bytes() + winners.num_bytes(),
+            DeviceTail::Pooled { convolved, argmax, .. } => convolved.num_bytes() + argmax.num_bytes(),
         }
     }
 
@@ -115,10 +115,10 @@ impl<R: Real> ConvBlock<R> {
                 self.convolution.forward(products, input, weights.weight, output)?;
                 kernels.bias_relu_forward(stream, output, weights.bias, self.rows, self.channels)
             }
-            DeviceTail::Pooled { tail, convolved, winners } => {
+            DeviceTail::Pooled { tail, convolved, argmax } => {
                 self.convolution.forward(products, input, weights.weight, &mut convolved.all_mut())?;
-                let (convolved, winners) = (convolved.all(), &mut winners.all_mut());
-                kernels.conv_tail_forward(stream, convolved, weights.bias, output, winners, self.num_samples, tail)
+                let (convolved, argmax) = (convolved.all(), &mut argmax.all_mut());
+                kernels.conv_tail_forward(stream, convolved, weights.bias, output, argmax, self.num_samples, tail)
             }
         }
     }
@@ -139,14 +139,14 @@ impl<R: Real> ConvBlock<R> {
                 kernels.bias_relu_backward(stream, output, &mut output_gradient, &mut partials, rows, channels)?;
                 output_gradient.as_slice()
             }
-            DeviceTail::Pooled { tail, convolved, winners } => {
+            DeviceTail::Pooled { tail, convolved, argmax } => {
                 kernels.conv_tail_backward(
                     stream,
                     &mut convolved.all_mut(),
                     weights.bias,
                     output,
                     &mut output_gradient,
-                    winners.all(),
+                    argmax.all(),
                     &mut partials,
                     self.num_samples,
                     tail,

@@ -29,7 +29,7 @@ struct Case<R> {
 #[derive(Clone)]
 struct Forward<R> {
     output: Vec<R>,
-    winners: Vec<u8>,
+    argmax: Vec<u8>,
 }
 
 impl<R: Real> Case<R> {
@@ -67,7 +67,7 @@ impl<R: Real> Case<R> {
     fn forward(&self, order: u32) -> Forward<R> {
         let ConvTail { channels, side, out_side, order: tail_order, lrn } = self.tail;
         let len = self.output_gradient.len();
-        let (mut output, mut winners) = (poisoned::<R>(len), vec![255_u8; len]);
+        let (mut output, mut argmax) = (poisoned::<R>(len), vec![255_u8; len]);
         let unit = Unit::of::<R>();
         let name = if self.tail.is_usual() { "conv_tail_forward" } else { "conv_tail_forward_any_n" };
         let shape = shapes::conv_tail_forward(self.num_samples, channels, out_side);
@@ -80,7 +80,7 @@ impl<R: Real> Case<R> {
                 self.convolved.as_ptr(),
                 self.bias.as_ptr(),
                 output.as_mut_ptr(),
-                winners.as_mut_ptr(),
+                argmax.as_mut_ptr(),
                 int(self.num_samples),
                 int(channels),
                 int(side),
@@ -90,7 +90,7 @@ impl<R: Real> Case<R> {
             ]
         )
         .unwrap();
-        if tail_order == TailOrder::LrnLast {
+        if tail_order == TailOrder::ReluPoolLrn {
             let shape = shapes::pooled_lrn(self.num_samples * out_side * out_side, channels);
             run!(
                 unit,
@@ -100,7 +100,7 @@ impl<R: Real> Case<R> {
                 [
                     self.convolved.as_ptr(),
                     self.bias.as_ptr(),
-                    winners.as_ptr(),
+                    argmax.as_ptr(),
                     output.as_mut_ptr(),
                     int(self.num_samples),
                     int(channels),
@@ -111,7 +111,7 @@ impl<R: Real> Case<R> {
             )
             .unwrap();
         }
-        Forward { output, winners }
+        Forward { output, argmax }
     }
 
     /// The gradient of the convolution's output, and of the bias by parts.
@@ -121,7 +121,7 @@ impl<R: Real> Case<R> {
         let num_partials = self.num_partials;
         let mut bias_partials = vec![f32::NAN; num_partials * channels];
         let unit = Unit::of::<R>();
-        if tail_order == TailOrder::LrnLast {
+        if tail_order == TailOrder::ReluPoolLrn {
             let shape = shapes::pooled_lrn(self.num_samples * out_side * out_side, channels);
             run!(
                 unit,
@@ -131,7 +131,7 @@ impl<R: Real> Case<R> {
                 [
                     convolved.as_ptr(),
                     self.bias.as_ptr(),
-                    forward.winners.as_ptr(),
+                    forward.argmax.as_ptr(),
                     output_gradient.as_mut_ptr(),
                     int(self.num_samples),
                     int(channels),
@@ -153,7 +153,7 @@ impl<R: Real> Case<R> {
                 self.bias.as_ptr(),
                 forward.output.as_ptr(),
                 output_gradient.as_mut_ptr(),
-                forward.winners.as_ptr(),
+                forward.argmax.as_ptr(),
                 bias_partials.as_mut_ptr(),
                 int(self.num_samples),
                 int(channels),
@@ -199,9 +199,10 @@ impl<R: Real> Case<R> {
         let (output, gradient) = self.oracle();
         assert_close(&name, &wide(&forward.output), &output, rounded::<R>());
         let (backward, bias_partials) = self.backward(&forward, 0);
-        // Terms of dx cancel; the order ReLU, pool, LRN also rounds the pooled values' gradient, up to four of which meet.
+        // Terms of dx cancel; the order ReLU, pool, LRN also rounds the pooled values' gradient, up to four of which
+        // meet.
         let own = rounded::<R>();
-        let between = if self.tail.order == TailOrder::LrnLast { 2.0 * own.relative } else { 0.0 };
+        let between = if self.tail.order == TailOrder::ReluPoolLrn { 2.0 * own.relative } else { 0.0 };
         let tolerance = Tolerance { relative: own.relative, absolute: own.absolute + between };
         assert_close(&format!("gradient, {name}"), &wide(&backward), &gradient, tolerance);
         let channels = self.tail.channels;
@@ -234,8 +235,8 @@ fn tails(lrn: Lrn) -> [Vec<Tail>; 4] {
 }
 
 fn tails_are_the_cpus<R: Real>() {
-    // Sides whose last pixels a window reaches (odd) and does not reach; channels of one octet, of a part of a warp, of more
-    // than a block takes beside one another.
+    // Sides whose last pixels a window reaches (odd) and does not reach; channels of one octet, of a part of a warp, of
+    // more than a block takes beside one another.
     let shapes = [(3, 8, 3), (1, 24, 6), (3, 96, 7), (1, 256, 13), (1, 8, 27), (3, 264, 8)];
     for lrn in [LRN, Lrn { beta: 0.5, ..LRN }, Lrn { n: 3, ..LRN }, Lrn { n: 9, k: 1.0, ..LRN }] {
         for (num_samples, channels, side) in shapes {
@@ -279,9 +280,9 @@ fn tails_give_the_same_bits_in_any_order_of_threads() {
         for tail in tails(lrn) {
             let case = Case::<bf16>::new(2, 72, 9, &tail);
             let name = case.name();
-            let winners = in_any_order(&name, |order| case.forward(order).winners);
+            let argmax = in_any_order(&name, |order| case.forward(order).argmax);
             let output = in_any_order(&name, |order| case.forward(order).output);
-            let forward = Forward { output, winners };
+            let forward = Forward { output, argmax };
             in_any_order(&name, |order| case.backward(&forward, order).0);
             in_any_order(&name, |order| case.backward(&forward, order).1);
         }
@@ -294,11 +295,11 @@ fn the_first_of_equal_values_wins_its_window() {
         let mut case = Case::<bf16>::new(1, 8, 5, &tail);
         case.convolved.fill(bf16::ONE);
         case.bias.fill(bf16::ZERO);
-        assert_eq!(case.forward(0).winners, [0; 4 * 8], "{tail:?}");
+        assert_eq!(case.forward(0).argmax, [0; 4 * 8], "{tail:?}");
         // The middle pixel is the last of the first window, and the first of the last.
         case.convolved[12 * 8..13 * 8].fill(bf16::from_f32(2.0));
-        let winners = case.forward(0).winners;
-        assert_eq!(winners.chunks(8).map(|window| window[0]).collect::<Vec<_>>(), [8, 6, 2, 0], "{tail:?}");
+        let argmax = case.forward(0).argmax;
+        assert_eq!(argmax.chunks(8).map(|window| window[0]).collect::<Vec<_>>(), [8, 6, 2, 0], "{tail:?}");
     }
 }
 
@@ -310,7 +311,7 @@ fn what_is_not_a_number_wins_its_windows_and_shows() {
             case.convolved.fill(1.0);
             case.convolved[at * 8..(at + 1) * 8].fill(f32::NAN);
             let forward = case.forward(0);
-            assert_eq!(forward.winners, [at as u8; 8], "{tail:?}");
+            assert_eq!(forward.argmax, [at as u8; 8], "{tail:?}");
             assert!(forward.output.iter().all(|value| value.is_nan()), "{tail:?}");
         }
     }

@@ -15,6 +15,7 @@ use crate::backend::cuda::real::Real;
 
 const SHIM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/simulated_cuda/shim/cuda_shim.h");
 
+type NumParameters = unsafe extern "C" fn(sizes: *mut u32, capacity: u32) -> u32;
 type Launch = unsafe extern "C" fn(
     parameters: *mut *mut c_void,
     grid: *const u32,
@@ -49,7 +50,8 @@ impl Unit {
         let exports: String = names.map(|name| format!("\nSIMULATED_KERNEL({name})")).collect();
         fs::write(&unit, format!("{source}{exports}\n")).unwrap();
         Self::run_compiler(&unit, &library, definition);
-        // SAFETY: the library was made from this repository's sources; opening it runs the constructors of its few statics.
+        // SAFETY: the library was made from this repository's sources; opening it runs the constructors of its few
+        // statics.
         let library = unsafe { Library::new(&library) }.unwrap();
         Self { library }
     }
@@ -72,7 +74,8 @@ impl Unit {
     ///
     /// # Safety
     ///
-    /// The parameters must point to values of the kernel's parameter types, and the memory they name be as long as it needs.
+    /// The parameters must point to values of the kernel's parameter types, and the memory they name be as long as it
+    /// needs.
     pub unsafe fn launch(
         &self,
         name: &str,
@@ -81,7 +84,7 @@ impl Unit {
         parameters: &mut [*mut c_void],
     ) -> Result<(), String> {
         // SAFETY: the shim's header exports both functions with these signatures.
-        let (launch, num_parameters): (Symbol<'_, Launch>, Symbol<'_, unsafe extern "C" fn(*mut u32, u32) -> u32>) = unsafe {
+        let (launch, num_parameters): (Symbol<'_, Launch>, Symbol<'_, NumParameters>) = unsafe {
             let find = |prefix: &str| format!("{prefix}{name}\0");
             (
                 self.library.get(find("simulated_launch_").as_bytes()).unwrap(),

@@ -1,5 +1,5 @@
-//! Every kernel on the host, through the shim of the simulated CUDA, against the CPU backend's operations: in f64, from the
-//! very values that the kernel reads.
+//! Every kernel on the host, through the shim of the simulated CUDA, against the CPU backend's operations: in f64, from
+//! the very values that the kernel reads.
 //!
 //! A C++ compiler is needed (`c++`, or what `CXX` names).
 
