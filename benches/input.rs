@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use alexnet::input::augment::Value;
 use alexnet::input::{
-    Augmentation, BatchSource, Dtype, Frame, HostBuffer, Kernel, Pipeline, PipelineOptions, Plan, TrainPlan, View,
+    Augmentation, Augmenter, BatchSource, Dtype, Frame, HostBuffer, Pipeline, PipelineOptions, Plan, TrainPlan, View,
 };
 use alexnet::recipe::settings::{AugmentSettings, OrderKind};
 use alexnet::shard::{CHANNELS, Dataset, Split};
@@ -54,15 +54,15 @@ fn main() {
     first_epoch(dir.path(), &augmentation, num_rounds);
 }
 
-/// One thread, all samples, through every kernel and a plain copy in turn.
+/// One thread, all samples, through every augmenter and a plain copy in turn.
 fn augmenter_alone<V: Value + Pod>(dtype: &str, dataset: &Dataset, augmentation: &Augmentation, num_rounds: usize) {
     let (split, frame) = (dataset.split(Split::Train), augmentation.frame());
     let views: Vec<View> = (0..split.num_samples()).map(|i| augmentation.training_view(1, 0, i)).collect();
     let mut out = HostBuffer::<V>::zeros(NUM_BATCHES * BATCH_SIZE * frame.num_values());
-    let mut kernels = vec![Kernel::scalar()];
-    kernels.extend(Kernel::avx2());
-    kernels.extend(Kernel::avx512());
-    let mut rates = vec![Vec::new(); kernels.len() + 1];
+    let mut augmenters = vec![Augmenter::scalar()];
+    augmenters.extend(Augmenter::avx2());
+    augmenters.extend(Augmenter::avx512());
+    let mut rates = vec![Vec::new(); augmenters.len() + 1];
     for round in 0..WARM_UP + num_rounds {
         for (case, rates) in rates.iter_mut().enumerate() {
             let clock = Clock::start();
@@ -70,8 +70,8 @@ fn augmenter_alone<V: Value + Pod>(dtype: &str, dataset: &Dataset, augmentation:
             for (view, place) in epochs.zip((0..NUM_BATCHES * BATCH_SIZE).cycle()) {
                 let out = &mut out[place * frame.num_values()..][..frame.num_values()];
                 let bytes = split.sample(view.sample).bytes;
-                match kernels.get(case) {
-                    Some(kernel) => kernel.write(bytes, dataset.mean(), view, frame, out),
+                match augmenters.get(case) {
+                    Some(augmenter) => augmenter.write(bytes, dataset.mean(), view, frame, out),
                     None => copy_as_many(bytes, dataset.mean(), frame, out),
                 }
                 black_box(out);
@@ -81,9 +81,9 @@ fn augmenter_alone<V: Value + Pod>(dtype: &str, dataset: &Dataset, augmentation:
             }
         }
     }
-    let copy = rates[kernels.len()].clone();
-    for (kernel, rates) in kernels.iter().zip(&rates) {
-        report(&format!("augmenter, {}, {dtype}", kernel.name()), rates, Some(&copy));
+    let copy = rates[augmenters.len()].clone();
+    for (augmenter, rates) in augmenters.iter().zip(&rates) {
+        report(&format!("augmenter, {}, {dtype}", augmenter.name()), rates, Some(&copy));
     }
     report(&format!("memcpy of the same bytes, {dtype}"), &copy, None);
 }

@@ -110,7 +110,7 @@ fn measure(data: &Path, out: &Path, archives: &Path, num_threads: usize, num_rou
     let pack = |source: &Path| {
         let clock = Clock::start();
         let options = PackOptions { num_threads, begin: Begin::Over, ..PackOptions::new(source, &shards) };
-        let report = alexnet::pack::run(&options).expect("packed");
+        let report = alexnet::pack::pack_dataset(&options).expect("packed");
         (clock.rate(num_images), report.pass_seconds)
     };
     let (mut ceiling, mut image, mut folder, mut archive) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

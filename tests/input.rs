@@ -95,8 +95,8 @@ fn batches_carry_the_labels_and_values_of_their_samples() {
             let view = augmentation.training_view(3, batch.epoch, sample);
             let mut expected = vec![0.0_f32; augmentation.frame().num_values()];
             let bytes = dataset.split(Split::Train).sample(sample).bytes;
-            let kernel = alexnet::input::Kernel::scalar();
-            kernel.write(bytes, dataset.mean(), &view, augmentation.frame(), &mut expected);
+            let augmenter = alexnet::input::Augmenter::scalar();
+            augmenter.write(bytes, dataset.mean(), &view, augmentation.frame(), &mut expected);
             assert!(values[i * expected.len()..][..expected.len()] == expected, "step {}, row {i}", batch.step);
         }
     }

@@ -16,7 +16,7 @@ use clap::{Parser, ValueEnum};
 /// Show what a packed dataset is: classes, splits, sizes, statistics, where it came from.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110, after_help = EXAMPLES)]
-struct Args {
+struct InspectArguments {
     /// The folder of shards that pack-shards wrote
     #[arg(default_value = "out")]
     out: PathBuf,
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     alexnet::cli::main(inspect)
 }
 
-fn inspect(args: Args) -> anyhow::Result<()> {
+fn inspect(args: InspectArguments) -> anyhow::Result<()> {
     if args.verify {
         verify_all(&args.out)?;
     }

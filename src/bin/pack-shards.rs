@@ -13,7 +13,7 @@ use clap::Parser;
 /// Killed or stopped, the same command goes on where it was.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
-struct Args {
+struct PackArguments {
     /// The folder of images, in any of the layouts below
     data: PathBuf,
 
@@ -90,14 +90,14 @@ Examples:
 Then: inspect-shards out, and train --shards out";
 
 fn main() -> ExitCode {
-    alexnet::cli::main(|args: Args| {
-        alexnet::say!("{}", alexnet::pack::run(&args.into())?);
+    alexnet::cli::main(|args: PackArguments| {
+        alexnet::say!("{}", alexnet::pack::pack_dataset(&args.into())?);
         Ok(())
     })
 }
 
-impl From<Args> for PackOptions {
-    fn from(args: Args) -> Self {
+impl From<PackArguments> for PackOptions {
+    fn from(args: PackArguments) -> Self {
         let defaults = Self::new(args.data, args.out);
         Self {
             val_fraction: args.val_fraction,
@@ -109,7 +109,7 @@ impl From<Args> for PackOptions {
             seed: args.seed,
             shard_samples: args.shard_samples,
             num_threads: args.threads.map_or(defaults.num_threads, usize::from),
-            begin: if args.force { Begin::Over } else { Begin::GoOn },
+            begin: if args.force { Begin::Over } else { Begin::Resume },
             ..defaults
         }
     }

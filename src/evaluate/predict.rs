@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::backend::step::step as body;
 use crate::backend::{Backend, BackendOptions, Choice, Chosen, Pass, Slot, StepScalars, Work};
 use crate::error::Result;
-use crate::input::augment::{Kernel, Value};
+use crate::input::augment::{Augmenter, Value};
 use crate::input::{Augmentation, Batch, Values};
 use crate::model::{Network, Parameters};
 use crate::pack::decode::Decoder;
@@ -129,7 +129,7 @@ impl Reader {
             let read = self.read(image);
             if read.is_ok() {
                 let view = self.augmentation.centre_view(0);
-                Kernel::fastest().write(&self.sample, &self.mean, &view, frame, values);
+                Augmenter::fastest().write(&self.sample, &self.mean, &view, frame, values);
             } else {
                 values.fill(T::ZERO);
             }

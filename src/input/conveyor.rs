@@ -61,7 +61,7 @@ pub(super) struct Belt {
 }
 
 /// Carries until the steps or either end of the channels is at an end.
-pub(super) async fn run(belt: Belt, work: Arc<impl Work>) {
+pub(super) async fn carry_batches(belt: Belt, work: Arc<impl Work>) {
     let Belt { steps, num_buffers, reads, empty, ready, stats } = belt;
     let (jobs, jobs_out) = bounded(1);
     let (filled, filled_out) = bounded(num_buffers);

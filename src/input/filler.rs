@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::augment::{Kernel, Value};
+use super::augment::{Augmenter, Value};
 use super::batch::{Batch, Values};
 use super::plan::{Plan, runs_of};
 use super::reread::Kept;
 use super::stats::PipelineStats;
 use super::view::{Augmentation, View};
-use super::workers::Workers;
+use super::workers::AugmentWorkers;
 use crate::error::{Error, Result};
 use crate::shard::{Dataset, Split, SplitReader};
 
@@ -25,8 +25,8 @@ pub(super) struct Filler {
     pub(super) split: Split,
     pub(super) plan: Plan,
     pub(super) augmentation: Augmentation,
-    pub(super) kernel: Kernel,
-    pub(super) workers: Workers,
+    pub(super) augmenter: Augmenter,
+    pub(super) workers: AugmentWorkers,
     pub(super) stats: Arc<PipelineStats>,
     /// The reads of all earlier steps have been asked for.
     pub(super) next_read: AtomicU64,
@@ -79,14 +79,14 @@ impl Filler {
         let (samples, mean, frame) = (self.samples(), self.dataset.mean(), self.augmentation.frame());
         for ((view, out), label) in views.iter().zip(values.chunks_exact_mut(frame.num_values())).zip(labels) {
             let sample = samples.verified_sample(view.sample)?;
-            self.kernel.write(sample.bytes, mean, view, frame, out);
+            self.augmenter.write(sample.bytes, mean, view, frame, out);
             *label = sample.label;
         }
         self.stats.augmented(step, views.len(), begun);
         Ok(())
     }
 
-    /// Asks the kernel to read ahead what the plan reads with a step, but for what is in memory already.
+    /// Asks the operating system to read ahead what the plan reads with a step, but for what is in memory already.
     pub(super) fn advise(&self, step: u64) {
         let mut runs = self.plan.reads(step);
         let were_read = |run: &Range<usize>| self.samples().were_read(run.clone());

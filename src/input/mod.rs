@@ -18,7 +18,7 @@ pub mod synthetic;
 pub mod view;
 mod workers;
 
-pub use augment::Kernel;
+pub use augment::Augmenter;
 pub use batch::{Batch, Dtype, HostBuffer, Values};
 pub use paced::PacedOptions;
 pub use pipeline::{Pipeline, PipelineOptions};

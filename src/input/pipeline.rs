@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use async_channel::{Receiver, Sender, bounded};
 
-use super::augment::Kernel;
+use super::augment::Augmenter;
 use super::batch::{Batch, Dtype};
 use super::conveyor::{self, Belt, Reads, Work};
 use super::filler::Filler;
@@ -17,7 +17,7 @@ use super::reread::Kept;
 use super::source::BatchSource;
 use super::stats::PipelineStats;
 use super::view::Augmentation;
-use super::workers::Workers;
+use super::workers::AugmentWorkers;
 use crate::error::{Error, Result};
 use crate::shard::{Dataset, Split};
 use crate::trace::Tracer;
@@ -32,7 +32,7 @@ pub struct PipelineOptions {
     /// Batches that exist, at least one: those being filled, waiting, and lent to the trainer. They are all of the
     /// pipeline's memory, and so its look-ahead.
     pub buffers: usize,
-    /// The kernel is asked to read the samples of so many steps beyond the one being filled, and in the order of blocks a
+    /// The operating system is asked to read the samples of so many steps beyond the one being filled, and in the order of blocks a
     /// window more. 0 asks for none but those of the step itself.
     pub prefetch_steps: u64,
     /// The steps to play: a run that resumes begins at its own.
@@ -96,15 +96,15 @@ impl Pipeline {
         let stats = Arc::new(PipelineStats::traced(tracer));
         let buffer = Batch::zeros(options.dtype, plan.batch_size(), augmentation.frame().num_values());
         let steps = options.steps.start..plan.num_steps().map_or(options.steps.end, |num| options.steps.end.min(num));
-        let workers = Workers::start(options.workers)?;
-        let kernel = Kernel::fastest();
+        let workers = AugmentWorkers::start(options.workers)?;
+        let augmenter = Augmenter::fastest();
         let reads = Reads::new(&plan, &steps, options.prefetch_steps);
         let filler = Filler {
             dataset,
             split,
             plan,
             augmentation,
-            kernel,
+            augmenter,
             workers,
             stats: Arc::clone(&stats),
             next_read: AtomicU64::new(0),
@@ -136,7 +136,7 @@ impl Pipeline {
         let no_thread = |error| Error::Input(format!("cannot start its thread: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(no_thread)?;
         // Its end waits for the blocking threads, and with the last of them goes `work`, whose workers are joined.
-        let carry = move || runtime.block_on(conveyor::run(belt, work));
+        let carry = move || runtime.block_on(conveyor::carry_batches(belt, work));
         let conveyor = std::thread::Builder::new().name("input".into()).spawn(carry).map_err(no_thread)?;
         Ok(Self {
             steps,

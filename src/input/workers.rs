@@ -8,13 +8,13 @@ use crate::error::{Error, Result};
 
 /// A pool of threads of its own.
 #[derive(Debug)]
-pub(super) struct Workers {
+pub(super) struct AugmentWorkers {
     /// `None` only while it is dropped.
     pool: Option<ThreadPool>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Workers {
+impl AugmentWorkers {
     pub(super) fn start(num_workers: usize) -> Result<Self> {
         let mut threads = Vec::with_capacity(num_workers);
         let pool = ThreadPoolBuilder::new()
@@ -40,7 +40,7 @@ impl Workers {
     }
 }
 
-impl Drop for Workers {
+impl Drop for AugmentWorkers {
     fn drop(&mut self) {
         // Dropping a pool tells its threads to end; the library does not wait for them.
         drop(self.pool.take());

@@ -6,13 +6,13 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 use super::decode::Unreadable;
 use super::folder::{OutFolder, SKIPPED_FILE};
 use super::options::BadImages;
-use super::plan::Plan;
+use super::plan::PackPlan;
 use super::raw::{RawShard, RawShardWriter};
 use super::skipped::SkippedList;
 use super::source::Source;
 use super::state::State;
 use super::statistics::PixelSums;
-use super::workers::{self, Outcome, Slot};
+use super::workers::{self, SampleSlot, SlotOutcome};
 use crate::error::{Error, IoContext, Result};
 use crate::progress::Progress;
 use crate::shard::Split;
@@ -34,7 +34,7 @@ pub struct Limits {
 /// Decodes what `state` has not seen yet.
 pub fn collect(
     source: &Source,
-    plan: &Plan,
+    plan: &PackPlan,
     folder: &OutFolder,
     limits: Limits,
     state: State,
@@ -48,7 +48,7 @@ pub fn collect(
         let mut collector =
             Collector { source, folder, limits, num_jobs, scope, state, sums, skipped, raw: None, record: None };
         collector.check_limit(None)?;
-        workers::run(source, plan, first_job, limits.num_threads, |slot| {
+        workers::decode_in_order(source, plan, first_job, limits.num_threads, |slot| {
             collector.take(slot)?;
             if slot.job % IMAGES_A_STEP == 0 {
                 let num_skipped = collector.skipped.num_rows();
@@ -62,14 +62,14 @@ pub fn collect(
 }
 
 /// How far packing has come, and what must be on the disk before that is written down.
-struct Record {
+struct ResumePoint {
     raw: Option<RawShardWriter>,
     skipped: File,
     state: State,
     sums: Vec<u8>,
 }
 
-impl Record {
+impl ResumePoint {
     fn write(self, folder: &OutFolder) -> Result<()> {
         self.raw.map_or(Ok(()), RawShardWriter::finish)?;
         self.skipped.sync_data().at("write", folder.unfinished(SKIPPED_FILE))?;
@@ -93,11 +93,11 @@ struct Collector<'scope, 'a> {
 }
 
 impl Collector<'_, '_> {
-    fn take(&mut self, slot: &mut Slot) -> Result<()> {
-        match std::mem::replace(&mut slot.outcome, Outcome::Packed) {
-            Outcome::Packed => self.keep(slot)?,
-            Outcome::Unreadable(reason) => self.skip(slot, &reason)?,
-            Outcome::Failed(error) => return Err(error),
+    fn take(&mut self, slot: &mut SampleSlot) -> Result<()> {
+        match std::mem::replace(&mut slot.outcome, SlotOutcome::Packed) {
+            SlotOutcome::Packed => self.keep(slot)?,
+            SlotOutcome::Unreadable(reason) => self.skip(slot, &reason)?,
+            SlotOutcome::Failed(error) => return Err(error),
         }
         self.state.next_job = slot.job + 1;
         if self.raw.as_ref().is_some_and(|(_, raw)| raw.num_samples() == self.limits.shard_samples) {
@@ -106,7 +106,7 @@ impl Collector<'_, '_> {
         Ok(())
     }
 
-    fn keep(&mut self, slot: &Slot) -> Result<()> {
+    fn keep(&mut self, slot: &SampleSlot) -> Result<()> {
         if self.raw.as_ref().is_some_and(|(shard, _)| shard.split != slot.split) {
             self.seal()?;
         }
@@ -142,7 +142,7 @@ impl Collector<'_, '_> {
         self.state.num_summed = self.sums.num_samples();
         self.state.num_skipped = self.skipped.num_rows();
         self.state.skipped_bytes = skipped_bytes;
-        let record = Record { raw, skipped, sums: self.sums.to_bytes(), state: self.state.clone() };
+        let record = ResumePoint { raw, skipped, sums: self.sums.to_bytes(), state: self.state.clone() };
         let folder = self.folder;
         self.record = Some(self.scope.spawn(move || record.write(folder)));
         Ok(())
@@ -153,7 +153,7 @@ impl Collector<'_, '_> {
         self.record.take().map_or(Ok(()), |record| record.join().expect("a thread that writes records does not panic"))
     }
 
-    fn skip(&mut self, slot: &Slot, reason: &Unreadable) -> Result<()> {
+    fn skip(&mut self, slot: &SampleSlot, reason: &Unreadable) -> Result<()> {
         let class = &self.source.classes.names()[slot.label as usize];
         self.skipped.push(&slot.name, slot.split, class, &reason.0)?;
         let name = String::from_utf8_lossy(&slot.name);

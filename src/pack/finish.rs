@@ -1,4 +1,4 @@
-//! Pass 2: the mean image is known, so every raw shard becomes a shard, and `dataset.json` says that all is done.
+//! ShardPass 2: the mean image is known, so every raw shard becomes a shard, and `dataset.json` says that all is done.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -38,7 +38,7 @@ pub fn finish(
     }
     let mean = sums.mean();
     let dataset_id = dataset_id(state, &mean);
-    let pass = Pass { folder, state, mean: &mean, dataset_id };
+    let pass = ShardPass { folder, state, mean: &mean, dataset_id };
     let headers = pass.write_shards(num_threads.min(MAX_THREADS))?;
     let info = describe(source, state, dataset_id, &headers);
     info.write(folder.path())?;
@@ -55,7 +55,7 @@ fn dataset_id(state: &State, mean: &[u8]) -> u64 {
 }
 
 #[derive(Clone, Copy)]
-struct Pass<'a> {
+struct ShardPass<'a> {
     folder: &'a OutFolder,
     state: &'a State,
     /// (3, 256, 256)
@@ -63,7 +63,7 @@ struct Pass<'a> {
     dataset_id: u64,
 }
 
-impl Pass<'_> {
+impl ShardPass<'_> {
     /// The headers of the shards, in the order of the raw ones.
     fn write_shards(self, num_threads: usize) -> Result<Vec<Header>> {
         let shards = &self.state.shards;

@@ -25,7 +25,7 @@ use std::time::Instant;
 use self::collect::Limits;
 use self::folder::OutFolder;
 use self::options::{Begin, PackOptions};
-use self::plan::Plan;
+use self::plan::PackPlan;
 use self::source::{FoundSource, Source};
 use self::state::{Identity, State};
 use self::statistics::PixelSums;
@@ -60,7 +60,7 @@ impl fmt::Display for PackReport {
 }
 
 /// Packs a source, or goes on where an earlier packer stopped.
-pub fn run(options: &PackOptions) -> Result<PackReport> {
+pub fn pack_dataset(options: &PackOptions) -> Result<PackReport> {
     pack(options).map_err(explain_full_disk)
 }
 
@@ -77,7 +77,7 @@ fn pack(options: &PackOptions) -> Result<PackReport> {
     if folder.file(DATASET_FILE).exists() {
         return packed_before(&identity, &folder);
     }
-    let plan = Plan::new(&source, options);
+    let plan = PackPlan::new(&source, options);
     let (state, sums) = begin(&identity, &folder)?;
     let first_job = state.next_job;
     folder.check_free(needed_bytes(&plan, &state, options))?;
@@ -132,7 +132,7 @@ fn begin(identity: &Identity, folder: &OutFolder) -> Result<(State, PixelSums)> 
 
 /// Raw shards are deleted one by one as their shards appear, so the disk holds the dataset once, and as many shards
 /// twice as are written at a time.
-fn needed_bytes(plan: &Plan, state: &State, options: &PackOptions) -> u64 {
+fn needed_bytes(plan: &PackPlan, state: &State, options: &PackOptions) -> u64 {
     let num_at_a_time = options.num_threads.min(finish::MAX_THREADS) as u64;
     let num_twice = (num_at_a_time * u64::from(options.shard_samples)).min(plan.num_jobs());
     (plan.num_jobs() - state.next_job + num_twice) * SAMPLE_BYTES as u64

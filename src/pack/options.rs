@@ -54,7 +54,7 @@ impl PackOptions {
             seed: 0,
             shard_samples: DEFAULT_SHARD_SAMPLES,
             num_threads: std::thread::available_parallelism().map_or(1, usize::from),
-            begin: Begin::GoOn,
+            begin: Begin::Resume,
         }
     }
 }
@@ -63,7 +63,7 @@ impl PackOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
     /// Where an earlier packing of the same images stopped.
-    GoOn,
+    Resume,
     /// At the first image: what the folder holds of an earlier packing is deleted.
     Over,
 }

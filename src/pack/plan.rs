@@ -12,13 +12,13 @@ const VAL_SEED: u64 = 0;
 
 /// The jobs.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct PackPlan {
     counts: [u64; 2],
     /// `None` for an empty split.
     orders: [Option<Permutation>; 2],
 }
 
-impl Plan {
+impl PackPlan {
     /// Of a listed source.
     pub fn new(source: &Source, options: &PackOptions) -> Self {
         let num_listed = Split::ALL.map(|split| source.index.num_images(split));

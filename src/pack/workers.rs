@@ -13,7 +13,7 @@ use std::thread::{self, ScopedJoinHandle};
 use async_channel::{Receiver, Sender, bounded};
 
 use super::decode::{Decoder, Unreadable};
-use super::plan::Plan;
+use super::plan::PackPlan;
 use super::source::{Source, SourceReader};
 use super::statistics::ColourSums;
 use crate::error::{Error, Result};
@@ -24,8 +24,8 @@ const SLOTS_A_WORKER: usize = 6;
 
 /// A packed image, or why there is none.
 #[derive(Debug)]
-pub struct Slot {
-    /// Its place in the [`Plan`].
+pub struct SampleSlot {
+    /// Its place in the [`PackPlan`].
     pub job: u64,
     /// Which split it belongs to.
     pub split: Split,
@@ -38,12 +38,12 @@ pub struct Slot {
     /// Of the sample.
     pub colour_sums: ColourSums,
     /// Whether `sample` holds an image.
-    pub outcome: Outcome,
+    pub outcome: SlotOutcome,
 }
 
 /// What became of a job.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum SlotOutcome {
     /// The slot holds its sample.
     Packed,
     /// The image cannot be read.
@@ -52,7 +52,7 @@ pub enum Outcome {
     Failed(Error),
 }
 
-impl Slot {
+impl SampleSlot {
     fn new() -> Self {
         Self {
             job: 0,
@@ -61,15 +61,15 @@ impl Slot {
             name: Vec::new(),
             sample: vec![0; SAMPLE_BYTES],
             colour_sums: ColourSums::default(),
-            outcome: Outcome::Packed,
+            outcome: SlotOutcome::Packed,
         }
     }
 }
 
 /// Does all jobs from `first_job` on and gives them to `take` in their order, one at a time, on any of the threads.
-pub fn run<F: FnMut(&mut Slot) -> Result<()> + Send>(
+pub fn decode_in_order<F: FnMut(&mut SampleSlot) -> Result<()> + Send>(
     source: &Source,
-    plan: &Plan,
+    plan: &PackPlan,
     first_job: u64,
     num_threads: usize,
     take: F,
@@ -77,11 +77,11 @@ pub fn run<F: FnMut(&mut Slot) -> Result<()> + Send>(
     let num_slots = num_threads * (1 + SLOTS_A_WORKER);
     let (give_back, empty) = bounded(num_slots);
     for _ in 0..num_slots {
-        give_back.send_blocking(Slot::new()).expect("room for every slot");
+        give_back.send_blocking(SampleSlot::new()).expect("room for every slot");
     }
     let next_job = AtomicU64::new(first_job);
     let waiting = (0..num_slots).map(|_| None).collect();
-    let line = Mutex::new(Line { next_job: first_job, waiting, take: Some(take) });
+    let line = Mutex::new(ReorderBuffer { next_job: first_job, waiting, take: Some(take) });
     let reader = SourceReader::open(source)?;
     thread::scope(|scope| {
         let start = |_| {
@@ -105,23 +105,23 @@ pub fn run<F: FnMut(&mut Slot) -> Result<()> + Send>(
 }
 
 /// Filled slots, waiting for those before them.
-struct Line<F> {
+struct ReorderBuffer<F> {
     /// The first that was not taken.
     next_job: u64,
     /// Each at its job modulo their number.
-    waiting: Vec<Option<Slot>>,
+    waiting: Vec<Option<SampleSlot>>,
     /// `None` while a worker uses it.
     take: Option<F>,
 }
 
-impl<F> Line<F> {
-    fn insert(&mut self, slot: Slot) {
+impl<F> ReorderBuffer<F> {
+    fn insert(&mut self, slot: SampleSlot) {
         let place = self.place(slot.job);
         assert!(self.waiting[place].is_none(), "job {} lies further ahead than there are slots", slot.job);
         self.waiting[place] = Some(slot);
     }
 
-    fn next(&mut self) -> Option<Slot> {
+    fn next(&mut self) -> Option<SampleSlot> {
         let place = self.place(self.next_job);
         let slot = self.waiting[place].take()?;
         assert_eq!(slot.job, self.next_job, "the job at its place");
@@ -136,11 +136,11 @@ impl<F> Line<F> {
 
 struct Worker<'a, F> {
     source: &'a Source,
-    plan: &'a Plan,
+    plan: &'a PackPlan,
     next_job: &'a AtomicU64,
-    empty: Receiver<Slot>,
-    line: &'a Mutex<Line<F>>,
-    give_back: Sender<Slot>,
+    empty: Receiver<SampleSlot>,
+    line: &'a Mutex<ReorderBuffer<F>>,
+    give_back: Sender<SampleSlot>,
     reader: SourceReader,
     decoder: Decoder,
     /// The file of the image at hand.
@@ -157,7 +157,7 @@ impl<F> Drop for Worker<'_, F> {
 /// What a worker keeps of a file buffer between images.
 const KEPT_FILE_BYTES: usize = 16 << 20;
 
-impl<F: FnMut(&mut Slot) -> Result<()>> Worker<'_, F> {
+impl<F: FnMut(&mut SampleSlot) -> Result<()>> Worker<'_, F> {
     fn run(mut self) -> Result<()> {
         while let Ok(mut slot) = self.empty.recv_blocking() {
             // A closed channel gives what it still holds; asked before the job, since a job that is begun must be done.
@@ -170,9 +170,9 @@ impl<F: FnMut(&mut Slot) -> Result<()>> Worker<'_, F> {
             }
             slot.job = job;
             slot.outcome = match self.fill(&mut slot) {
-                Ok(Ok(())) => Outcome::Packed,
-                Ok(Err(unreadable)) => Outcome::Unreadable(unreadable),
-                Err(error) => Outcome::Failed(error),
+                Ok(Ok(())) => SlotOutcome::Packed,
+                Ok(Err(unreadable)) => SlotOutcome::Unreadable(unreadable),
+                Err(error) => SlotOutcome::Failed(error),
             };
             self.hand_over(slot)?;
         }
@@ -180,7 +180,7 @@ impl<F: FnMut(&mut Slot) -> Result<()>> Worker<'_, F> {
     }
 
     /// Puts a slot in line, and takes those whose turn it is unless another worker is at it, who then takes this one too.
-    fn hand_over(&self, slot: Slot) -> Result<()> {
+    fn hand_over(&self, slot: SampleSlot) -> Result<()> {
         let lock = || self.line.lock().expect("no worker panics while it looks at the line");
         let mut line = lock();
         line.insert(slot);
@@ -196,7 +196,7 @@ impl<F: FnMut(&mut Slot) -> Result<()>> Worker<'_, F> {
         Ok(())
     }
 
-    fn fill(&mut self, slot: &mut Slot) -> Result<Result<(), Unreadable>> {
+    fn fill(&mut self, slot: &mut SampleSlot) -> Result<Result<(), Unreadable>> {
         let (split, number) = self.plan.image(slot.job);
         let entry = self.source.index.entry(split, number)?;
         slot.split = split;

@@ -46,7 +46,7 @@ impl Store for f16 {
     }
 }
 
-/// As [`super::Kernel::write`], which has checked the lengths.
+/// As [`super::Augmenter::write`], which has checked the lengths.
 pub(super) fn write<V: Value>(bytes: &[u8], mean: &[u8], view: &View, frame: Frame, out: &mut [V]) {
     assert!(is_supported(), "a kernel of AVX-512 is made only where it can run");
     // SAFETY: the processor has the features, as asserted above.

@@ -48,7 +48,7 @@ impl Value for f16 {
 
 /// Who computes: made only where the processor can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kernel(Instructions);
+pub struct Augmenter(Instructions);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Instructions {
@@ -57,7 +57,7 @@ enum Instructions {
     Avx512,
 }
 
-impl Kernel {
+impl Augmenter {
     /// The fastest that this processor can.
     pub fn fastest() -> Self {
         Self::avx512().or(Self::avx2()).unwrap_or(Self::scalar())

@@ -1,9 +1,9 @@
-//! The augmenter against the formula, and the vector kernels against plain Rust.
+//! The augmenter against the formula, and the vector augmenters against plain Rust.
 
 use half::f16;
 use proptest::prelude::*;
 
-use super::{Kernel, Value};
+use super::{Augmenter, Value};
 use crate::input::view::{Frame, Mirror, View};
 use crate::philox::{Purpose, words};
 use crate::shard::{CHANNELS, SAMPLE_BYTES, SIDE};
@@ -39,9 +39,9 @@ impl Bits for f16 {
 
 /// The bits of an input that begins `lead` values after the beginning of an allocation, with neighbours on both sides
 /// that must stay as they are.
-fn written<V: Bits>(kernel: Kernel, view: &View, frame: Frame, lead: usize) -> Vec<u32> {
+fn written<V: Bits>(augmenter: Augmenter, view: &View, frame: Frame, lead: usize) -> Vec<u32> {
     let mut all = vec![V::UNWRITTEN; lead + frame.num_values() + NUM_AFTER];
-    kernel.write(&noise(0), &noise(1), view, frame, &mut all[lead..][..frame.num_values()]);
+    augmenter.write(&noise(0), &noise(1), view, frame, &mut all[lead..][..frame.num_values()]);
     let (before, rest) = all.split_at(lead);
     let (out, after) = rest.split_at(frame.num_values());
     let unwritten = |value: &V| value.bits() == V::UNWRITTEN.bits();
@@ -89,34 +89,34 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn the_scalar_kernel_is_the_formula((view, frame) in any_view(), lead in 0_usize..80) {
+    fn the_scalar_augmenter_is_the_formula((view, frame) in any_view(), lead in 0_usize..80) {
         let expected = expected(&view, frame);
         let wide: Vec<u32> = expected.iter().map(|value| value.to_bits()).collect();
-        prop_assert!(written::<f32>(Kernel::scalar(), &view, frame, lead) == wide);
+        prop_assert!(written::<f32>(Augmenter::scalar(), &view, frame, lead) == wide);
         let narrow: Vec<u32> = expected.iter().map(|value| f16::from_f32_const(*value).to_bits().into()).collect();
-        prop_assert!(written::<f16>(Kernel::scalar(), &view, frame, lead) == narrow);
+        prop_assert!(written::<f16>(Augmenter::scalar(), &view, frame, lead) == narrow);
     }
 
     #[test]
-    fn vector_kernels_write_the_bits_of_the_scalar_kernel((view, frame) in any_view(), lead in 0_usize..80) {
+    fn vector_augmenters_write_the_bits_of_the_scalar_augmenter((view, frame) in any_view(), lead in 0_usize..80) {
         let (wide, narrow) = (
-            written::<f32>(Kernel::scalar(), &view, frame, lead),
-            written::<f16>(Kernel::scalar(), &view, frame, lead),
+            written::<f32>(Augmenter::scalar(), &view, frame, lead),
+            written::<f16>(Augmenter::scalar(), &view, frame, lead),
         );
-        for kernel in vector_kernels() {
-            prop_assert!(written::<f32>(kernel, &view, frame, lead) == wide, "{}", kernel.name());
-            prop_assert!(written::<f16>(kernel, &view, frame, lead) == narrow, "{}", kernel.name());
+        for augmenter in vector_augmenters() {
+            prop_assert!(written::<f32>(augmenter, &view, frame, lead) == wide, "{}", augmenter.name());
+            prop_assert!(written::<f16>(augmenter, &view, frame, lead) == narrow, "{}", augmenter.name());
         }
     }
 }
 
 /// Those that this processor can run.
-fn vector_kernels() -> Vec<Kernel> {
-    Kernel::avx2().into_iter().chain(Kernel::avx512()).collect()
+fn vector_augmenters() -> Vec<Augmenter> {
+    Augmenter::avx2().into_iter().chain(Augmenter::avx512()).collect()
 }
 
 #[test]
-fn vector_kernels_agree_at_every_position_of_the_paper_s_crop() {
+fn vector_augmenters_agree_at_every_position_of_the_paper_s_crop() {
     let (bytes, mean) = (noise(0), noise(1));
     let frame = Frame { crop: 224, canvas: 227, scale: 1.0 };
     let mut expected = vec![f16::NAN; frame.num_values()];
@@ -124,10 +124,10 @@ fn vector_kernels_agree_at_every_position_of_the_paper_s_crop() {
     for place in 0..33 {
         for mirror in [Mirror::No, Mirror::Yes] {
             let view = View { sample: 0, top: 32 - place, left: place, mirror, light: [1.25, -3.5, 0.1] };
-            Kernel::scalar().write(&bytes, &mean, &view, frame, &mut expected);
-            for kernel in vector_kernels() {
-                kernel.write(&bytes, &mean, &view, frame, &mut found);
-                assert!(found == expected, "{}: {view:?}", kernel.name());
+            Augmenter::scalar().write(&bytes, &mean, &view, frame, &mut expected);
+            for augmenter in vector_augmenters() {
+                augmenter.write(&bytes, &mean, &view, frame, &mut found);
+                assert!(found == expected, "{}: {view:?}", augmenter.name());
             }
         }
     }
@@ -137,5 +137,5 @@ fn vector_kernels_agree_at_every_position_of_the_paper_s_crop() {
 #[should_panic(expected = "reaches out of the sample")]
 fn a_view_that_reaches_out_of_the_sample_panics() {
     let view = View { sample: 0, top: 33, left: 0, mirror: Mirror::No, light: [0.0; CHANNELS] };
-    written::<f32>(Kernel::fastest(), &view, Frame { crop: 224, canvas: 227, scale: 1.0 }, 0);
+    written::<f32>(Augmenter::fastest(), &view, Frame { crop: 224, canvas: 227, scale: 1.0 }, 0);
 }

@@ -114,7 +114,7 @@ fn a_panic_of_a_worker_is_an_error_at_the_trainer() {
 #[test]
 fn a_panic_in_the_pool_is_one_too() {
     let (steps, error) = in_time(|| {
-        let workers = Workers::start(2).unwrap();
+        let workers = AugmentWorkers::start(2).unwrap();
         let fill = move |step| {
             workers
                 .scope(|scope| (0..4).for_each(|task| scope.spawn(move |_| assert!(step + task < 5, "task {task}"))));

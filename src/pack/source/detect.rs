@@ -16,7 +16,7 @@ const MAX_WRAPPERS: usize = 4;
 
 /// A dataset as it lies.
 #[derive(Debug)]
-pub enum Found {
+pub enum FoundLayout {
     /// A folder a class in both.
     SplitFolders {
         /// The training split's.
@@ -57,7 +57,7 @@ pub enum ValLabels {
 }
 
 /// Looks at the folder `data`.
-pub fn detect(data: &Path, walker: Walker, labels: ValLabels) -> Result<Found> {
+pub fn detect(data: &Path, walker: Walker, labels: ValLabels) -> Result<FoundLayout> {
     if !data.exists() {
         return Err(Error::data(data, "no such folder"));
     }
@@ -79,17 +79,17 @@ pub fn detect(data: &Path, walker: Walker, labels: ValLabels) -> Result<Found> {
     if walker.list(&root)?.folders.is_empty() || !walker.holds_files(&root)? {
         return Err(nothing_found(data));
     }
-    Ok(Found::ClassFolders { root })
+    Ok(FoundLayout::ClassFolders { root })
 }
 
-fn with_splits(listing: &Listing, walker: Walker, labels: ValLabels) -> Result<Option<Found>> {
+fn with_splits(listing: &Listing, walker: Walker, labels: ValLabels) -> Result<Option<FoundLayout>> {
     let pairs = idx::find(&listing.files)?;
     if !pairs.is_empty() {
-        return Ok(Some(Found::Idx(pairs)));
+        return Ok(Some(FoundLayout::Idx(pairs)));
     }
     if let Some(train) = tar::find(&listing.files, "train")? {
         let val = tar::find(&listing.files, "val")?;
-        return Ok(Some(Found::ImageNetTar { train, val }));
+        return Ok(Some(FoundLayout::ImageNetTar { train, val }));
     }
     let Some(train) = named(&listing.folders, &TRAIN_NAMES) else { return Ok(None) };
     let train = undoubled(train, walker)?;
@@ -97,12 +97,12 @@ fn with_splits(listing: &Listing, walker: Walker, labels: ValLabels) -> Result<O
         return Err(Error::data(&train, "expected a folder per class, found none"));
     }
     let Some(val) = named(&listing.folders, &VAL_NAMES) else {
-        return Ok(Some(Found::ClassFolders { root: train }));
+        return Ok(Some(FoundLayout::ClassFolders { root: train }));
     };
     let val = undoubled(val, walker)?;
     let classes = walker.list(&val)?;
     if labels == ValLabels::Given {
-        return Ok(Some(Found::ImageNet { train, val }));
+        return Ok(Some(FoundLayout::ImageNet { train, val }));
     }
     if classes.folders.is_empty() {
         let problem = format!(
@@ -111,7 +111,7 @@ fn with_splits(listing: &Listing, walker: Walker, labels: ValLabels) -> Result<O
         );
         return Err(Error::data(&val, problem));
     }
-    Ok(Some(Found::SplitFolders { train, val }))
+    Ok(Some(FoundLayout::SplitFolders { train, val }))
 }
 
 /// The folder of the first of `names` that there is one of.

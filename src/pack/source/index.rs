@@ -42,12 +42,12 @@ pub enum Place {
     },
 }
 
-/// [`Record::container`] of an image in a file of its own.
+/// [`IndexRecord::container`] of an image in a file of its own.
 const OWN_FILE: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Record {
+struct IndexRecord {
     name_offset: u64,
     offset: u64,
     num_bytes: u64,
@@ -94,7 +94,7 @@ impl IndexWriter {
             Place::File { num_bytes } => (OWN_FILE, 0, num_bytes),
             Place::Part { container, offset, num_bytes } => (container, offset, num_bytes),
         };
-        let record = Record {
+        let record = IndexRecord {
             name_offset: self.names_bytes,
             offset,
             num_bytes,
@@ -159,10 +159,10 @@ impl Index {
     pub fn entry(&self, split: Split, number: u64) -> Result<Entry> {
         let at = split as usize;
         assert!(number < self.counts[at], "image {number} of {}", self.counts[at]);
-        let mut bytes = [0; size_of::<Record>()];
+        let mut bytes = [0; size_of::<IndexRecord>()];
         let offset = number * bytes.len() as u64;
         self.records[at].read_exact_at(&mut bytes, offset).at("read", &self.paths.records[at])?;
-        let record: Record = bytemuck::pod_read_unaligned(&bytes);
+        let record: IndexRecord = bytemuck::pod_read_unaligned(&bytes);
         let mut name = vec![0; record.name_bytes as usize];
         self.names.read_exact_at(&mut name, record.name_offset).at("read", &self.paths.names)?;
         let (offset, num_bytes) = (record.offset, record.num_bytes);

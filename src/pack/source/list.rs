@@ -5,13 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::classes::Classes;
-use super::detect::Found;
+use super::detect::FoundLayout;
 use super::idx::IdxPair;
 use super::index::{Entry, IndexWriter, Place};
 use super::labels::LabelFile;
 use super::read::{Container, Content};
 use super::walk::{FoundFile, Walker};
-use super::{Layout, Source, asked_fraction, drawn_split, tar};
+use super::{Source, SourceLayout, asked_fraction, drawn_split, tar};
 use crate::error::{Error, IoContext, Result};
 use crate::pack::options::PackOptions;
 use crate::shard::Split;
@@ -46,7 +46,7 @@ struct Lister<'a> {
 }
 
 /// Lists what was found into files in `workspace`.
-pub fn list(found: Found, options: &PackOptions, walker: Walker, workspace: &Path) -> Result<Source> {
+pub fn list(found: FoundLayout, options: &PackOptions, walker: Walker, workspace: &Path) -> Result<Source> {
     let mut lister = Lister {
         options,
         walker,
@@ -57,11 +57,13 @@ pub fn list(found: Found, options: &PackOptions, walker: Walker, workspace: &Pat
         val_fraction: 0.0,
     };
     let (layout, mut classes) = match &found {
-        Found::SplitFolders { train, val } => (Layout::SplitFolders, lister.split_folders(train, val)?),
-        Found::ClassFolders { root } => (Layout::ClassFolders, lister.class_folders(root)?),
-        Found::ImageNet { train, val } => (Layout::ImageNet, lister.imagenet(train, val)?),
-        Found::ImageNetTar { train, val } => (Layout::ImageNetTar, lister.imagenet_tar(train, val.as_deref())?),
-        Found::Idx(pairs) => (Layout::Idx, lister.idx(pairs)?),
+        FoundLayout::SplitFolders { train, val } => (SourceLayout::SplitFolders, lister.split_folders(train, val)?),
+        FoundLayout::ClassFolders { root } => (SourceLayout::ClassFolders, lister.class_folders(root)?),
+        FoundLayout::ImageNet { train, val } => (SourceLayout::ImageNet, lister.imagenet(train, val)?),
+        FoundLayout::ImageNetTar { train, val } => {
+            (SourceLayout::ImageNetTar, lister.imagenet_tar(train, val.as_deref())?)
+        }
+        FoundLayout::Idx(pairs) => (SourceLayout::Idx, lister.idx(pairs)?),
     };
     if lister.val_fraction == 0.0 && options.val_fraction.is_some_and(|fraction| fraction > 0.0) {
         let problem = "it has a validation split of its own, so --val-fraction has nothing to divide; leave it out";

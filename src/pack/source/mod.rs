@@ -29,7 +29,7 @@ use crate::shard::Split;
 
 /// How the source lies on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum SourceLayout {
     /// `train/` and `val/` with a folder per class.
     SplitFolders,
     /// A folder per class.
@@ -42,7 +42,7 @@ pub enum Layout {
     Idx,
 }
 
-impl Layout {
+impl SourceLayout {
     /// As `dataset.json` says it.
     pub fn name(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl Layout {
 /// A source that was recognised, not yet listed: nothing has been written.
 #[derive(Debug)]
 pub struct FoundSource {
-    found: detect::Found,
+    found: detect::FoundLayout,
 }
 
 impl FoundSource {
@@ -77,7 +77,7 @@ impl FoundSource {
     pub fn detect(options: &PackOptions) -> Result<Self> {
         let labels = if options.val_labels.is_some() { detect::ValLabels::Given } else { detect::ValLabels::None };
         let found = detect::detect(&options.data, walker(options), labels)?;
-        let flat_val = matches!(found, detect::Found::ImageNet { .. } | detect::Found::ImageNetTar { .. });
+        let flat_val = matches!(found, detect::FoundLayout::ImageNet { .. } | detect::FoundLayout::ImageNetTar { .. });
         if options.val_labels.is_some() && !flat_val {
             let problem =
                 "--val-labels is for a flat folder or archive of validation images, which this source has not";
@@ -103,7 +103,7 @@ fn walker(options: &PackOptions) -> Walker {
 #[derive(Debug)]
 pub struct Source {
     /// How it lies on disk.
-    pub layout: Layout,
+    pub layout: SourceLayout,
     /// Its classes.
     pub classes: Classes,
     /// Its images.
