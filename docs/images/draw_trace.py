@@ -33,7 +33,8 @@ def main(path, first, count):
     def x(micros):
         return LEFT + (min(max(micros, begin), end) - begin) / (end - begin) * (WIDTH - LEFT - 10)
 
-    print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">')
+    print(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+          'font-family="sans-serif" font-size="12">')
     print(f'<rect width="{WIDTH}" height="{height}" fill="white"/>')
     for row, line in enumerate(lines):
         y = TOP + row * ROW
@@ -43,11 +44,13 @@ def main(path, first, count):
             left, right = x(event["ts"]), x(event["ts"] + event["dur"])
             if right - left < 0.05:
                 continue
-            print(f'<rect x="{left:.1f}" y="{y}" width="{right - left:.1f}" height="{ROW - 8}" fill="{COLOURS[event["name"]]}"'
-                  f' stroke="white" stroke-width="0.4"><title>{event["name"]} {event["args"]["step"]}</title></rect>')
             label = f'{event["name"]} {event["args"]["step"]}'
-            if right - left > 7 * len(label):
-                print(f'<text x="{(left + right) / 2:.1f}" y="{y + 17}" text-anchor="middle" fill="white">{label}</text>')
+            fill = COLOURS[event["name"]]
+            print(f'<rect x="{left:.1f}" y="{y}" width="{right - left:.1f}" height="{ROW - 8}" fill="{fill}" '
+                  f'stroke="white" stroke-width="0.4"><title>{label}</title></rect>')
+            if right - left > 6 * len(label):
+                middle = (left + right) / 2
+                print(f'<text x="{middle:.1f}" y="{y + 17}" text-anchor="middle" fill="white">{label}</text>')
     milliseconds = (end - begin) / 1e3
     print(f'<text x="{LEFT}" y="16" fill="#555">{milliseconds:.0f} ms, steps {first} to {first + count - 1}</text>')
     print("</svg>")
