@@ -57,7 +57,7 @@ fn bench_width(width: f64, options: &Options) -> Result<()> {
     let network = Network::new(&settings, 227, 1000)?;
     let backend_options = BackendOptions { batch_size: BATCH_SIZE, seed: 0, momentum: 0.9, weight_decay: 0.0005 };
     let mut backend = CpuBackend::new(&network, backend_options, options.threads);
-    backend.load(&initial_parameters(&network, &settings, 0))?;
+    backend.load(&initial_parameters(&network, 0))?;
     backend.upload(Slot::Even, synthetic_batch(&network))?;
     println!(
         "\nwidth {width}, batch {BATCH_SIZE}, {}, {} MB",

@@ -32,7 +32,7 @@ impl Subject {
         let recipe = Recipe::load(options.recipe.as_deref().unwrap_or("alexnet"), &options.sets)?;
         let settings = &recipe.settings;
         let network = Network::new(&settings.model, settings.augment.canvas, dataset.info().classes.len())?;
-        let parameters = initial_parameters(&network, &settings.model, settings.train.seed);
+        let parameters = initial_parameters(&network, settings.train.seed);
         let num_train = dataset.split(Split::Train).num_samples();
         let plan = TrainPlan::new(settings.train.seed, num_train, settings.train.batch_size, settings.train.order)?;
         let augmentation = Augmentation::new(&settings.augment, &dataset.info().statistics)?;

@@ -171,7 +171,7 @@ impl Case {
         // He's initial values: activations and gradients are neither all 0 nor huge.
         let settings = ModelSettings { init: InitScheme::He, ..self.settings.clone() };
         let network = Network::new(&settings, self.canvas, self.num_classes)?;
-        let parameters = initial_parameters(&network, &settings, 5);
+        let parameters = initial_parameters(&network, 5);
         let options = BackendOptions { batch_size: self.batch_size, seed, momentum: 0.9, weight_decay: 0.0005 };
         let comparison = Comparison {
             network: &network,

@@ -1,11 +1,13 @@
-//! AlexNet as a table of eight learned layers: the one home of shapes, order and parameters.
+//! Networks as lists of learned layers: the one home of shapes, order and parameters.
 //!
-//! In: [`crate::recipe`]'s model settings. Out: a [`Network`] that every backend follows, and the
-//! [`Parameters`], which own the weights on the host.
+//! In: a list of [`LayerSpec`]s; [`crate::recipe::alexnet`] has AlexNet's. Out: a [`Network`] that every backend
+//! follows, and the [`Parameters`], which own the weights on the host.
 
 pub mod init;
+pub mod layers;
 pub mod network;
 pub mod parameters;
 
-pub use network::{Block, ConvBlock, DenseBlock, Dropout, Layer, Lrn, Network, Pool, Tail};
+pub use layers::{BiasRule, Dropout, LayerSpec, Lrn, Pool, Tail};
+pub use network::{Block, ConvBlock, DenseBlock, Layer, Network};
 pub use parameters::{ParameterLayout, Parameters};

@@ -1,19 +1,21 @@
-//! The table of layers (the paper's section 3.5) and the geometry that follows from it.
+//! The geometry that follows from a list of layers and the size of an image: what every backend computes.
 
+use super::layers::{
+    BiasRule, ConvSpec, DenseSpec, Deviation, Dropout, DropoutPlace, LayerSpec, Operation, Tail, Units,
+};
 use crate::error::{Error, Result};
-use crate::recipe::settings::{DropoutScaling, LrnPlace, ModelSettings};
 
 /// The number of learned layers.
 pub const NUM_LAYERS: usize = 8;
 
-/// AlexNet for a given input and number of classes.
+/// A network for a given input and number of classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
-    /// conv1 to conv5, fc6 to fc8.
+    /// Convolutions (conv1 to conv5), then dense layers (fc6 to fc8).
     pub layers: Vec<Layer>,
     /// Height and width of the input (N, 3, canvas, canvas).
     pub canvas: usize,
-    /// Outputs of fc8.
+    /// Outputs of the last layer.
     pub num_classes: usize,
 }
 
@@ -21,9 +23,22 @@ pub struct Network {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
     /// `conv1`, ..., `fc8`.
-    pub name: &'static str,
+    pub name: String,
     /// What it computes.
     pub block: Block,
+    /// What its parameters begin with.
+    pub initial: Initial,
+    /// How its biases learn.
+    pub bias_rule: BiasRule,
+}
+
+/// The distribution of a layer's initial weights, N(0, deviation), and the initial bias.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Initial {
+    /// Of the weights.
+    pub deviation: f64,
+    /// Of every output channel.
+    pub bias: f64,
 }
 
 /// The two kinds of learned layers.
@@ -60,39 +75,6 @@ pub struct ConvBlock {
     pub tail: Vec<Tail>,
 }
 
-/// An operation after a convolution's bias.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Tail {
-    /// max(x, 0) (section 3.1).
-    Relu,
-    /// Local response normalisation (section 3.3).
-    Lrn(Lrn),
-    /// Overlapping max pooling (section 3.4).
-    Pool(Pool),
-}
-
-/// b = a / (k + alpha * sum over n neighbouring channels of a^2)^beta.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Lrn {
-    /// Keeps the denominator away from zero.
-    pub k: f32,
-    /// Channels in the sum; odd; fewer at the ends.
-    pub n: usize,
-    /// Of the sum, not of the mean.
-    pub alpha: f32,
-    /// The exponent.
-    pub beta: f32,
-}
-
-/// Max pooling without padding: out = (side - window) / stride + 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pool {
-    /// Height and width of the window: 3.
-    pub window: usize,
-    /// Pixels between windows: 2.
-    pub stride: usize,
-}
-
 /// (N, inputs) to (N, outputs).
 #[derive(Clone, Debug, PartialEq)]
 pub struct DenseBlock {
@@ -100,82 +82,53 @@ pub struct DenseBlock {
     pub inputs: usize,
     /// Features of the output.
     pub outputs: usize,
-    /// fc6 and fc7: ReLU and dropout. fc8: neither, its outputs are the logits.
+    /// On the inputs.
+    pub dropout_before: Option<Dropout>,
+    /// ReLU and dropout behind it; the last layer has neither, its outputs are the logits.
     pub hidden: Option<Dropout>,
 }
 
-/// Units are dropped with `probability` in training (section 4.2).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Dropout {
-    /// 0 keeps every unit.
-    pub probability: f32,
-    /// What a kept unit is multiplied by in training.
-    pub train_scale: f32,
-    /// What every unit is multiplied by in evaluation.
-    pub eval_scale: f32,
-}
-
-/// The columns of the paper's table: kernels, kernel side, stride, pad, LRN and pooling of conv1 to conv5.
-const CONVS: [(&str, usize, usize, usize, usize, bool, bool); 5] = [
-    ("conv1", 96, 11, 4, 0, true, true),
-    ("conv2", 256, 5, 1, 2, true, true),
-    ("conv3", 384, 3, 1, 1, false, false),
-    ("conv4", 384, 3, 1, 1, false, false),
-    ("conv5", 256, 3, 1, 1, false, true),
-];
-/// Layers whose groups are the towers: conv3 and the dense layers see both (section 3.2).
-const GROUPED: [&str; 3] = ["conv2", "conv4", "conv5"];
-/// Hidden units of fc6 and fc7.
-const DENSE_UNITS: usize = 4096;
-const POOL: Pool = Pool { window: 3, stride: 2 };
-
 impl Network {
-    /// The network of a recipe, for inputs of (N, 3, canvas, canvas).
-    pub fn new(settings: &ModelSettings, canvas: usize, num_classes: usize) -> Result<Self> {
-        let multiple = match settings.towers {
-            1 => 8,
-            2 => 16,
-            other => return Err(Error::usage(format!("model.towers = {other}: expected 1 or 2"))),
-        };
-        let scaled = |channels: usize| scaled_width(channels, settings.width, multiple);
-        let mut layers = Vec::with_capacity(NUM_LAYERS);
+    /// The network of the given layers, for inputs of (N, 3, canvas, canvas). The last layer, and no other, has the
+    /// classes as its units.
+    pub fn from_layers(specs: &[LayerSpec], canvas: usize, num_classes: usize) -> Result<Self> {
+        let mut layers: Vec<Layer> = Vec::with_capacity(specs.len());
+        // (C, H, W) of the image on its way; H = W, and 1 from the first dense layer on.
         let (mut channels, mut side) = (3, canvas);
-        for (name, kernels, kernel, stride, pad, lrn, pool) in CONVS {
-            if side + 2 * pad < kernel {
-                return Err(too_small(canvas));
-            }
-            let conv_side = (side + 2 * pad - kernel) / stride + 1;
-            let mut out_side = conv_side;
-            if pool {
-                if conv_side < POOL.window {
-                    return Err(too_small(canvas));
+        for (index, spec) in specs.iter().enumerate() {
+            spec.check()?;
+            let is_new = layers.iter().all(|layer| layer.name != spec.name);
+            spec.require("name", &spec.name, "a name that no other layer has", is_new && !spec.name.is_empty())?;
+            let block = match &spec.operation {
+                Operation::Conv(conv) => {
+                    let before = layers.last().map(|layer| &layer.block);
+                    let follows = matches!(before, None | Some(Block::Conv(_)));
+                    spec.require("operation", "a convolution", "a dense layer, as the one before it is", follows)?;
+                    Block::Conv(conv_block(spec, conv, channels, side, canvas)?)
                 }
-                out_side = (conv_side - POOL.window) / POOL.stride + 1;
-            }
-            let block = ConvBlock {
-                in_channels: channels,
-                in_side: side,
-                out_channels: scaled(kernels),
-                kernel,
-                stride,
-                pad,
-                groups: if GROUPED.contains(&name) { settings.towers as usize } else { 1 },
-                conv_side,
-                out_side,
-                tail: tail(settings, lrn, pool),
+                Operation::Dense(dense) => {
+                    let is_last = index + 1 == specs.len();
+                    let units = format!("{:?}", dense.units);
+                    let expected = if is_last { "Classes in the last layer" } else { "Hidden before the last layer" };
+                    spec.require("units", units, expected, is_last == (dense.units == Units::Classes))?;
+                    let drops_logits = is_last && matches!(dense.dropout, DropoutPlace::After(_));
+                    spec.require("dropout", "After", "None or Before in the last layer", !drops_logits)?;
+                    Block::Dense(dense_block(dense, channels * side * side, num_classes))
+                }
             };
-            (channels, side) = (block.out_channels, block.out_side);
-            layers.push(Layer { name, block: Block::Conv(block) });
+            (channels, side) = match &block {
+                Block::Conv(conv) => (conv.out_channels, conv.out_side),
+                Block::Dense(dense) => (dense.outputs, 1),
+            };
+            let deviation = match spec.deviation {
+                Deviation::Of(deviation) => deviation,
+                Deviation::He => (2.0 / block.fan_in() as f64).sqrt(),
+            };
+            let initial = Initial { deviation, bias: spec.bias };
+            layers.push(Layer { name: spec.name.clone(), block, initial, bias_rule: spec.bias_rule });
         }
-        let hidden = dropout(settings);
-        let units = scaled(DENSE_UNITS);
-        let dense = [
-            ("fc6", channels * side * side, units, Some(hidden)),
-            ("fc7", units, units, Some(hidden)),
-            ("fc8", units, num_classes, None),
-        ];
-        for (name, inputs, outputs, hidden) in dense {
-            layers.push(Layer { name, block: Block::Dense(DenseBlock { inputs, outputs, hidden }) });
+        if !matches!(layers.last(), Some(Layer { block: Block::Dense(_), .. })) {
+            return Err(Error::usage("a network's last layer: expected a dense one with a unit for each class"));
         }
         Ok(Self { layers, canvas, num_classes })
     }
@@ -246,93 +199,54 @@ impl Block {
     }
 }
 
-fn scaled_width(channels: usize, width: f64, multiple: usize) -> usize {
-    let multiples = (channels as f64 * width / multiple as f64).round().max(1.0);
-    multiples as usize * multiple
-}
-
-fn tail(settings: &ModelSettings, with_lrn: bool, with_pool: bool) -> Vec<Tail> {
-    let lrn = Lrn {
-        k: settings.lrn.k as f32,
-        n: settings.lrn.n,
-        alpha: settings.lrn.alpha as f32,
-        beta: settings.lrn.beta as f32,
+fn conv_block(
+    spec: &LayerSpec,
+    conv: &ConvSpec,
+    in_channels: usize,
+    in_side: usize,
+    canvas: usize,
+) -> Result<ConvBlock> {
+    let ConvSpec { filters, kernel_size, stride, padding, groups, ref tail } = *conv;
+    let expected = format!("a divisor of the {in_channels} input channels");
+    spec.require("groups", groups, &expected, in_channels.is_multiple_of(groups))?;
+    // Places of a window along a side of so many pixels.
+    let places = |side: usize, window: usize, stride: usize| {
+        let steps = side.checked_sub(window).map(|last| last / stride + 1);
+        steps.ok_or_else(|| {
+            let (name, what) = (&spec.name, format!("{window} x {window} of {side} x {side} pixels"));
+            Error::usage(format!("augment.canvas = {canvas}: too small for {name}, which looks at {what}; try 227"))
+        })
     };
-    let lrn = with_lrn.then_some(Tail::Lrn(lrn));
-    let pool = with_pool.then_some(Tail::Pool(POOL));
-    let relu = Some(Tail::Relu);
-    let order = match settings.lrn.place {
-        LrnPlace::BeforePool => [relu, lrn, pool],
-        LrnPlace::AfterPool => [relu, pool, lrn],
-        LrnPlace::BeforeRelu => [lrn, pool, relu],
-        LrnPlace::Off => [relu, pool, None],
+    let conv_side = places(in_side + 2 * padding, kernel_size, stride)?;
+    let mut out_side = conv_side;
+    for op in tail {
+        if let Tail::Pool(pool) = op {
+            out_side = places(out_side, pool.window, pool.stride)?;
+        }
+    }
+    Ok(ConvBlock {
+        in_channels,
+        in_side,
+        out_channels: filters,
+        kernel: kernel_size,
+        stride,
+        pad: padding,
+        groups,
+        conv_side,
+        out_side,
+        tail: tail.clone(),
+    })
+}
+
+fn dense_block(dense: &DenseSpec, inputs: usize, num_classes: usize) -> DenseBlock {
+    let (dropout_before, dropout_after) = match dense.dropout {
+        DropoutPlace::None => (None, None),
+        DropoutPlace::Before(dropout) => (Some(dropout), None),
+        DropoutPlace::After(dropout) => (None, Some(dropout)),
     };
-    order.into_iter().flatten().collect()
-}
-
-fn dropout(settings: &ModelSettings) -> Dropout {
-    let kept = 1.0 - settings.dropout;
-    let (train_scale, eval_scale) = match settings.dropout_scaling {
-        DropoutScaling::Evaluation => (1.0, kept),
-        DropoutScaling::Training => (1.0 / kept, 1.0),
+    let (outputs, hidden) = match dense.units {
+        Units::Hidden(units) => (units, Some(dropout_after.unwrap_or(Dropout::OFF))),
+        Units::Classes => (num_classes, None),
     };
-    Dropout { probability: settings.dropout as f32, train_scale: train_scale as f32, eval_scale: eval_scale as f32 }
-}
-
-fn too_small(canvas: usize) -> Error {
-    Error::usage(format!(
-        "augment.canvas = {canvas}: five convolutions and three poolings leave nothing of it; try 227"
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn network(settings: &ModelSettings) -> Network {
-        Network::new(settings, 227, 1000).unwrap()
-    }
-
-    fn num_parameters(network: &Network) -> usize {
-        let blocks = network.layers.iter().map(|layer| &layer.block);
-        blocks.map(|block| block.weight_shape().iter().product::<usize>() + block.num_biases()).sum()
-    }
-
-    #[test]
-    fn one_tower_has_the_known_sizes() {
-        let network = network(&ModelSettings::default());
-        assert_eq!(num_parameters(&network), 62_378_344);
-        let sides: Vec<_> = network
-            .layers
-            .iter()
-            .filter_map(|layer| match &layer.block {
-                Block::Conv(conv) => Some((conv.conv_side, conv.out_side)),
-                Block::Dense(_) => None,
-            })
-            .collect();
-        assert_eq!(sides, [(55, 27), (27, 13), (13, 13), (13, 13), (13, 6)]);
-        assert_eq!(network.multiply_adds(), 1_135_256_096);
-    }
-
-    #[test]
-    fn two_towers_have_the_papers_sixty_million_parameters() {
-        let settings = ModelSettings { towers: 2, ..ModelSettings::default() };
-        assert_eq!(num_parameters(&network(&settings)), 60_965_224);
-    }
-
-    #[test]
-    fn width_scales_channels_to_multiples() {
-        let settings = ModelSettings { width: 0.25, ..ModelSettings::default() };
-        let outputs: Vec<_> = network(&settings).layers.iter().map(|layer| layer.block.num_biases()).collect();
-        assert_eq!(outputs, [24, 64, 96, 96, 64, 1024, 1024, 1000]);
-        let settings = ModelSettings { towers: 2, ..settings };
-        let outputs: Vec<_> = network(&settings).layers.iter().map(|layer| layer.block.num_biases()).collect();
-        assert_eq!(outputs, [32, 64, 96, 96, 64, 1024, 1024, 1000]);
-    }
-
-    #[test]
-    fn a_canvas_too_small_is_refused() {
-        let error = Network::new(&ModelSettings::default(), 60, 10).unwrap_err();
-        assert!(error.to_string().contains("augment.canvas = 60"), "{error}");
-    }
+    DenseBlock { inputs, outputs, dropout_before, hidden }
 }

@@ -2,29 +2,32 @@
 
 use std::ops::Range;
 
+use super::layers::BiasRule;
 use super::network::Network;
 
 /// Where each tensor lies in the buffers of weights, velocities and gradients.
 ///
-/// The order is that in which the backward pass finishes gradients (fc8 first, conv1 last), so that a
-/// collective can take them layer by layer while the pass goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The order is that in which the backward pass finishes gradients (fc8 first, conv1 last), so that a collective can
+/// take them layer by layer while the pass is under way.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ParameterLayout {
     layers: Vec<LayerParameters>,
     len: usize,
 }
 
 /// A layer's tensors.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LayerParameters {
     /// `conv1`, ..., `fc8`.
-    pub name: &'static str,
+    pub name: String,
     /// (O, I, H, W) or (out, in).
     pub weight_shape: Vec<usize>,
     /// The weights in a buffer.
     pub weight: Range<usize>,
     /// The biases in a buffer, directly behind the weights.
     pub bias: Range<usize>,
+    /// How the biases learn; the weights learn by the rule of the step alone.
+    pub bias_rule: BiasRule,
 }
 
 impl LayerParameters {
@@ -47,7 +50,7 @@ impl ParameterLayout {
                 let weight = start..start + weight_shape.iter().product::<usize>();
                 let bias = weight.end..weight.end + layer.block.num_biases();
                 start = bias.end;
-                LayerParameters { name: layer.name, weight_shape, weight, bias }
+                LayerParameters { name: layer.name.clone(), weight_shape, weight, bias, bias_rule: layer.bias_rule }
             })
             .collect();
         layers.reverse();

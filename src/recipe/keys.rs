@@ -2,11 +2,9 @@
 
 use toml::{Table, Value};
 
-use super::settings::Settings;
+use super::alexnet;
+use super::settings::{ModelSettings, Settings};
 use crate::error::{Error, Result};
-
-/// The learned layers that `model.layer.NAME` may name.
-const LAYERS: [&str; 8] = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"];
 
 /// Applies `KEY=VALUE`; a value that is no TOML is a string.
 pub fn set_pair(settings: &mut Settings, pair: &str) -> Result<()> {
@@ -60,14 +58,19 @@ fn to_table(settings: &Settings) -> Table {
 /// A value of the type that `key` has, or nothing where there is no such key.
 fn template(table: &Table, key: &str) -> Option<Value> {
     if let ["model", "layer", name, "deviation" | "bias"] = key.split('.').collect::<Vec<_>>()[..] {
-        return LAYERS.contains(&name).then_some(Value::Float(0.0));
+        return layer_names().any(|known| known == name).then_some(Value::Float(0.0));
     }
     flat(table).into_iter().find(|(known, _)| known == key).map(|(_, value)| value)
 }
 
+/// The learned layers that `model.layer.NAME` may name.
+fn layer_names() -> impl Iterator<Item = String> {
+    alexnet::layers(&ModelSettings::default()).into_iter().map(|layer| layer.name)
+}
+
 fn unknown(table: &Table, key: &str, place: &str) -> Error {
     let mut known: Vec<String> = flat(table).into_iter().map(|(known, _)| known).collect();
-    for layer in LAYERS {
+    for layer in layer_names() {
         known.extend(["deviation", "bias"].map(|value| format!("model.layer.{layer}.{value}")));
     }
     let distance = |candidate: &String| {

@@ -10,6 +10,7 @@ use crate::shard::SIDE;
 /// Refuses settings that no run can mean.
 pub fn check(settings: &Settings) -> Result<()> {
     let Settings { model, augment, train } = settings;
+    within("model.towers", model.towers, 1..=2, "1 or 2")?;
     within("model.width", model.width, 0.01..=8.0, "0.01 to 8")?;
     within("model.dropout", model.dropout, 0.0..1.0, "0 up to, but not, 1")?;
     within("model.lrn.k", model.lrn.k, f64::MIN_POSITIVE..=1e6, "more than 0")?;

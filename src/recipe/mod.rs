@@ -2,6 +2,7 @@
 //!
 //! In: a recipe's name or file and `--set` pairs. Out: checked [`Settings`], owned by the run.
 
+pub mod alexnet;
 pub mod keys;
 pub mod limits;
 pub mod settings;

@@ -70,7 +70,7 @@ impl Setup {
         let plan = plan(&state.recipe, dataset.as_deref())?;
         let augmentation = Augmentation::new(&state.recipe.settings.augment, &state.statistics)?;
         let settings = &state.recipe.settings;
-        let mut parameters = initial_parameters(&network, &settings.model, settings.train.seed);
+        let mut parameters = initial_parameters(&network, settings.train.seed);
         let mut from = None;
         if let Start::Init(path) = &options.start {
             checkpoint::init_from(path, &state.classes, &mut parameters)?;

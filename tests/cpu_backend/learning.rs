@@ -16,7 +16,7 @@ fn a_tiny_network_learns_32_images_by_heart() {
     let network = Network::new(&settings, 67, 8).unwrap();
     let options = BackendOptions { batch_size: NUM_IMAGES, seed: 0, momentum: 0.9, weight_decay: 0.0005 };
     let mut backend = CpuBackend::new(&network, options, None);
-    backend.load(&initial_parameters(&network, &settings, 0)).unwrap();
+    backend.load(&initial_parameters(&network, 0)).unwrap();
     let mut batch = made_up_batch(&network, NUM_IMAGES);
     let mut losses = Vec::new();
     for number in 0..400 {

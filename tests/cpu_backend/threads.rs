@@ -27,7 +27,7 @@ fn outcome(num_threads: usize) -> Outcome {
     let network = Network::new(&settings, 99, 10).unwrap();
     let options = BackendOptions { batch_size: BATCH_SIZE, seed: 1, momentum: 0.9, weight_decay: 0.0005 };
     let mut backend = CpuBackend::new(&network, options, NonZeroUsize::new(num_threads));
-    let mut parameters = initial_parameters(&network, &settings, 1);
+    let mut parameters = initial_parameters(&network, 1);
     backend.load(&parameters).unwrap();
     let mut batch = made_up_batch(&network, BATCH_SIZE);
     let mut losses = Vec::new();
@@ -58,7 +58,7 @@ fn a_short_batch_is_evaluated_as_its_samples_alone() {
     let evaluate = |batch_size: usize, num_valid: usize| {
         let options = BackendOptions { batch_size, seed: 1, momentum: 0.9, weight_decay: 0.0005 };
         let mut backend = CpuBackend::new(&network, options, None);
-        backend.load(&initial_parameters(&network, &settings, 1)).unwrap();
+        backend.load(&initial_parameters(&network, 1)).unwrap();
         let mut batch = made_up_batch(&network, batch_size);
         batch.num_valid = num_valid;
         let (statistics, _) = run(&mut backend, Pass::Eval, 0, 0.0, batch);

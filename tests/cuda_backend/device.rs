@@ -20,9 +20,9 @@ pub fn open() -> (Arc<Context>, Versions) {
 }
 
 /// A narrow network for small inputs, with He's initial values, so that activations and gradients are neither all 0 nor huge.
-pub fn network(settings: ModelSettings, canvas: usize) -> (Network, ModelSettings) {
+pub fn network(settings: ModelSettings, canvas: usize) -> Network {
     let settings = ModelSettings { init: InitScheme::He, ..settings };
-    (Network::new(&settings, canvas, 10).expect("a network"), settings)
+    Network::new(&settings, canvas, 10).expect("a network")
 }
 
 /// The backend on the simulated device.

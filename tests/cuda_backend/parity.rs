@@ -13,8 +13,8 @@ use crate::device::{backend, network, options};
 const SCALARS: StepScalars = StepScalars { step: 3, learning_rate: 0.01 };
 
 fn assert_agrees<R: Real>(settings: ModelSettings, canvas: usize, precision: Precision) {
-    let (network, settings) = network(settings, canvas);
-    let parameters = initial_parameters(&network, &settings, 5);
+    let network = network(settings, canvas);
+    let parameters = initial_parameters(&network, 5);
     let mut cuda = backend::<R>(&network, options(), CudaOptions::default(), precision);
     let compared = compare(&network, &parameters, options(), SCALARS, precision, &mut cuda).expect("both steps");
     for one in &compared {

@@ -27,13 +27,15 @@ const BACKWARD_DEPTH: usize = 256;
 pub struct DenseBlock {
     inputs: usize,
     outputs: usize,
+    dropout_before: Option<model::Dropout>,
     hidden: Option<model::Dropout>,
 }
 
 impl DenseBlock {
     /// The block.
     pub fn new(block: &model::DenseBlock) -> Self {
-        Self { inputs: block.inputs, outputs: block.outputs, hidden: block.hidden }
+        let model::DenseBlock { inputs, outputs, dropout_before, hidden } = *block;
+        Self { inputs, outputs, dropout_before, hidden }
     }
 
     /// Values that it needs of [`Workspace::staged`] for batches of `batch_size` samples.
@@ -66,6 +68,7 @@ impl DenseBlock {
     ) {
         let num_samples = input.len() / self.inputs;
         let Workspace { workers, packed, staged } = workspace;
+        let input = self.drop_inputs(pass, draw, input, staged);
         let packed = &mut packed[..panels_values::<RIGHT>(num_samples, self.inputs)];
         packed.par_chunks_exact_mut(RIGHT * self.inputs).enumerate().for_each(|(index, panel)| {
             let (panel, _) = panel.as_chunks_mut::<RIGHT>();
@@ -84,11 +87,20 @@ impl DenseBlock {
             wide!(add(parameters.biases, output));
             let Some(dropout) = &self.hidden else { return };
             wide!(relu_forward(output));
-            match pass {
-                Pass::Train => dropout_forward(dropout, draw, sample, output),
-                Pass::Eval => wide!(dropout_evaluate(dropout, output)),
-            }
+            drop_units(dropout, pass, draw, sample, output);
         });
+    }
+
+    /// The inputs that the product takes: in `staged` where dropout comes before it.
+    fn drop_inputs<'a, T: Real>(&self, pass: Pass, draw: &DropoutDraw, input: &'a [T], staged: &'a mut [T]) -> &'a [T] {
+        let Some(dropout) = &self.dropout_before else { return input };
+        let staged = &mut staged[..input.len()];
+        let samples = staged.par_chunks_exact_mut(self.inputs).zip(input.par_chunks_exact(self.inputs)).enumerate();
+        samples.for_each(|(sample, (staged, input))| {
+            staged.copy_from_slice(input);
+            drop_units(dropout, pass, draw, sample, staged);
+        });
+        staged
     }
 
     /// staged (width, num_samples) from weights (width, inputs).
@@ -117,6 +129,7 @@ impl DenseBlock {
     pub fn backward<T: Real>(
         &self,
         workspace: &mut Workspace<T>,
+        draw: &DropoutDraw,
         weights: &[T],
         activations: Activations<'_, T>,
         gradients: Tensors<&mut [T]>,
@@ -127,20 +140,27 @@ impl DenseBlock {
             samples.for_each(|(gradient, output)| wide!(relu_dropout_backward(dropout, output, gradient)));
         }
         wide!(sum_rows(output_gradient, gradients.biases));
-        self.weight_gradient(workspace, input, output_gradient, gradients.weights);
+        self.weight_gradient(workspace, draw, input, output_gradient, gradients.weights);
         if let Some(input_gradient) = input_gradient {
             self.input_gradient(workspace, weights, output_gradient, input_gradient);
+            if let Some(dropout) = &self.dropout_before {
+                // Dropout multiplies by numbers that do not depend on its input, and the gradient by the same.
+                let samples = input_gradient.par_chunks_exact_mut(self.inputs).enumerate();
+                samples.for_each(|(sample, gradient)| drop_units(dropout, Pass::Train, draw, sample, gradient));
+            }
         }
     }
 
     fn weight_gradient<T: Real>(
         &self,
         workspace: &mut Workspace<T>,
+        draw: &DropoutDraw,
         input: &[T],
         gradient: &[T],
         weight_gradient: &mut [T],
     ) {
-        let Workspace { workers, packed, .. } = workspace;
+        let Workspace { workers, packed, staged } = workspace;
+        let input = self.drop_inputs(Pass::Train, draw, input, staged);
         let num_samples = input.len() / self.inputs;
         let panels =
             packed[..panels_values::<RIGHT>(self.inputs, num_samples)].par_chunks_exact_mut(RIGHT * num_samples);
@@ -218,6 +238,14 @@ impl DenseBlock {
     }
 }
 
+/// Dropout of one sample's units, in place.
+fn drop_units<T: Real>(dropout: &model::Dropout, pass: Pass, draw: &DropoutDraw, sample: usize, units: &mut [T]) {
+    match pass {
+        Pass::Train => dropout_forward(dropout, draw, sample, units),
+        Pass::Eval => wide!(dropout_evaluate(dropout, units)),
+    }
+}
+
 /// Panels of (depth, width), row by row, since neighbouring rows lie pages apart.
 #[inline(always)]
 fn pack_strip<T: Real>(weights: &[T], width: usize, stride: usize, depth: usize, packed: &mut [T]) {
@@ -280,8 +308,9 @@ mod tests {
     const DRAW: DropoutDraw = DropoutDraw { seed: 1, step: 2, layer: 5 };
 
     /// One panel and a narrow one, of the outputs and of the inputs.
-    fn block(hidden: Option<model::Dropout>) -> DenseBlock {
-        DenseBlock::new(&model::DenseBlock { inputs: PANEL_COLUMNS + 4, outputs: PANEL_ROWS + 8, hidden })
+    fn block(dropout_before: Option<model::Dropout>, hidden: Option<model::Dropout>) -> DenseBlock {
+        let (inputs, outputs) = (PANEL_COLUMNS + 4, PANEL_ROWS + 8);
+        DenseBlock::new(&model::DenseBlock { inputs, outputs, dropout_before, hidden })
     }
 
     fn hidden(probability: f32) -> Option<model::Dropout> {
@@ -308,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_dense_block_is_the_product_the_bias_and_relu() {
-        let block = block(hidden(0.25));
+        let block = block(None, hidden(0.25));
         let input = draws(NUM_SAMPLES * block.inputs, 1);
         let (weights, biases) = (draws(block.outputs * block.inputs, 2), draws(block.outputs, 3));
         let row = |values: &[f64], index: usize| values[index * block.inputs..][..block.inputs].to_vec();
@@ -321,11 +350,26 @@ mod tests {
     }
 
     #[test]
+    fn dropout_before_a_block_is_the_block_behind_dropout() {
+        let (before, plain) = (block(hidden(0.25), None), block(None, None));
+        let input = draws(NUM_SAMPLES * plain.inputs, 1);
+        let (weights, biases) = (draws(plain.outputs * plain.inputs, 2), draws(plain.outputs, 3));
+        for pass in [Pass::Train, Pass::Eval] {
+            let mut dropped = input.clone();
+            let samples = dropped.chunks_exact_mut(plain.inputs).enumerate();
+            samples.for_each(|(sample, units)| drop_units(&hidden(0.25).unwrap(), pass, &DRAW, sample, units));
+            let expected = forward(&plain, pass, &dropped, &weights, &biases);
+            assert_eq!(forward(&before, pass, &input, &weights, &biases), expected);
+        }
+    }
+
+    #[test]
     fn dense_blocks_agree_with_central_differences_for_a_given_mask() {
-        for hidden in
-            [None, hidden(0.0).map(|d| model::Dropout { train_scale: 1.0, eval_scale: 1.0, ..d }), hidden(0.4)]
+        let off = Some(model::Dropout::OFF);
+        for (before, hidden) in
+            [(None, None), (None, off), (None, hidden(0.4)), (hidden(0.4), None), (hidden(0.4), off)]
         {
-            let block = block(hidden);
+            let block = block(before, hidden);
             let input = draws(NUM_SAMPLES * block.inputs, 1);
             let (weights, biases) = (draws(block.outputs * block.inputs, 2), draws(block.outputs, 3));
             let gradient = draws(NUM_SAMPLES * block.outputs, 4);
@@ -341,7 +385,7 @@ mod tests {
             let gradients = Tensors { weights: &mut by_weights[..], biases: &mut by_biases[..] };
             let mut workspace = workspace(&block);
             let pool = workspace.workers.pool();
-            pool.install(|| block.backward(&mut workspace, &weights, activations, gradients));
+            pool.install(|| block.backward(&mut workspace, &DRAW, &weights, activations, gradients));
             let loss = |input: &[f64], weights: &[f64], biases: &[f64]| {
                 dot(&forward(&block, Pass::Train, input, weights, biases), &gradient)
             };

@@ -45,6 +45,7 @@ use super::{Backend, BackendOptions, Device, Pass, Slot, Statistics, StepScalars
 use crate::error::Result;
 use crate::input::{Batch, Dtype, Values};
 use crate::model::network::NUM_LAYERS;
+use crate::model::parameters::LayerParameters;
 use crate::model::{self, Network, ParameterLayout, Parameters};
 
 /// AlexNet on the CPU.
@@ -329,6 +330,7 @@ impl Backend for CpuBackend {
 
     fn backward(&mut self, layer: usize) -> Result<()> {
         let Running { slot, num_valid, .. } = self.running();
+        let draw = self.dropout_draw(layer);
         let valid = |values: &[f32]| values.len() / self.options.batch_size * num_valid;
         let (even, odd) = self.output_gradients.split_at_mut(1);
         let (own, other) =
@@ -349,7 +351,7 @@ impl Backend for CpuBackend {
         let gradients = Tensors { weights: weight_gradients, biases: bias_gradients };
         match &mut self.blocks[layer] {
             Block::Conv(conv) => conv.backward(&mut self.workspace, num_valid, weights, activations, gradients),
-            Block::Dense(dense) => dense.backward(&mut self.workspace, weights, activations, gradients),
+            Block::Dense(dense) => dense.backward(&mut self.workspace, &draw, weights, activations, gradients),
         }
         Ok(())
     }
@@ -357,9 +359,11 @@ impl Backend for CpuBackend {
     fn update(&mut self, layer: usize) -> Result<()> {
         let BackendOptions { momentum, weight_decay, .. } = self.options;
         let learning_rate = self.running().scalars.learning_rate;
-        let place = self.layout.layers()[layer].all();
+        let LayerParameters { weight, bias, bias_rule, .. } = self.layout.layers()[layer].clone();
         let rule = UpdateRule { momentum, weight_decay, learning_rate };
-        rule.update(&mut self.values[place.clone()], &mut self.velocities[place.clone()], &self.gradients[place]);
+        for (rule, place) in [(rule, weight), (rule.of_biases(&bias_rule), bias)] {
+            rule.update(&mut self.values[place.clone()], &mut self.velocities[place.clone()], &self.gradients[place]);
+        }
         Ok(())
     }
 

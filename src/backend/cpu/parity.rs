@@ -144,7 +144,7 @@ fn pooling_agrees_with_pytorch_also_where_windows_have_several_maxima() {
 fn dense_products_agree_with_pytorch() {
     let file = Recorded::open("dense");
     let (input, weights, mut gradient) = (file.values("input0"), file.values("input1"), file.values("output.gradient"));
-    let block = DenseBlock::new(&model::DenseBlock { inputs: 10, outputs: 7, hidden: None });
+    let block = DenseBlock::new(&model::DenseBlock { inputs: 10, outputs: 7, dropout_before: None, hidden: None });
     let mut workspace = Workspace {
         workers: Workers::new(None, block.scratch_values(3), f64::NAN),
         packed: vec![f64::NAN; block.packed_values(3)],
@@ -162,7 +162,7 @@ fn dense_products_agree_with_pytorch() {
             input_gradient: Some(&mut by_input),
         };
         let gradients = Tensors { weights: &mut by_weights[..], biases: &mut [0.0; 7][..] };
-        block.backward(&mut workspace, &weights, activations, gradients);
+        block.backward(&mut workspace, &draw, &weights, activations, gradients);
     });
     file.assert_agrees("output", &output);
     file.assert_agrees("input0.gradient", &by_input);

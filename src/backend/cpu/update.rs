@@ -4,12 +4,13 @@ use rayon::prelude::*;
 
 use super::real::Real;
 use super::wide::wide;
+use crate::model::BiasRule;
 
 /// Weights that one task updates.
 const CHUNK: usize = 64 * 1024;
 
 /// The numbers of an update.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UpdateRule<T> {
     /// Of the velocity.
     pub momentum: T,
@@ -17,6 +18,17 @@ pub struct UpdateRule<T> {
     pub weight_decay: T,
     /// Of this step.
     pub learning_rate: T,
+}
+
+impl UpdateRule<f32> {
+    /// The rule of a layer's biases, where this is that of its weights.
+    pub fn of_biases(self, biases: &BiasRule) -> Self {
+        Self {
+            weight_decay: biases.weight_decay(self.weight_decay),
+            learning_rate: biases.rate * self.learning_rate,
+            ..self
+        }
+    }
 }
 
 impl<T: Real> UpdateRule<T> {
@@ -41,6 +53,15 @@ impl<T: Real> UpdateRule<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::layers::BiasDecay;
+
+    #[test]
+    fn biases_learn_as_the_weights_or_faster_and_without_decay() {
+        let rule = UpdateRule { momentum: 0.9, weight_decay: 0.0005, learning_rate: 0.01 };
+        assert_eq!(rule.of_biases(&BiasRule::AS_WEIGHTS), rule);
+        let caffe = rule.of_biases(&BiasRule { rate: 2.0, decay: BiasDecay::Off });
+        assert_eq!(caffe, UpdateRule { momentum: 0.9, weight_decay: 0.0, learning_rate: 0.02 });
+    }
 
     #[test]
     fn two_updates_follow_the_papers_rule() {

@@ -180,7 +180,7 @@ impl Comparison {
         cuda.store(&mut ours)?;
         cpu.store(&mut theirs)?;
         for index in 0..NUM_LAYERS {
-            let (name, place) = (network.layers[index].name, &parameters.layout.layers()[index]);
+            let (name, place) = (&network.layers[index].name, &parameters.layout.layers()[index]);
             let kind = if matches!(network.layers[index].block, Block::Conv(_)) { Kind::Pooled } else { Kind::Dense };
             for (part, after, range) in [("weight", Kind::Weight, &place.weight), ("bias", kind, &place.bias)] {
                 let at = || range.clone();

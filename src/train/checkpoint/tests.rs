@@ -26,7 +26,7 @@ fn checkpoint(sets: &[&str], classes: &[&str]) -> Checkpoint {
         },
         schedule: Schedule { num_validated: 3, best_top1_error: Some(0.25), ..Schedule::default() },
     };
-    let mut parameters = initial_parameters(&state.network().unwrap(), &state.recipe.settings.model, 5);
+    let mut parameters = initial_parameters(&state.network().unwrap(), 5);
     parameters.velocities.iter_mut().enumerate().for_each(|(index, velocity)| *velocity = index as f32);
     Checkpoint { state, parameters, mean: (0..SAMPLE_BYTES).map(|index| index as u8).collect() }
 }

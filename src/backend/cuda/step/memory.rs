@@ -49,7 +49,7 @@ impl<R: Real> Memory<R> {
             side,
             outputs: before
                 .iter()
-                .map(|layer| Buffer::zeros(context, layer.name, values(layer)))
+                .map(|layer| Buffer::zeros(context, &layer.name, values(layer)))
                 .collect::<Result<_>>()?,
             logits: Buffer::zeros(context, "logits", num_logits)?,
             output_gradients: [gradients()?, gradients()?],
