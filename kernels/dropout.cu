@@ -2,9 +2,9 @@
 
 #define DROPOUT_PURPOSE 3u
 
-// In training: a unit is kept, and multiplied by factor, if its random word is at least threshold = p * 2^32; otherwise 0.
-// values (num_samples, units) in place; element sample * units + unit reads word element % 4 of the stream's position
-// (element / 4, step, layer).
+// In training: a unit is kept, and multiplied by factor, if its random word is at least threshold = p * 2^32; otherwise
+// 0. values (num_samples, units) in place; element sample * units + unit reads word element % 4 of the stream's
+// position (element / 4, step, layer).
 //
 // A thread computes eight units of a sample. Bytes: 2 sizeof(real) num_samples units.
 extern "C" __global__ void __launch_bounds__(256) dropout_forward(

@@ -7,11 +7,11 @@
 // Channels of a pixel in shared memory: 16 bytes or 32 more than a pixel has, so that pixels begin in different banks.
 #define INPUT_STRIDE (INPUT_CHANNELS + 8)
 
-// input (N, 3, canvas, canvas) to output (N, side, side, 64): channel (dy * 4 + dx) * 3 + c of pixel (y, x) is colour c at
-// (4 y + dy, 4 x + dx), zero beyond the canvas; channels 48 to 63 are zero, and so are samples from num_valid on.
+// input (N, 3, canvas, canvas) to output (N, side, side, 64): channel (dy * 4 + dx) * 3 + c of pixel (y, x) is colour c
+// at (4 y + dy, 4 x + dx), zero beyond the canvas; channels 48 to 63 are zero, and so are samples from num_valid on.
 //
-// A block of 256 threads makes up to 64 pixels of a row: blockIdx.x is (sample, row), blockIdx.y the place in the row. A
-// thread reads one column of 4 rows and 3 colours, then writes eight channels of a pixel at a time.
+// A block of 256 threads makes up to 64 pixels of a row: blockIdx.x is (sample, row), blockIdx.y the place in the row.
+// A thread reads one column of 4 rows and 3 colours, then writes eight channels of a pixel at a time.
 // Bytes: 2 N 3 canvas^2 read, sizeof(real) N side^2 64 written.
 extern "C" __global__ void __launch_bounds__(INPUT_THREADS) arrange_input(
     const f16* input, real* output, const Scalars* scalars, int num_samples, int canvas, int side) {

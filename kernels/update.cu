@@ -1,4 +1,4 @@
-// Stochastic gradient descent with momentum and weight decay (section 5 of the paper), and what keeps the working weights.
+// Stochastic gradient descent with momentum and weight decay (section 5 of the paper), and the working weights.
 
 // A value's update, in the order of operations of src/backend/cpu/update.rs and without fused multiply-adds: in f32 the
 // same bits as there.
@@ -9,8 +9,8 @@ __device__ __forceinline__ void update_value(
     value = __fadd_rn(value, velocity);
 }
 
-// v = momentum v - weight_decay lr w - lr g; w = w + v; working = w. values, velocities, gradients and working (count); working
-// is null where real is f32: the values themselves are worked with.
+// v = momentum v - weight_decay lr w - lr g; w = w + v; working = w. values, velocities, gradients and working (count);
+// working is null where real is f32: the values themselves are worked with.
 //
 // A thread computes eight values. Bytes: (16 + 2 sizeof(real)) count: 20 count in bf16.
 extern "C" __global__ void __launch_bounds__(256) update(
@@ -38,8 +38,8 @@ extern "C" __global__ void __launch_bounds__(256) update(
     }
 }
 
-// Clears the gradient of conv1's padding, (out_channels, 3, 3, 64): channels from 48 on, and the twelfth row and column of
-// taps that space-to-depth adds to the kernel's eleven, so that those weights stay zero.
+// Clears the gradient of conv1's padding, (out_channels, 3, 3, 64): channels from 48 on, and the twelfth row and column
+// of taps that space-to-depth adds to the kernel's eleven, so that those weights stay zero.
 //
 // A thread computes eight channels of a tap. Bytes: 2 sizeof(real) 576 out_channels.
 extern "C" __global__ void __launch_bounds__(256) mask_taps(real* gradient, int out_channels) {

@@ -4,16 +4,17 @@
     benches/peers/install VENV
     VENV/bin/python benches/peers/input.py --shards OUT [--work DIR] [--rounds 5] [--seconds 5]
 
-The shards' images are exported once to what each peer reads best where images need no decoding: raw 256 x 256 pixels, in a
-.beton for FFCV, in .npy files for DALI, in one array for PyTorch. All of it should fit the page cache (four times 192 KiB an
-image): what is compared is the loaders and not the disk. Each makes batches of 128 in 16-bit floats on 2 threads or
-processes: a random 224 x 224 crop, a mirror half of the time, minus the mean.
+The shards' images are exported once to the format that each peer reads fastest without decoding: raw 256 x 256 pixels,
+in a .beton for FFCV, in .npy files for DALI, in one array for PyTorch. All of it should fit in the page cache (four
+times 192 KiB an image), so that the loaders are compared and not the disk. Each makes batches of 128 in 16-bit floats
+on 2 threads or processes: a random 224 x 224 crop, mirrored half of the time, minus the mean.
 
-They do not all do the same. This project subtracts the mean image, adds the paper's lighting, writes planes on a canvas of
-227 x 227 and checks each sample's checksum once; PyTorch's does the mean of each channel and the lighting; FFCV and DALI the
-mean of each channel only; FFCV writes interleaved pixels, without which it would need a pass more.
+They do not all do the same work. This project subtracts the mean image, adds the paper's colour jitter, writes planes
+on a canvas of 227 x 227 and verifies each sample's checksum once. PyTorch subtracts the mean of each channel and adds
+the jitter; FFCV and DALI subtract the mean of each channel only. FFCV writes interleaved pixels; planes would need
+another pass.
 
-Each measurement is a process of its own: the first epoch is warm-up, then whole batches are taken for so many seconds.
+Each measurement is its own process: the first epoch is warm-up, then whole batches are taken for the given seconds.
 """
 
 import argparse

@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Packing, in images a second: this project, FFCV's writer and a script of torchvision and Pillow, in turns on the same images.
+"""Packing, in images a second: this project, FFCV's writer, and torchvision with Pillow, in turns on the same images.
 
     benches/peers/install VENV
-    cargo bench --bench pack -- --data DATA --rounds 0            # makes 4,000 JPEGs of 500 x 375 pixels, a folder a class
+    cargo bench --bench pack -- --data DATA --rounds 0     # makes 4,000 JPEGs of 500 x 375 pixels, a folder per class
     VENV/bin/python benches/peers/pack.py --data DATA --out OUT [--rounds 5]
 
-Each decodes every JPEG, keeps 256 x 256 pixels around its centre and writes them as they are, on 2 threads or processes; OUT
-lies on the disk that is measured, and the images should fit the page cache. A measurement is a process of its own and ends when
-all is on the disk: pack-shards waits for that by itself, the peers' file is synced after them, and their time without it stands
-beside. Imports are not counted, the start of their workers is.
+Each decodes every JPEG, crops and resizes it to 256 x 256 pixels and writes them raw, on 2 threads or processes. OUT
+lies on the disk that is measured, and the images should fit in the page cache. A measurement is its own process and
+ends when everything is on the disk: pack-shards waits for that itself; the peers' file is synced after them, and their
+time without that is shown too. Imports are not counted, starting the workers is.
 
-They do not all do the same. pack-shards writes every sample twice, since it subtracts the mean of all of them, and checksums,
-sums and what a killed packer goes on from; the peers write once. It resizes by Catmull-Rom, as torchvision's script does
-(Pillow's BICUBIC); FFCV by OpenCV's INTER_AREA, which is cheaper. FFCV is given the centre square, decoded by Pillow as in its
-own examples, since it does not crop.
+They do not all do the same work. pack-shards writes every sample twice, since it subtracts the mean of all of them, and
+writes checksums, sums and the state that a killed packer resumes from; the peers write once. It resizes by Catmull-Rom,
+as torchvision's script does (Pillow's BICUBIC); FFCV by OpenCV's INTER_AREA, which is cheaper. FFCV does not crop, so
+it gets the centre square, decoded by Pillow as in its own examples.
 """
 
 import argparse
@@ -141,10 +141,13 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     num_images = len(images(options.data))
     names = ["alexnet", *options.peers]
-    found = in_turns(names, options.rounds, lambda name: measure(name, options), lambda one: num_images / one["seconds"])
+    rate = lambda one: num_images / one["seconds"]
+    found = in_turns(names, options.rounds, lambda name: measure(name, options), rate)
     rates = {name: {key: [num_images / one[key] for one in found[name]] for key in found[name][0]} for name in names}
-    print(f"{num_images} images, {WORKERS} threads, {options.rounds} rounds: median (lowest to highest); ratios round by round")
-    print("| | images/s | without its fsync | alexnet is faster by | images per CPU second | alexnet is faster by, CPU |")
+    print(f"{num_images} images, {WORKERS} threads, {options.rounds} rounds: median (lowest to highest)")
+    print("Ratios are taken round by round.")
+    faster = "alexnet is faster by"
+    print(f"| | images/s | without its fsync | {faster} | images per CPU second | {faster}, CPU |")
     print("|---|---|---|---|---|---|")
     for name in names:
         ratios = [ratio(rates["alexnet"][key], rates[name][key]) for key in ["seconds", "cpu_seconds"]]

@@ -26,9 +26,9 @@ HEADER_BYTES = 4096
 LAYERS = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
 WEIGHTS = [f"{layer}.{part}" for layer in LAYERS for part in ("weight", "bias")]
 
-# PyTorch trains twice, in f64 and in f32. A tensor of ours may be so many times as far from the f64 run as PyTorch's own f32 run is:
-# both sum the same numbers in f32, each in an order of its own, and now and then a rounding decides which value of a
-# pooling window is the largest, or whether a unit is above zero.
+# PyTorch trains twice, in f64 and in f32. A tensor of ours may be this many times as far from the f64 run as PyTorch's
+# own f32 run is: both sum the same numbers in f32, each in its own order, and now and then a rounding decides which
+# value of a pooling window is the largest, or whether a unit is above zero.
 ROUNDINGS = 5.0
 # ... and differences below this share of what a tensor has moved are rounding in any case.
 FLOOR = 1e-5

@@ -2,7 +2,8 @@
 
     python tests/reference/make_images.py DATA
 
-Smooth gradients with discs and some noise, so that resamplers are compared on edges and on slopes. Needs numpy and Pillow.
+Smooth gradients with discs and some noise, so that resamplers are compared on edges and on slopes. Needs numpy and
+Pillow.
 """
 
 import pathlib
