@@ -3,22 +3,20 @@
 //! `cargo bench --bench cpu_step -- [--repetitions N] [--threads N]`
 
 use std::num::NonZeroUsize;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use alexnet::backend::cpu::CpuBackend;
-use alexnet::backend::step::step;
-use alexnet::backend::{Backend, BackendOptions, Pass, Slot, StepScalars};
+use alexnet::backend::{Backend, BackendOptions, Call, Pass, Slot, StepScalars};
 use alexnet::error::Result;
 use alexnet::input::{Batch, Dtype, Values};
 use alexnet::model::init::initial_parameters;
-use alexnet::model::network::NUM_LAYERS;
 use alexnet::model::{Block, Network};
 use alexnet::philox::{Purpose, normal_pair, words};
 use alexnet::recipe::settings::ModelSettings;
 use clap::Parser;
 
 const BATCH_SIZE: usize = 32;
+const SCALARS: StepScalars = StepScalars { step: 0, learning_rate: 0.001 };
 
 /// The options of the bench.
 #[derive(Parser)]
@@ -36,11 +34,6 @@ struct Options {
     #[arg(long, hide = true)]
     bench: bool,
 }
-
-/// The time of each call of a step: forward, backward, update of each layer.
-type LayerTimes = [[Duration; 3]; NUM_LAYERS];
-
-static LAYER_TIMES: Mutex<LayerTimes> = Mutex::new([[Duration::ZERO; 3]; NUM_LAYERS]);
 
 fn main() -> Result<()> {
     let options = Options::parse();
@@ -64,34 +57,36 @@ fn bench_width(width: f64, options: &Options) -> Result<()> {
         backend.device().name,
         backend.device().memory_bytes >> 20
     );
-    let rate = report("training step", options.repetitions, || run(&mut backend, Pass::Train, step::<CpuBackend>));
-    report("evaluation", options.repetitions, || run(&mut backend, Pass::Eval, step::<CpuBackend>));
+    let rate = report("training step", options.repetitions, || run(&mut backend, Pass::Train));
+    report("evaluation", options.repetitions, || run(&mut backend, Pass::Eval));
 
     let peak =
         gemm_peak() * options.threads.or(std::thread::available_parallelism().ok()).map_or(1.0, |n| n.get() as f64);
-    let mut samples = Vec::new();
-    for _ in 0..options.repetitions {
-        run(&mut backend, Pass::Train, timed_step);
-        samples.push(*LAYER_TIMES.lock().expect("no thread panicked"));
-    }
+    let timed = |_| backend.run_timed(Slot::Even, SCALARS);
+    let samples = (0..options.repetitions).map(timed).collect::<Result<Vec<_>>>()?;
+    let seconds = |call: Call| {
+        let of_call =
+            |step: &Vec<(Call, f64)>| step.iter().find(|(timed, _)| *timed == call).expect("a call of each").1;
+        median(samples.iter().map(of_call).collect())
+    };
     let mut step_flops = 0.0;
     println!("layer     forward ms  GFLOP/s  of peak   backward ms  GFLOP/s  of peak   update ms");
     for (index, layer) in network.layers.iter().enumerate() {
-        let time = |part: usize| median(samples.iter().map(|times| times[index][part].as_secs_f64()).collect());
+        let time = [Call::Forward(index), Call::Backward(index), Call::Update(index)].map(seconds);
         let flops = 2.0 * multiply_adds(&layer.block) * BATCH_SIZE as f64;
         let products = if index == 0 { 1.0 } else { 2.0 };
         step_flops += (1.0 + products) * flops;
-        let (forward, backward) = (flops / time(0) / 1e9, products * flops / time(1) / 1e9);
+        let (forward, backward) = (flops / time[0] / 1e9, products * flops / time[1] / 1e9);
         println!(
             "{:8} {:11.2} {:8.0} {:7.0}% {:13.2} {:8.0} {:7.0}% {:11.2}",
             layer.name,
-            time(0) * 1e3,
+            time[0] * 1e3,
             forward,
             forward / peak * 100.0,
-            time(1) * 1e3,
+            time[1] * 1e3,
             backward,
             backward / peak * 100.0,
-            time(2) * 1e3
+            time[2] * 1e3
         );
     }
     let (floor, step) = (step_flops / peak / 1e9, BATCH_SIZE as f64 / rate);
@@ -99,29 +94,8 @@ fn bench_width(width: f64, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn run(backend: &mut CpuBackend, pass: Pass, body: fn(&mut CpuBackend, Pass) -> Result<()>) {
-    let scalars = StepScalars { step: 0, learning_rate: 0.001 };
-    backend.replay(Slot::Even, pass, scalars, body).expect("a step of the CPU cannot fail");
-}
-
-/// The same calls as [`step`], each timed.
-fn timed_step(backend: &mut CpuBackend, pass: Pass) -> Result<()> {
-    let mut times = LAYER_TIMES.lock().expect("no thread panicked");
-    let mut time = |layer: usize, part: usize, call: &mut dyn FnMut() -> Result<()>| {
-        let start = Instant::now();
-        let result = call();
-        times[layer][part] = start.elapsed();
-        result
-    };
-    for layer in 0..NUM_LAYERS {
-        time(layer, 0, &mut || backend.forward(layer, pass))?;
-    }
-    backend.loss(pass)?;
-    for layer in (0..NUM_LAYERS).rev() {
-        time(layer, 1, &mut || backend.backward(layer))?;
-        time(layer, 2, &mut || backend.update(layer))?;
-    }
-    Ok(())
+fn run(backend: &mut CpuBackend, pass: Pass) {
+    backend.run(Slot::Even, pass, SCALARS).expect("a step of the CPU cannot fail");
 }
 
 /// Prints images a second; returns the median.

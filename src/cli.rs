@@ -1,10 +1,15 @@
-//! What every command shares: parsing, exit codes, one clear cause chain.
+//! What every command shares: arguments about the device, exit codes, one clear cause chain.
 
 use std::fmt;
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::backend::cuda::libraries::tuning::{Repeatable, Search};
+use crate::backend::cuda::{CudaOptions, Graphs};
+use crate::backend::synthetic::Pace;
+use crate::backend::{Choice, DeviceChoice, PrecisionChoice};
 use crate::error::Error;
 
 /// Exit codes.
@@ -24,8 +29,56 @@ pub fn main<A: clap::Parser>(run: impl FnOnce(A) -> anyhow::Result<()>) -> ExitC
     }
 }
 
+/// Who computes, and how: the options that `train`, `bench`, `evaluate` and `predict` share.
+#[derive(Debug, clap::Args)]
+pub struct ComputeArguments {
+    /// auto, cpu, cuda or cuda:N. auto takes a GPU if one can train, and says why not otherwise.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// auto, bf16, tf32 or f32: of the matrix products. auto is bf16 on a GPU; a CPU computes in f32.
+    #[arg(long, default_value = "auto")]
+    precision: PrecisionChoice,
+    /// On a GPU: time all algorithms of each convolution once, take the fastest, and remember them for later runs with --tune.
+    #[arg(long)]
+    tune: bool,
+    /// On a GPU: also take algorithms that are not bitwise reproducible.
+    #[arg(long)]
+    fast: bool,
+    /// On a GPU: launch each kernel on its own instead of a recorded step, so that a failure names it. Slower.
+    #[arg(long)]
+    no_graph: bool,
+    /// Threads that compute, where the CPU does. The result does not depend on their number. [default: all cores]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Let a device that computes nothing take so many milliseconds a step: shows the loop around it.
+    #[arg(long, value_name = "MS", conflicts_with = "device", value_parser = milliseconds, help_heading = "Advanced")]
+    synthetic_device: Option<Duration>,
+    /// The synthetic device's milliseconds an upload.
+    #[arg(long, value_name = "MS", requires = "synthetic_device", value_parser = milliseconds, help_heading = "Advanced")]
+    synthetic_upload: Option<Duration>,
+}
+
+impl ComputeArguments {
+    /// As the library takes them.
+    pub fn choice(&self) -> Choice {
+        Choice {
+            device: match self.synthetic_device {
+                Some(step) => DeviceChoice::Synthetic(Pace { upload: self.synthetic_upload.unwrap_or_default(), step }),
+                None => self.device,
+            },
+            precision: self.precision,
+            threads: self.threads.and_then(|threads| NonZeroUsize::new(threads.into())),
+            cuda: CudaOptions {
+                graphs: if self.no_graph { Graphs::Unused } else { Graphs::Used },
+                search: if self.tune { Search::Timed } else { Search::Known },
+                repeatable: if self.fast { Repeatable::NotNeeded } else { Repeatable::Required },
+            },
+        }
+    }
+}
+
 /// An argument of milliseconds, 0 to an hour's, with or without decimals.
-pub fn milliseconds(text: &str) -> Result<Duration, String> {
+fn milliseconds(text: &str) -> Result<Duration, String> {
     let expected = || "expected milliseconds, as in 12.5".to_owned();
     let milliseconds: f64 = text.parse().map_err(|_| expected())?;
     if !(0.0..=3.6e6).contains(&milliseconds) {

@@ -4,7 +4,6 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use alexnet::backend::cpu::CpuBackend;
-use alexnet::backend::step::step;
 use alexnet::backend::{Backend, BackendOptions, Pass, Slot, StepScalars};
 use alexnet::input::{Batch, Dtype};
 use alexnet::model::Network;
@@ -74,7 +73,7 @@ fn a_step_allocates_nothing_and_the_backend_states_its_memory() {
 fn run(backend: &mut CpuBackend, pass: Pass, batch: Batch) -> Batch {
     backend.upload(Slot::Even, batch).unwrap();
     let scalars = StepScalars { step: 0, learning_rate: 0.01 };
-    backend.replay(Slot::Even, pass, scalars, step::<CpuBackend>).unwrap();
+    backend.run(Slot::Even, pass, scalars).unwrap();
     backend.statistics(Slot::Even).unwrap();
     backend.reclaim(Slot::Even).unwrap().expect("the batch that was uploaded")
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use alexnet::Result;
 use alexnet::backend::synthetic::{Pace, SyntheticBackend};
-use alexnet::backend::{Backend, BackendOptions, DeviceTimes, Slot};
+use alexnet::backend::{BackendOptions, DeviceTimes, Slot};
 use alexnet::clock::Clock;
 use alexnet::input::{Batch, BatchSource, Dtype, PipelineStats};
 use alexnet::model::Network;
@@ -68,20 +68,20 @@ fn milliseconds(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-fn stepper(clock: &Clock, fill: u64, upload: u64, step: u64, tracer: Tracer) -> Stepper<SyntheticBackend> {
+fn stepper(clock: &Clock, fill: u64, upload: u64, step: u64, tracer: Tracer) -> Stepper {
     let settings = ModelSettings { width: 0.05, ..ModelSettings::default() };
     let network = Network::new(&settings, 67, 2).unwrap();
     let pace = Pace { upload: milliseconds(upload), step: milliseconds(step) };
-    let backend = SyntheticBackend::new(&network, BackendOptions::looking(BATCH_SIZE), pace, clock.clone());
+    let backend = SyntheticBackend::new(&network, BackendOptions::for_evaluation(BATCH_SIZE), pace, clock.clone());
     let source = PacedSource::new(clock, milliseconds(fill));
-    Stepper::new(backend, Feeder::new(Box::new(source)), tracer)
+    Stepper::new(Box::new(backend), Feeder::new(Box::new(source)), tracer)
 }
 
 /// When the device did each of the steps.
-fn play(stepper: &mut Stepper<SyntheticBackend>, num_steps: u64) -> Vec<DeviceTimes> {
+fn play(stepper: &mut Stepper, num_steps: u64) -> Vec<DeviceTimes> {
     let mut times = Vec::new();
     for step in 0..num_steps {
-        if stepper.step(step, Next::Feed, |_| 0.0).unwrap().is_some() {
+        if stepper.step(step, Next::Feed, 0.0).unwrap().is_some() {
             times.push(stepper.backend().device_times(Slot::of_step(step - 1)).unwrap().unwrap());
         }
     }
@@ -113,7 +113,7 @@ fn a_loop_that_waits_for_each_step_would_take_upload_and_compute_one_after_the_o
     let mut stepper = stepper(&clock, 5, 8, 13, Tracer::default());
     let mut ends = Vec::new();
     for step in 0..WARM_UP + NUM_STEPS {
-        stepper.step(step, Next::Nothing, |_| 0.0).unwrap();
+        stepper.step(step, Next::Nothing, 0.0).unwrap();
         stepper.settle().unwrap();
         ends.push(clock.now());
     }
@@ -172,7 +172,7 @@ fn the_trace_shows_uploads_under_the_steps_before_them() {
 fn made_up_losses_are_the_batchs() {
     let losses = [1, 7].map(|step_milliseconds| {
         let mut stepper = stepper(&Clock::manual(), 1, 1, step_milliseconds, Tracer::default());
-        let settled = (0..5).filter_map(|step| stepper.step(step, Next::Feed, |_| 0.0).unwrap());
+        let settled = (0..5).filter_map(|step| stepper.step(step, Next::Feed, 0.0).unwrap());
         settled.map(|settled| settled.observation.loss).collect::<Vec<_>>()
     });
     assert_eq!(losses[0].len(), 4);

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use alexnet::trace::{Interval, TraceFile, Track};
 use alexnet::train::metrics::server::Address;
-use alexnet::train::options::{Data, Options};
+use alexnet::train::options::{Data, TrainOptions};
 use alexnet::train::stop::Stop;
 use common::made_dataset;
 use serde_json::Value;
@@ -46,15 +46,15 @@ fn a_runs_trace_has_every_step_once_and_no_line_does_two_things_at_once() {
     made_dataset(folder.path(), 18, 7, 3, 1);
     let path = folder.path().join("trace.json");
     let sets = ["augment.crop=64", "augment.canvas=67", "model.width=0.05", "train.batch_size=4", "train.epochs=2"];
-    let options = Options {
+    let options = TrainOptions {
         run: Some(folder.path().join("run")),
         sets: sets.map(String::from).to_vec(),
         metrics: Address::Off,
         workers: Some(2),
         trace: Some(path.clone()),
-        ..Options::new(Data::Shards(folder.path().to_path_buf()))
+        ..TrainOptions::new(Data::Shards(folder.path().to_path_buf()))
     };
-    alexnet::train::run(&options, &Stop::default()).unwrap();
+    alexnet::train::train(&options, &Stop::default()).unwrap();
     let mut lines = read(&path);
     for (line, spans) in &mut lines {
         spans.sort_by(|a, b| a.2.total_cmp(&b.2));

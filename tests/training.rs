@@ -10,7 +10,7 @@ use alexnet::backend::Choice;
 use alexnet::train::checkpoint::{self, Checkpoint};
 use alexnet::train::log::{self, Kind};
 use alexnet::train::metrics::server::Address;
-use alexnet::train::options::{Data, Options, Start};
+use alexnet::train::options::{Data, Start, TrainOptions};
 use alexnet::train::stop::Stop;
 use alexnet::train::trainer::{Ended, Outcome};
 use common::made_dataset;
@@ -38,13 +38,13 @@ impl Bench {
         Self { folder }
     }
 
-    fn options(&self, run: &str, sets: &[&str]) -> Options {
-        Options {
+    fn options(&self, run: &str, sets: &[&str]) -> TrainOptions {
+        TrainOptions {
             run: Some(self.run(run)),
             sets: TINY.iter().chain(sets).map(|&set| set.to_owned()).collect(),
             metrics: Address::Off,
             log_every: 1,
-            ..Options::new(Data::Shards(self.folder.path().to_path_buf()))
+            ..TrainOptions::new(Data::Shards(self.folder.path().to_path_buf()))
         }
     }
 
@@ -53,12 +53,12 @@ impl Bench {
     }
 }
 
-fn train(options: &Options) -> Outcome {
-    alexnet::train::run(options, &Stop::default()).unwrap()
+fn train(options: &TrainOptions) -> Outcome {
+    alexnet::train::train(options, &Stop::default()).unwrap()
 }
 
-fn refused(options: &Options) -> String {
-    alexnet::train::run(options, &Stop::default()).unwrap_err().to_string()
+fn refused(options: &TrainOptions) -> String {
+    alexnet::train::train(options, &Stop::default()).unwrap_err().to_string()
 }
 
 fn bytes(path: &Path) -> Vec<u8> {
@@ -72,7 +72,7 @@ fn newest(outcome: &Outcome) -> Checkpoint {
 #[test]
 fn a_run_leaves_what_the_contract_names() {
     let bench = Bench::new();
-    let outcome = train(&Options { keep: 1, ..bench.options("plain", &[]) });
+    let outcome = train(&TrainOptions { keep: 1, ..bench.options("plain", &[]) });
     assert_eq!((outcome.step, outcome.ended), (12, Ended::Done));
     let run = bench.run("plain");
     let config = std::fs::read_to_string(run.join("config.toml")).unwrap();
@@ -98,10 +98,10 @@ fn a_run_stopped_at_any_step_and_resumed_equals_one_that_never_stopped() {
     let expected = bytes(whole.checkpoint.as_ref().unwrap());
     for (stop_at, workers) in [(1, 1), (3, 2), (4, 3), (7, 1), (11, 5)] {
         let name = format!("stopped-{stop_at}");
-        let options = Options { workers: Some(workers), ..bench.options(&name, &[]) };
-        let part = train(&Options { steps: Some(stop_at), ..options.clone() });
+        let options = TrainOptions { workers: Some(workers), ..bench.options(&name, &[]) };
+        let part = train(&TrainOptions { steps: Some(stop_at), ..options.clone() });
         assert_eq!(part.step, stop_at);
-        let resumed = train(&Options { start: Start::Resume, workers: Some(1), ..options });
+        let resumed = train(&TrainOptions { start: Start::Resume, workers: Some(1), ..options });
         assert_eq!(resumed.step, 12);
         assert!(bytes(resumed.checkpoint.as_ref().unwrap()) == expected, "stopped at {stop_at}");
         let lines = log::read(&bench.run(&name)).unwrap();
@@ -114,11 +114,11 @@ fn a_run_stopped_at_any_step_and_resumed_equals_one_that_never_stopped() {
 fn a_run_killed_after_its_checkpoint_resumes_from_it() {
     let bench = Bench::new();
     let expected = bytes(train(&bench.options("whole", &[])).checkpoint.as_ref().unwrap());
-    let options = Options { checkpoint_every: Some(3), keep: 10, ..bench.options("killed", &[]) };
-    train(&Options { steps: Some(8), ..options.clone() });
+    let options = TrainOptions { checkpoint_every: Some(3), keep: 10, ..bench.options("killed", &[]) };
+    train(&TrainOptions { steps: Some(8), ..options.clone() });
     // As if the process had died after step 8 with step 6 as its newest checkpoint.
     std::fs::remove_file(bench.run("killed").join("checkpoints/step-00000008.safetensors")).unwrap();
-    let resumed = train(&Options { start: Start::Resume, ..options });
+    let resumed = train(&TrainOptions { start: Start::Resume, ..options });
     assert!(bytes(resumed.checkpoint.as_ref().unwrap()) == expected);
     let lines = log::read(&bench.run("killed")).unwrap();
     assert_eq!(lines.iter().filter(|line| line.kind == Kind::Validation).count(), 3);
@@ -130,7 +130,7 @@ fn workers_and_threads_do_not_change_a_bit() {
     let runs = [(1, 1), (2, 2), (5, 3)].map(|(workers, threads)| {
         let options = bench.options(&format!("threads-{threads}"), &[]);
         let compute = Choice { threads: NonZeroUsize::new(threads), ..options.compute };
-        let outcome = train(&Options { workers: Some(workers), compute, ..options });
+        let outcome = train(&TrainOptions { workers: Some(workers), compute, ..options });
         bytes(outcome.checkpoint.as_ref().unwrap())
     });
     assert!(runs[0] == runs[1] && runs[1] == runs[2]);
@@ -141,7 +141,7 @@ fn a_stop_asked_for_before_the_first_step_leaves_step_zero() {
     let bench = Bench::new();
     let stop = Stop::default();
     stop.request();
-    let outcome = alexnet::train::run(&bench.options("asked", &[]), &stop).unwrap();
+    let outcome = alexnet::train::train(&bench.options("asked", &[]), &stop).unwrap();
     assert_eq!((outcome.step, outcome.ended), (0, Ended::Stopped));
     assert!(outcome.checkpoint.unwrap().ends_with("checkpoints/step-00000000.safetensors"));
 }
@@ -189,12 +189,12 @@ fn a_checkpoint_gives_its_weights_to_a_new_run() {
     let first = train(&bench.options("first", &[]));
     let path = first.checkpoint.clone().unwrap();
     let options = bench.options("second", &["train.learning_rate=0.001"]);
-    train(&Options { start: Start::Init(path.clone()), steps: Some(1), ..options });
+    train(&TrainOptions { start: Start::Init(path.clone()), steps: Some(1), ..options });
     let start = checkpoint::read::read(&bench.run("second").join("checkpoints/step-00000000.safetensors")).unwrap();
     assert_eq!(start.parameters.values, newest(&first).parameters.values);
     assert!(start.parameters.velocities.iter().all(|&velocity| velocity == 0.0));
     let options = bench.options("third", &["model.width=0.1"]);
-    let message = refused(&Options { start: Start::Init(path), ..options });
+    let message = refused(&TrainOptions { start: Start::Init(path), ..options });
     assert!(message.contains("conv2.weight") && message.contains("model.width = 0.05"), "{message}");
     assert!(!bench.run("third").exists(), "a refused run leaves no folder");
 }
@@ -202,19 +202,19 @@ fn a_checkpoint_gives_its_weights_to_a_new_run() {
 #[test]
 fn a_resumed_run_keeps_its_recipe_but_may_go_on_longer() {
     let bench = Bench::new();
-    train(&Options { steps: Some(2), ..bench.options("longer", &[]) });
-    let resume = |sets: &[&str]| Options { start: Start::Resume, ..bench.options("longer", sets) };
+    train(&TrainOptions { steps: Some(2), ..bench.options("longer", &[]) });
+    let resume = |sets: &[&str]| TrainOptions { start: Start::Resume, ..bench.options("longer", sets) };
     let message = refused(&resume(&["train.learning_rate=0.5"]));
     assert!(message.contains("train.learning_rate = 0.5") && message.contains("--init"), "{message}");
     // Without a word about the recipe, it is the run's own.
-    let outcome = train(&Options { sets: vec!["train.epochs=4".into()], ..resume(&[]) });
+    let outcome = train(&TrainOptions { sets: vec!["train.epochs=4".into()], ..resume(&[]) });
     assert_eq!(outcome.step, 16);
 }
 
 #[test]
 fn a_run_is_not_resumed_on_another_dataset_nor_begun_in_its_folder() {
     let bench = Bench::new();
-    train(&Options { steps: Some(1), ..bench.options("mine", &[]) });
+    train(&TrainOptions { steps: Some(1), ..bench.options("mine", &[]) });
     let message = refused(&bench.options("mine", &[]));
     assert!(message.contains("--resume"), "{message}");
     let other = tempfile::tempdir().unwrap();
@@ -222,8 +222,8 @@ fn a_run_is_not_resumed_on_another_dataset_nor_begun_in_its_folder() {
     // Another dataset has another id; give the made one another, in its description and in its shards.
     let foreign = alexnet::shard::DatasetInfo { id: "00000000000000ff".into(), ..info };
     foreign.write(other.path()).unwrap();
-    let options = Options { start: Start::Resume, ..bench.options("mine", &[]) };
-    let message = refused(&Options { data: Data::Shards(other.path().to_path_buf()), ..options });
+    let options = TrainOptions { start: Start::Resume, ..bench.options("mine", &[]) };
+    let message = refused(&TrainOptions { data: Data::Shards(other.path().to_path_buf()), ..options });
     assert!(message.contains("another dataset"), "{message}");
 }
 
@@ -238,27 +238,27 @@ fn a_batch_larger_than_the_dataset_is_refused_with_both_numbers() {
 #[test]
 fn two_runs_do_not_share_a_folder() {
     let bench = Bench::new();
-    train(&Options { steps: Some(1), ..bench.options("held", &[]) });
+    train(&TrainOptions { steps: Some(1), ..bench.options("held", &[]) });
     let lock = std::fs::File::open(bench.run("held").join(".lock")).unwrap();
     lock.lock().unwrap();
-    let message = refused(&Options { start: Start::Resume, ..bench.options("held", &[]) });
+    let message = refused(&TrainOptions { start: Start::Resume, ..bench.options("held", &[]) });
     assert!(message.contains("another process"), "{message}");
 }
 
 #[test]
 fn what_a_killed_run_left_unfinished_is_gone_when_it_resumes() {
     let bench = Bench::new();
-    train(&Options { steps: Some(1), ..bench.options("left", &[]) });
+    train(&TrainOptions { steps: Some(1), ..bench.options("left", &[]) });
     let leftover = bench.run("left").join("checkpoints/.unfinished-abc");
     std::fs::write(&leftover, "half a checkpoint").unwrap();
-    train(&Options { start: Start::Resume, steps: Some(2), ..bench.options("left", &[]) });
+    train(&TrainOptions { start: Start::Resume, steps: Some(2), ..bench.options("left", &[]) });
     assert!(!leftover.exists());
 }
 
 #[test]
 fn made_up_batches_train_without_shards_and_keep_no_checkpoints() {
     let bench = Bench::new();
-    let options = Options { data: Data::Synthetic, steps: Some(3), ..bench.options("synthetic", &[]) };
+    let options = TrainOptions { data: Data::Synthetic, steps: Some(3), ..bench.options("synthetic", &[]) };
     let outcome = train(&options);
     assert_eq!((outcome.step, outcome.checkpoint), (3, None));
 }

@@ -119,15 +119,15 @@ fn end_to_end(pipeline: Pipeline, point: Point) -> f64 {
     let network = Network::new(&settings, AugmentSettings::default().canvas, 1000).expect("a narrow network");
     let step = Duration::from_secs_f64(point.batch_size as f64 / DEVICE_IMAGES_PER_SECOND);
     let pace = Pace { upload: step / 2, step };
-    let backend = SyntheticBackend::new(&network, BackendOptions::looking(point.batch_size), pace, Clock::Wall);
-    let mut stepper = Stepper::new(backend, Feeder::new(Box::new(pipeline)), Tracer::default());
+    let backend = SyntheticBackend::new(&network, BackendOptions::for_evaluation(point.batch_size), pace, Clock::Wall);
+    let mut stepper = Stepper::new(Box::new(backend), Feeder::new(Box::new(pipeline)), Tracer::default());
     let (last, mut begun) = (num_steps(point) - 1, Instant::now());
     for step in 0..=last {
         if step == WARM_UP_STEPS {
             begun = Instant::now();
         }
         let next = if step == last { Next::Nothing } else { Next::Feed };
-        stepper.step(step as u64, next, |_| 0.0).expect("a step of a device that cannot fail");
+        stepper.step(step as u64, next, 0.0).expect("a step of a device that cannot fail");
     }
     // As many ends of steps as beginnings lie between the two times: the last step has not been waited for.
     ((last + 1 - WARM_UP_STEPS) * point.batch_size) as f64 / begun.elapsed().as_secs_f64()

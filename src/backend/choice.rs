@@ -2,17 +2,12 @@
 
 use std::num::NonZeroUsize;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::thread::available_parallelism;
-use std::time::Duration;
 
-use half::bf16;
 use indicatif::HumanBytes;
 
 use super::cpu::CpuBackend;
-use super::cuda::driver::Context;
-use super::cuda::libraries::{self, Versions};
-use super::cuda::{CudaBackend, CudaOptions, Precision};
+use super::cuda::{CudaOptions, Gpu, Precision};
 use super::precision::PrecisionChoice;
 use super::synthetic::{Pace, SyntheticBackend};
 use super::{Backend, BackendOptions};
@@ -31,13 +26,6 @@ pub enum DeviceChoice {
     Cuda(u32),
     /// A device that takes the times it is given and computes nothing.
     Synthetic(Pace),
-}
-
-impl DeviceChoice {
-    /// `device`, unless the times of a synthetic one are given: a step's, and an upload's, which takes none by default.
-    pub fn paced(device: Self, step: Option<Duration>, upload: Option<Duration>) -> Self {
-        step.map_or(device, |step| Self::Synthetic(Pace { upload: upload.unwrap_or_default(), step }))
-    }
 }
 
 impl FromStr for DeviceChoice {
@@ -86,27 +74,16 @@ pub enum Chosen {
         why: Option<String>,
     },
     /// An NVIDIA GPU.
-    Cuda(Gpu),
+    Cuda {
+        /// The card.
+        gpu: Gpu,
+        /// What was asked for, or the fastest that it has.
+        precision: Precision,
+        /// How its backend runs.
+        options: CudaOptions,
+    },
     /// Nobody, in chosen times.
     Synthetic(Pace),
-}
-
-/// A GPU that can train.
-#[derive(Debug)]
-pub struct Gpu {
-    context: Arc<Context>,
-    versions: Versions,
-    precision: Precision,
-    options: CudaOptions,
-}
-
-/// Work for whichever backend was chosen.
-pub trait Work {
-    /// What comes of it.
-    type Output;
-
-    /// Does it.
-    fn run<B: Backend>(self, backend: B) -> Result<Self::Output>;
 }
 
 impl Chosen {
@@ -123,27 +100,23 @@ impl Chosen {
         match choice.device {
             DeviceChoice::Cpu => cpu(None),
             DeviceChoice::Synthetic(pace) => Ok(Self::Synthetic(pace)),
-            DeviceChoice::Cuda(ordinal) => Gpu::open(ordinal, choice).map(Self::Cuda),
-            DeviceChoice::Auto => match Gpu::open(0, choice) {
-                Ok(gpu) => Ok(Self::Cuda(gpu)),
-                Err(reason) => cpu(Some(reason.to_string())),
-            },
+            DeviceChoice::Cuda(ordinal) => Self::gpu(ordinal, choice),
+            DeviceChoice::Auto => Self::gpu(0, choice).or_else(|reason| cpu(Some(reason.to_string()))),
         }
     }
 
-    /// Makes the backend and gives it to `work`.
-    pub fn run<W: Work>(&self, network: &Network, options: BackendOptions, work: W) -> Result<W::Output> {
+    fn gpu(ordinal: u32, choice: &Choice) -> Result<Self> {
+        let gpu = Gpu::open(ordinal)?;
+        let precision = gpu.precision(choice.precision)?;
+        Ok(Self::Cuda { gpu, precision, options: choice.cuda })
+    }
+
+    /// A backend with zero weights.
+    pub fn open(&self, network: &Network, options: BackendOptions) -> Result<Box<dyn Backend>> {
         match self {
-            Self::Cpu { threads, .. } => work.run(CpuBackend::new(network, options, *threads)),
-            Self::Synthetic(pace) => work.run(SyntheticBackend::new(network, options, *pace, Clock::Wall)),
-            Self::Cuda(Gpu { context, versions, precision, options: cuda }) => match precision {
-                Precision::Bf16 => {
-                    work.run(CudaBackend::<bf16>::new(context, *versions, network, options, cuda, *precision)?)
-                }
-                Precision::Tf32 | Precision::F32 => {
-                    work.run(CudaBackend::<f32>::new(context, *versions, network, options, cuda, *precision)?)
-                }
-            },
+            Self::Cpu { threads, .. } => Ok(Box::new(CpuBackend::new(network, options, *threads))),
+            Self::Synthetic(pace) => Ok(Box::new(SyntheticBackend::new(network, options, *pace, Clock::Wall))),
+            Self::Cuda { gpu, precision, options: cuda } => gpu.backend(network, options, cuda, *precision),
         }
     }
 
@@ -152,7 +125,7 @@ impl Chosen {
         match self {
             Self::Cpu { .. } => 1,
             // One core is the trainer's.
-            Self::Cuda(_) | Self::Synthetic(_) => {
+            Self::Cuda { .. } | Self::Synthetic(_) => {
                 available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
             }
         }
@@ -163,7 +136,7 @@ impl Chosen {
         match self {
             Self::Synthetic(_) => Ok(Some("nothing is computed, and nothing learned".into())),
             Self::Cpu { why, .. } => Ok(why.as_ref().map(|why| format!("the CPU trains: {why}"))),
-            Self::Cuda(Gpu { context, versions, .. }) => {
+            Self::Cuda { gpu: Gpu { context, versions }, .. } => {
                 let (free, total) = context.memory()?;
                 Ok(Some(format!(
                     "{} of {} free, driver for CUDA {}, {versions}",
@@ -173,14 +146,5 @@ impl Chosen {
                 )))
             }
         }
-    }
-}
-
-impl Gpu {
-    fn open(ordinal: u32, choice: &Choice) -> Result<Self> {
-        let versions = libraries::open()?;
-        let context = Context::new(ordinal)?;
-        let precision = Precision::choose(choice.precision, context.capability())?;
-        Ok(Self { context, versions, precision, options: choice.cuda })
     }
 }

@@ -1,25 +1,28 @@
-//! Backends: what computes a step. The border is cut at the learned layer.
+//! Backends: what computes a step.
 //!
-//! In: host batches and the order of a step, written once in [`step`]. Out: losses, counts, probabilities and
-//! weights. A backend owns its activations, gradients and working memory, all allocated when it is made.
+//! In: host batches. Out: losses, counts, probabilities and weights. A backend owns its activations, gradients and working memory, all
+//! allocated when it is made. [`Backend`] is what a trainer sees of it; what happens inside a step, layer by layer, is [`step`]'s.
 
 mod choice;
 pub mod cpu;
 pub mod cuda;
 mod device_times;
+pub mod parity;
 pub(crate) mod precision;
 mod rank;
-pub mod step;
+pub(crate) mod step;
 pub mod synthetic;
 
-pub use self::choice::{Choice, Chosen, DeviceChoice, Work};
+pub use self::choice::{Choice, Chosen, DeviceChoice};
 pub use self::device_times::DeviceTimes;
 pub use self::precision::PrecisionChoice;
 pub use self::rank::rank;
+pub use self::step::Call;
 
 use crate::error::Result;
 use crate::input::{Batch, Dtype};
 use crate::model::Parameters;
+use crate::recipe::settings::TrainSettings;
 
 /// Whether a pass learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +43,9 @@ pub enum Slot {
 }
 
 impl Slot {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Even, Self::Odd];
+
     /// The slot whose turn it is.
     pub fn of_step(step: u64) -> Self {
         if step.is_multiple_of(2) { Self::Even } else { Self::Odd }
@@ -69,8 +75,18 @@ pub struct BackendOptions {
 }
 
 impl BackendOptions {
-    /// For a backend that only evaluates.
-    pub fn looking(batch_size: usize) -> Self {
+    /// What a recipe trains with.
+    pub fn of(settings: &TrainSettings) -> Self {
+        Self {
+            batch_size: settings.batch_size,
+            seed: settings.seed,
+            momentum: settings.momentum as f32,
+            weight_decay: settings.weight_decay as f32,
+        }
+    }
+
+    /// Enough for a backend that only evaluates.
+    pub fn for_evaluation(batch_size: usize) -> Self {
         Self { batch_size, seed: 0, momentum: 0.0, weight_decay: 0.0 }
     }
 }
@@ -118,10 +134,8 @@ pub struct Device {
     pub memory_bytes: u64,
 }
 
-/// Eight learned layers forward and backward, the loss, the update, and the ways in and out.
-///
-/// A step is a sequence of these calls, given once to [`Backend::replay`]; [`step`] holds the sequences. Layers count from 0
-/// (conv1) to 7 (fc8).
+/// A network on a device, as a trainer, an evaluation or a bench drives it: batches go up to one slot while a step runs on the
+/// other.
 pub trait Backend {
     /// Who computes.
     fn device(&self) -> &Device;
@@ -142,23 +156,11 @@ pub trait Backend {
     /// Gives a slot's batch back once the device no longer reads it; nothing where none lies.
     fn reclaim(&mut self, slot: Slot) -> Result<Option<Batch>>;
 
-    /// Runs the calls that `body` makes on the batch in `slot`. A backend may record them at the first time of a
-    /// (slot, pass) and replay the recording from then on, so `body` must make the same calls each time.
-    fn replay(
-        &mut self,
-        slot: Slot,
-        pass: Pass,
-        scalars: StepScalars,
-        body: fn(&mut Self, Pass) -> Result<()>,
-    ) -> Result<()>;
-    /// A block forward, from the output of the block before it (the input, for layer 0).
-    fn forward(&mut self, layer: usize, pass: Pass) -> Result<()>;
-    /// Softmax and cross-entropy over the logits; in training also their gradient.
-    fn loss(&mut self, pass: Pass) -> Result<()>;
-    /// A block backward: the gradients of its weights, biases and input (but for layer 0).
-    fn backward(&mut self, layer: usize) -> Result<()>;
-    /// A layer's weights and velocities, from its gradients.
-    fn update(&mut self, layer: usize) -> Result<()>;
+    /// Runs a step on the batch in `slot`: forward and loss, and in training backward and the update. It may return before the
+    /// device is done.
+    fn run(&mut self, slot: Slot, pass: Pass, scalars: StepScalars) -> Result<()>;
+    /// Runs a training step call by call, each alone, and says how many seconds each took. Nothing where nothing is computed.
+    fn run_timed(&mut self, slot: Slot, scalars: StepScalars) -> Result<Vec<(Call, f64)>>;
 
     /// What the last step on the slot found; waits for it.
     fn statistics(&mut self, slot: Slot) -> Result<Statistics>;
@@ -169,4 +171,9 @@ pub trait Backend {
     }
     /// The softmax outputs of the last evaluation on the slot, (num_valid, num_classes); waits for it.
     fn probabilities(&mut self, slot: Slot) -> Result<&[f32]>;
+
+    /// What a layer's block gave last, (batch_size, output values) with images as (C, H, W); waits for it.
+    fn output(&mut self, layer: usize) -> Result<Vec<f32>>;
+    /// Copies the gradients of the last training step to where `parameters` has its values; waits for it.
+    fn gradients(&mut self, parameters: &mut Parameters) -> Result<()>;
 }

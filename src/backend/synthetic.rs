@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Backend, BackendOptions, Device, DeviceTimes, Pass, Slot, Statistics, StepScalars};
+use super::{Backend, BackendOptions, Call, Device, DeviceTimes, Pass, Slot, Statistics, StepScalars};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::input::{Batch, Dtype, Values};
@@ -29,6 +29,8 @@ pub struct SyntheticBackend {
     device: Device,
     batch_size: usize,
     num_classes: usize,
+    /// Of one image, by layer.
+    output_values: Vec<usize>,
     pace: Pace,
     clock: Clock,
     slots: [SlotState; 2],
@@ -68,6 +70,7 @@ impl SyntheticBackend {
             device: Device { name, precision: "none", memory_bytes: (num_values * size_of::<f32>()) as u64 },
             batch_size,
             num_classes,
+            output_values: network.layers.iter().map(|layer| layer.block.output_values()).collect(),
             pace,
             clock,
             slots: [(); 2].map(|()| SlotState {
@@ -132,36 +135,18 @@ impl Backend for SyntheticBackend {
         Ok(Some(batch))
     }
 
-    fn replay(
-        &mut self,
-        slot: Slot,
-        pass: Pass,
-        _scalars: StepScalars,
-        body: fn(&mut Self, Pass) -> Result<()>,
-    ) -> Result<()> {
+    fn run(&mut self, slot: Slot, _pass: Pass, _scalars: StepScalars) -> Result<()> {
         let state = &self.slots[slot as usize];
         let (upload, batch) = (state.upload, state.batch.as_ref().expect("a batch was uploaded to the slot"));
-        let statistics = made_up_statistics(batch, self.num_classes);
+        let statistics = synthetic_statistics(batch, self.num_classes);
         let step = self.work(self.pace.step, [self.steps_end, upload.ended]);
         self.steps_end = step.ended;
         self.slots[slot as usize].last = Some(Ran { times: DeviceTimes { upload, step }, statistics });
-        body(self, pass)
-    }
-
-    fn forward(&mut self, _layer: usize, _pass: Pass) -> Result<()> {
         Ok(())
     }
 
-    fn loss(&mut self, _pass: Pass) -> Result<()> {
-        Ok(())
-    }
-
-    fn backward(&mut self, _layer: usize) -> Result<()> {
-        Ok(())
-    }
-
-    fn update(&mut self, _layer: usize) -> Result<()> {
-        Ok(())
+    fn run_timed(&mut self, _slot: Slot, _scalars: StepScalars) -> Result<Vec<(Call, f64)>> {
+        Ok(Vec::new())
     }
 
     fn statistics(&mut self, slot: Slot) -> Result<Statistics> {
@@ -182,10 +167,19 @@ impl Backend for SyntheticBackend {
         let num_values = statistics.num_samples as usize * self.num_classes;
         Ok(&self.slots[slot as usize].probabilities[..num_values])
     }
+
+    fn output(&mut self, layer: usize) -> Result<Vec<f32>> {
+        Ok(vec![0.0; self.batch_size * self.output_values[layer]])
+    }
+
+    fn gradients(&mut self, parameters: &mut Parameters) -> Result<()> {
+        parameters.values.fill(0.0);
+        Ok(())
+    }
 }
 
 /// Losses between 0 and twice that of guessing, by each sample's label and the value in its middle.
-fn made_up_statistics(batch: &Batch, num_classes: usize) -> Statistics {
+fn synthetic_statistics(batch: &Batch, num_classes: usize) -> Statistics {
     let sample_values = match &batch.values {
         Values::F32(values) => values.len(),
         Values::F16(values) => values.len(),

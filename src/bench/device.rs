@@ -1,10 +1,9 @@
-//! The device alone: training steps on two made-up batches that stay where they are.
+//! The device alone: training steps on two synthetic batches that stay where they are.
 
 use std::time::Instant;
 
 use super::options::Effort;
 use super::{reclaim_both, upload_both};
-use crate::backend::step::step as body;
 use crate::backend::{Backend, Pass, Slot, StepScalars};
 use crate::error::Result;
 use crate::input::Batch;
@@ -21,13 +20,13 @@ pub(super) struct DeviceRound {
 
 /// As the trainer does, a step's statistics are read when the next one has been launched. The learning rate is 0, so that
 /// each round does the same work.
-pub(super) fn round<B: Backend>(backend: &mut B, batches: &mut Vec<Batch>, effort: Effort) -> Result<DeviceRound> {
+pub(super) fn round(backend: &mut dyn Backend, batches: &mut Vec<Batch>, effort: Effort) -> Result<DeviceRound> {
     let num_images = batches[0].num_valid as f64;
     upload_both(backend, batches)?;
     let (mut step, mut step_seconds) = (0, Vec::new());
     let mut next = |step_seconds: &mut Vec<f64>, last_ended: &mut Instant| {
         let scalars = StepScalars { step, learning_rate: 0.0 };
-        backend.replay(Slot::of_step(step), Pass::Train, scalars, body::<B>)?;
+        backend.run(Slot::of_step(step), Pass::Train, scalars)?;
         if let Some(before) = step.checked_sub(1) {
             backend.statistics(Slot::of_step(before))?;
         }

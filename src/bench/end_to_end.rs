@@ -1,11 +1,11 @@
 //! End to end: training, by the trainer's own step, without validations and checkpoints.
 
 use super::options::Effort;
-use super::subject::Subject;
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::input::{BatchSource, PipelineOptions};
+use crate::input::PipelineOptions;
 use crate::trace::Tracer;
+use crate::train::experiment::Experiment;
 use crate::train::feeder::Feeder;
 use crate::train::stepper::{Next, Stepper};
 
@@ -21,18 +21,19 @@ pub(super) struct EndToEndRound {
 }
 
 /// The learning rate is 0, so that each round does the same work.
-pub(super) fn round<B: Backend>(
-    backend: B,
-    subject: &Subject,
+pub(super) fn round(
+    backend: Box<dyn Backend>,
+    experiment: &Experiment,
     workers: usize,
     effort: Effort,
-) -> Result<(B, EndToEndRound)> {
-    let pipeline = subject.pipeline(PipelineOptions::new(backend.input_dtype(), workers, 0..u64::MAX))?;
+) -> Result<(Box<dyn Backend>, EndToEndRound)> {
+    let pipeline =
+        experiment.source(PipelineOptions::new(backend.input_dtype(), workers, 0..u64::MAX), Tracer::default())?;
     let memory_bytes = pipeline.memory_bytes();
-    let mut stepper = Stepper::new(backend, Feeder::new(Box::new(pipeline)), Tracer::default());
+    let mut stepper = Stepper::new(backend, Feeder::new(pipeline), Tracer::default());
     let mut step = 0;
-    let mut next = |stepper: &mut Stepper<B>| {
-        let settled = stepper.step(step, Next::Feed, |_| 0.0)?;
+    let mut next = |stepper: &mut Stepper| {
+        let settled = stepper.step(step, Next::Feed, 0.0)?;
         step += 1;
         Ok(settled)
     };
@@ -44,7 +45,7 @@ pub(super) fn round<B: Backend>(
         Ok(())
     })?;
     stepper.settle()?;
-    let num_images = (num_steps * subject.batch_size()) as f64;
+    let num_images = (num_steps * experiment.settings().train.batch_size) as f64;
     let round = EndToEndRound {
         images_per_second: num_images / seconds,
         input_wait_ratio: input_wait_seconds / seconds,

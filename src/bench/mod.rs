@@ -11,20 +11,23 @@ pub mod overlap;
 mod rates;
 mod report;
 pub mod resources;
-pub(crate) mod subject;
 mod upload;
+
+use std::sync::Arc;
 
 use self::device::DeviceRound;
 use self::end_to_end::EndToEndRound;
 use self::input::InputRound;
-pub use self::options::{Effort, Options, Stage};
+pub use self::options::{BenchOptions, Effort, Stage};
 pub use self::rates::Rates;
 pub use self::report::Report;
-use self::subject::Subject;
 use self::upload::UploadRound;
-use crate::backend::{Backend, Chosen, Work};
+use crate::backend::{Backend, Chosen, Slot};
 use crate::error::Result;
-use crate::input::{Batch, Dtype};
+use crate::input::Batch;
+use crate::recipe::Recipe;
+use crate::shard::Dataset;
+use crate::train::experiment::Experiment;
 
 /// What was measured of every stage that was asked for, round by round.
 #[derive(Debug, Default)]
@@ -36,74 +39,61 @@ struct Rounds {
 }
 
 /// Measures as `options` say.
-pub fn run(options: &Options) -> Result<Report> {
+pub fn measure(options: &BenchOptions) -> Result<Report> {
     let chosen = Chosen::new(&options.compute)?;
-    let subject = Subject::new(options)?;
+    let experiment = experiment(options)?;
     let workers = options.workers.unwrap_or_else(|| chosen.default_workers());
+    let effort = options.effort;
     if let (Some(Stage::Input), Some(dtype)) = (options.only, options.dtype) {
-        let rounds = Rounds { input: input_rounds(&subject, workers, dtype, options.effort)?, ..Rounds::default() };
-        return Ok(Report::new(&rounds, &subject, workers, dtype, None));
+        let input = (0..effort.rounds).map(|round| input::round(&experiment, workers, dtype, effort, round));
+        let rounds = Rounds { input: input.collect::<Result<_>>()?, ..Rounds::default() };
+        return Ok(Report::new(&rounds, &experiment, workers, dtype, None));
     }
-    let network = subject.network.clone();
-    let backend_options = subject.backend_options();
-    chosen.run(&network, backend_options, Stages { subject, workers, options })
-}
-
-fn input_rounds(subject: &Subject, workers: usize, dtype: Dtype, effort: Effort) -> Result<Vec<InputRound>> {
-    (0..effort.rounds).map(|round| input::round(subject, workers, dtype, effort, round)).collect()
-}
-
-/// The stages, before there is a backend.
-struct Stages<'a> {
-    subject: Subject,
-    workers: usize,
-    options: &'a Options,
-}
-
-impl Work for Stages<'_> {
-    type Output = Report;
-
-    fn run<B: Backend>(self, mut backend: B) -> Result<Report> {
-        let Self { subject, workers, options } = self;
-        let (dtype, effort) = (backend.input_dtype(), options.effort);
-        let wanted = |stage| options.only.is_none_or(|only| only == stage);
-        backend.load(&subject.parameters)?;
-        let mut batches = match wanted(Stage::Upload) || wanted(Stage::Device) {
-            true => subject.made_up_batches(dtype)?,
-            false => Vec::new(),
-        };
-        let mut rounds = Rounds::default();
-        for round in 0..effort.rounds {
-            if wanted(Stage::Input) {
-                rounds.input.push(input::round(&subject, workers, dtype, effort, round)?);
-            }
-            if wanted(Stage::Upload) {
-                rounds.upload.push(upload::round(&mut backend, &mut batches, effort)?);
-            }
-            if wanted(Stage::Device) {
-                rounds.device.push(device::round(&mut backend, &mut batches, effort)?);
-            }
-            if wanted(Stage::EndToEnd) {
-                let measured;
-                (backend, measured) = end_to_end::round(backend, &subject, workers, effort)?;
-                rounds.end_to_end.push(measured);
-            }
+    let wanted = |stage| options.only.is_none_or(|only| only == stage);
+    let mut backend = chosen.open(&experiment.network, experiment.backend_options())?;
+    backend.load(&experiment.parameters)?;
+    let dtype = backend.input_dtype();
+    let mut batches = match wanted(Stage::Upload) || wanted(Stage::Device) {
+        true => experiment.synthetic_batches(dtype)?,
+        false => Vec::new(),
+    };
+    let mut rounds = Rounds::default();
+    for round in 0..effort.rounds {
+        if wanted(Stage::Input) {
+            rounds.input.push(input::round(&experiment, workers, dtype, effort, round)?);
         }
-        Ok(Report::new(&rounds, &subject, workers, dtype, Some(backend.device())))
+        if wanted(Stage::Upload) {
+            rounds.upload.push(upload::round(backend.as_mut(), &mut batches, effort)?);
+        }
+        if wanted(Stage::Device) {
+            rounds.device.push(device::round(backend.as_mut(), &mut batches, effort)?);
+        }
+        if wanted(Stage::EndToEnd) {
+            let measured;
+            (backend, measured) = end_to_end::round(backend, &experiment, workers, effort)?;
+            rounds.end_to_end.push(measured);
+        }
     }
+    Ok(Report::new(&rounds, &experiment, workers, dtype, Some(backend.device())))
+}
+
+/// The network, its parameters and its data.
+pub(crate) fn experiment(options: &BenchOptions) -> Result<Experiment> {
+    let dataset = Arc::new(Dataset::open(&options.shards)?);
+    Experiment::new(Recipe::load(options.recipe.as_deref().unwrap_or("alexnet"), &options.sets)?, Some(dataset))
 }
 
 /// Puts a batch into each slot.
-fn upload_both<B: Backend>(backend: &mut B, batches: &mut Vec<Batch>) -> Result<()> {
-    for slot in subject::SLOTS {
-        backend.upload(slot, batches.pop().expect("a made-up batch for each slot"))?;
+fn upload_both(backend: &mut dyn Backend, batches: &mut Vec<Batch>) -> Result<()> {
+    for slot in Slot::ALL {
+        backend.upload(slot, batches.pop().expect("a synthetic batch for each slot"))?;
     }
     Ok(())
 }
 
 /// Takes the batches of both slots back.
-fn reclaim_both<B: Backend>(backend: &mut B, batches: &mut Vec<Batch>) -> Result<()> {
-    for slot in subject::SLOTS {
+fn reclaim_both(backend: &mut dyn Backend, batches: &mut Vec<Batch>) -> Result<()> {
+    for slot in Slot::ALL {
         batches.extend(backend.reclaim(slot)?);
     }
     Ok(())

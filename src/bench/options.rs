@@ -9,7 +9,7 @@ use crate::input::Dtype;
 
 /// Everything that `bench` can be told, as the library takes it.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct BenchOptions {
     /// The dataset's folder.
     pub shards: PathBuf,
     /// A recipe's name or file; by default `alexnet`.

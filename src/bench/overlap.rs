@@ -58,7 +58,7 @@ pub struct Cell {
 }
 
 /// Measures every cell in turn, round by round.
-pub fn run(effort: Effort) -> Result<OverlapReport> {
+pub fn measure(effort: Effort) -> Result<OverlapReport> {
     let times = || MILLISECONDS.into_iter();
     let triples = times().flat_map(|input| times().map(move |upload| (input, upload)));
     let triples: Vec<_> =
@@ -94,14 +94,14 @@ impl Cell {
 /// The mean over a stage's time.
 fn step_seconds([fill, upload, step]: [Duration; 3], effort: Effort) -> Result<f64> {
     let network = Network::new(&ModelSettings { width: 0.05, ..ModelSettings::default() }, CANVAS, NUM_CLASSES)?;
-    let options = BackendOptions::looking(BATCH_SIZE);
+    let options = BackendOptions::for_evaluation(BATCH_SIZE);
     let backend = SyntheticBackend::new(&network, options, Pace { upload, step }, Clock::Wall);
     let pipeline = PacedOptions { batch_size: BATCH_SIZE, fill }.start()?;
-    let mut stepper = Stepper::new(backend, Feeder::new(Box::new(pipeline)), Tracer::default());
+    let mut stepper = Stepper::new(Box::new(backend), Feeder::new(Box::new(pipeline)), Tracer::default());
     let mut step = 0;
     let mut next = || {
         step += 1;
-        stepper.step(step - 1, Next::Feed, |_| 0.0).map(drop)
+        stepper.step(step - 1, Next::Feed, 0.0).map(drop)
     };
     effort.warm_up(WARM_UP_STEPS, &mut next)?;
     let (num_steps, seconds) = effort.measure(&mut next)?;

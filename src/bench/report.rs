@@ -9,9 +9,9 @@ use super::Rounds;
 use super::options::Stage;
 use super::rates::Rates;
 use super::resources::peak_resident_bytes;
-use super::subject::Subject;
 use crate::backend::Device;
 use crate::input::Dtype;
+use crate::train::experiment::Experiment;
 
 /// What was measured. A stage that was not asked for is null.
 #[derive(Clone, Debug, Serialize)]
@@ -77,7 +77,7 @@ struct MemoryReport {
 impl Report {
     pub(super) fn new(
         rounds: &Rounds,
-        subject: &Subject,
+        experiment: &Experiment,
         workers: usize,
         dtype: Dtype,
         device: Option<&Device>,
@@ -87,7 +87,7 @@ impl Report {
         let mut report = Self {
             input: InputReport::new(rounds, workers, dtype),
             upload: UploadReport::new(rounds),
-            device: device.and_then(|device| DeviceReport::new(rounds, subject, device)),
+            device: device.and_then(|device| DeviceReport::new(rounds, experiment, device)),
             end_to_end: EndToEndReport::new(rounds),
             bottleneck: None,
             memory: MemoryReport {
@@ -146,7 +146,7 @@ impl UploadReport {
 }
 
 impl DeviceReport {
-    fn new(rounds: &Rounds, subject: &Subject, device: &Device) -> Option<Self> {
+    fn new(rounds: &Rounds, experiment: &Experiment, device: &Device) -> Option<Self> {
         let spread = Rates::of(rounds.device.iter().map(|round| round.images_per_second))?;
         let step_spread = Rates::of(rounds.device.iter().flat_map(|round| round.step_seconds.iter().copied()))?;
         Some(Self {
@@ -154,7 +154,7 @@ impl DeviceReport {
             step_seconds: step_spread.median,
             device: device.name.clone(),
             precision: device.precision,
-            batch_size: subject.batch_size(),
+            batch_size: experiment.settings().train.batch_size,
             spread,
             step_spread,
         })

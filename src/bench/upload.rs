@@ -18,7 +18,7 @@ pub(super) struct UploadSpeed {
     pub(super) bytes_per_second: f64,
 }
 
-pub(super) fn round<B: Backend>(backend: &mut B, batches: &mut Vec<Batch>, effort: Effort) -> Result<UploadRound> {
+pub(super) fn round(backend: &mut dyn Backend, batches: &mut Vec<Batch>, effort: Effort) -> Result<UploadRound> {
     if backend.transfer() == Transfer::HandedOver {
         return Ok(UploadRound { speed: None });
     }

@@ -1,16 +1,12 @@
 //! `bench`: what each stage of training can do alone and what they do together, on this machine.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use alexnet::backend::cuda::libraries::tuning::{Repeatable, Search};
-use alexnet::backend::cuda::{CudaOptions, Graphs};
-use alexnet::backend::{Choice, DeviceChoice, PrecisionChoice};
-use alexnet::bench::{self, Effort, Options, Stage, overlap};
-use alexnet::cli::milliseconds;
+use alexnet::bench::{self, BenchOptions, Effort, Stage, overlap};
+use alexnet::cli::ComputeArguments;
 use alexnet::input::Dtype;
 use alexnet::say;
 use clap::Parser;
@@ -22,7 +18,7 @@ use serde::Serialize;
 /// run, no checkpoint.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
-struct Arguments {
+struct BenchArguments {
     /// The dataset: a folder that pack-shards wrote.
     #[arg(long, value_name = "OUT", required_unless_present_any = ["overlap", "peers"])]
     shards: Option<PathBuf>,
@@ -56,27 +52,9 @@ struct Arguments {
     /// Scale every layer's channels (model.width).
     #[arg(long, value_name = "F")]
     width: Option<f64>,
-    /// auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
-    /// auto, bf16, tf32 or f32.
-    #[arg(long, default_value = "auto")]
-    precision: PrecisionChoice,
-    /// On a GPU: time all algorithms of each convolution once, and take the fastest.
-    #[arg(long)]
-    tune: bool,
-    /// On a GPU: also take algorithms that do not give the same bits each time.
-    #[arg(long)]
-    fast: bool,
-    /// On a GPU: launch each kernel on its own instead of a recorded step.
-    #[arg(long)]
-    no_graph: bool,
     /// Threads that crop, mirror and relight.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
-    /// Threads that compute, where the CPU trains. [default: all cores]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
     /// With --only input: make batches of f32 or f16, whatever the device asks for.
     #[arg(long, requires = "only", value_parser = dtype)]
     dtype: Option<Dtype>,
@@ -86,12 +64,8 @@ struct Arguments {
     /// Measure the overlap of input, upload and compute around a device of chosen times, at every ratio of the three.
     #[arg(long, conflicts_with_all = ["shards", "peers"], help_heading = "Advanced")]
     overlap: bool,
-    /// Let a device that computes nothing take so many milliseconds a step.
-    #[arg(long, value_name = "MS", conflicts_with = "device", value_parser = milliseconds, help_heading = "Advanced")]
-    synthetic_device: Option<Duration>,
-    /// The synthetic device's milliseconds an upload.
-    #[arg(long, value_name = "MS", requires = "synthetic_device", value_parser = milliseconds, help_heading = "Advanced")]
-    synthetic_upload: Option<Duration>,
+    #[command(flatten)]
+    compute: ComputeArguments,
 }
 
 const EXAMPLES: &str = "\
@@ -110,7 +84,7 @@ Other loaders on the same images, in turns with this one (Linux, Python 3.11; se
 The scripts lie in the source's folder; records of what they found, with command and machine, in benches/record/.";
 
 fn main() -> ExitCode {
-    alexnet::cli::main(|arguments: Arguments| {
+    alexnet::cli::main(|arguments: BenchArguments| {
         if arguments.peers {
             say!("{PEERS}");
             return Ok(());
@@ -119,18 +93,18 @@ fn main() -> ExitCode {
             // 27 cells a round.
             let short = Effort { stage_time: Duration::from_millis(500), ..Effort::QUICK };
             let long = Effort { stage_time: Duration::from_secs(2), ..Effort::THOROUGH };
-            let report = overlap::run(effort(&arguments, short, long))?;
+            let report = overlap::measure(effort(&arguments, short, long))?;
             print(&report, arguments.json)?;
             return Ok(());
         }
         let json = arguments.json;
-        let report = bench::run(&options(arguments)?)?;
+        let report = bench::measure(&options(arguments)?)?;
         print(&report, json)?;
         Ok(())
     })
 }
 
-fn options(arguments: Arguments) -> alexnet::Result<Options> {
+fn options(arguments: BenchArguments) -> alexnet::Result<BenchOptions> {
     let effort = effort(&arguments, Effort::QUICK, Effort::THOROUGH);
     let missing = || alexnet::Error::usage("--shards OUT is missing: a folder that pack-shards wrote");
     if arguments.dtype.is_some() && arguments.only != Some(Stage::Input) {
@@ -141,18 +115,11 @@ fn options(arguments: Arguments) -> alexnet::Result<Options> {
     let mut sets = arguments.sets;
     sets.extend(arguments.batch_size.map(|size| format!("train.batch_size={size}")));
     sets.extend(arguments.width.map(|width| format!("model.width={width:?}")));
-    let threads = arguments.threads.and_then(|threads| NonZeroUsize::new(threads.into()));
-    let device = DeviceChoice::paced(arguments.device, arguments.synthetic_device, arguments.synthetic_upload);
-    let cuda = CudaOptions {
-        graphs: if arguments.no_graph { Graphs::Unused } else { Graphs::Used },
-        search: if arguments.tune { Search::Timed } else { Search::Known },
-        repeatable: if arguments.fast { Repeatable::NotNeeded } else { Repeatable::Required },
-    };
-    Ok(Options {
+    Ok(BenchOptions {
         shards: arguments.shards.ok_or_else(missing)?,
         recipe: arguments.recipe,
         sets,
-        compute: Choice { device, precision: arguments.precision, threads, cuda },
+        compute: arguments.compute.choice(),
         workers: arguments.workers.map(usize::from),
         only: arguments.only,
         dtype: arguments.dtype,
@@ -160,7 +127,7 @@ fn options(arguments: Arguments) -> alexnet::Result<Options> {
     })
 }
 
-fn effort(arguments: &Arguments, quick: Effort, thorough: Effort) -> Effort {
+fn effort(arguments: &BenchArguments, quick: Effort, thorough: Effort) -> Effort {
     let Effort { rounds, stage_time } = if arguments.thorough { thorough } else { quick };
     Effort { rounds: arguments.rounds.map_or(rounds, usize::from), stage_time: arguments.seconds.unwrap_or(stage_time) }
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use alexnet::backend::{Choice, DeviceChoice};
-use alexnet::evaluate::{Options, Report};
+use alexnet::cli::ComputeArguments;
+use alexnet::evaluate::{EvaluateOptions, Report};
 use alexnet::input::NumViews;
 use alexnet::say;
 
@@ -17,7 +17,7 @@ use clap::Parser;
 /// centre, each with its mirror image, as in the paper.
 #[derive(Debug, Parser)]
 #[command(name = "evaluate", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
-struct Arguments {
+struct EvaluateArguments {
     /// The dataset: a folder that pack-shards wrote.
     #[arg(long, value_name = "OUT")]
     shards: PathBuf,
@@ -33,9 +33,8 @@ struct Arguments {
     /// Views of a batch.
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch_size: u32,
-    /// auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
+    #[command(flatten)]
+    compute: ComputeArguments,
     /// Threads that crop. [default: 1 beside a CPU that computes, all cores but one beside a GPU]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
@@ -58,19 +57,19 @@ fn views(text: &str) -> Result<NumViews, String> {
 }
 
 fn main() -> ExitCode {
-    alexnet::cli::main(|arguments: Arguments| {
+    alexnet::cli::main(|arguments: EvaluateArguments| {
         let stop = Stop::default();
         stop.listen()?;
-        let options = Options {
+        let options = EvaluateOptions {
             shards: arguments.shards,
             checkpoint: arguments.checkpoint,
             views: arguments.views,
             limit: arguments.limit.map(|limit| limit as usize),
             batch_size: arguments.batch_size as usize,
-            compute: Choice::of(arguments.device),
+            compute: arguments.compute.choice(),
             workers: arguments.workers.map(usize::from),
         };
-        let report = alexnet::evaluate::run(&options, &stop)?;
+        let report = alexnet::evaluate::evaluate(&options, &stop)?;
         if arguments.json {
             say!("{}", serde_json::to_string(&report)?);
         } else {

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use alexnet::backend::{Choice, DeviceChoice};
-use alexnet::evaluate::predict::{Options, Prediction};
+use alexnet::cli::ComputeArguments;
+use alexnet::evaluate::predict::{PredictOptions, Prediction};
 use alexnet::say;
 use clap::Parser;
 
@@ -13,7 +13,7 @@ use clap::Parser;
 /// A picture is scaled and cut as the training images were, and its centre view goes through the network.
 #[derive(Debug, Parser)]
 #[command(name = "predict", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
-struct Arguments {
+struct PredictArguments {
     /// The checkpoint: runs/.../checkpoints/step-....safetensors.
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
@@ -23,9 +23,8 @@ struct Arguments {
     /// How many of the likeliest classes to tell.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
+    #[command(flatten)]
+    compute: ComputeArguments,
     /// Print JSON: a list of image, classes (class, probability), and error where one could not be read.
     #[arg(long)]
     json: bool,
@@ -37,14 +36,14 @@ Examples:
   predict --checkpoint FILE --top 1 --json photos/*.jpg";
 
 fn main() -> ExitCode {
-    alexnet::cli::main(|arguments: Arguments| {
-        let options = Options {
+    alexnet::cli::main(|arguments: PredictArguments| {
+        let options = PredictOptions {
             checkpoint: arguments.checkpoint,
             images: arguments.images,
             top: arguments.top as usize,
-            compute: Choice::of(arguments.device),
+            compute: arguments.compute.choice(),
         };
-        let predictions = alexnet::evaluate::predict::run(&options)?;
+        let predictions = alexnet::evaluate::predict::predict(&options)?;
         if arguments.json {
             say!("{}", serde_json::to_string(&predictions)?);
         } else {

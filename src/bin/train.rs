@@ -1,19 +1,14 @@
 //! `train`: from packed shards to a trained network.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use alexnet::backend::cuda::libraries::tuning::{Repeatable, Search};
-use alexnet::backend::cuda::{CudaOptions, Graphs};
-use alexnet::backend::{Choice, DeviceChoice, PrecisionChoice};
-use alexnet::cli::milliseconds;
+use alexnet::cli::ComputeArguments;
 use alexnet::input::PipelineOptions;
 use alexnet::recipe::Recipe;
 use alexnet::say;
 use alexnet::train::metrics::server::Address;
-use alexnet::train::options::{Data, Options, Start};
+use alexnet::train::options::{Data, Start, TrainOptions};
 use alexnet::train::stop::Stop;
 use alexnet::train::trainer::{Ended, Outcome};
 use clap::Parser;
@@ -24,7 +19,7 @@ use clap::Parser;
 /// step, writes a checkpoint and exits 0; --resume goes on from there, bit for bit. A second signal stops at once.
 #[derive(Debug, Parser)]
 #[command(name = "train", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
-struct Arguments {
+struct TrainArguments {
     /// The dataset: a folder that pack-shards wrote.
     #[arg(long, value_name = "OUT", required_unless_present_any = ["synthetic", "recipe"])]
     shards: Option<PathBuf>,
@@ -52,21 +47,6 @@ struct Arguments {
     /// Of everything random (train.seed).
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
-    /// auto, cpu, cuda or cuda:N. auto takes a GPU if one can train, and says why not otherwise.
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
-    /// auto, bf16, tf32 or f32: of the products. auto is bf16 on a GPU; a CPU computes in f32.
-    #[arg(long, default_value = "auto")]
-    precision: PrecisionChoice,
-    /// On a GPU: time all algorithms of each convolution once, take the fastest, and remember them for later runs with --tune.
-    #[arg(long)]
-    tune: bool,
-    /// On a GPU: also take algorithms that do not give the same bits each time.
-    #[arg(long)]
-    fast: bool,
-    /// On a GPU: launch each kernel on its own instead of a recorded step, so that a failure names it. Slower.
-    #[arg(long)]
-    no_graph: bool,
     /// Scale every layer's channels, rounded to multiples of 8, or 16 with two towers (model.width).
     #[arg(long, value_name = "F")]
     width: Option<f64>,
@@ -77,9 +57,6 @@ struct Arguments {
     /// computes, all cores but one beside a GPU]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
-    /// Threads that compute, where the CPU trains. The result does not depend on their number. [default: all cores]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
     /// Go on from the run's newest checkpoint (without --run: of the newest run of this dataset and recipe).
     #[arg(long, conflicts_with_all = ["init", "synthetic"])]
     resume: bool,
@@ -101,12 +78,8 @@ struct Arguments {
     /// Where Prometheus scrapes, or off. [default: 127.0.0.1:9464, or a free port when that one is taken]
     #[arg(long, value_name = "ADDR")]
     metrics: Option<Address>,
-    /// Let a device that computes nothing take so many milliseconds a step: shows the loop around it.
-    #[arg(long, value_name = "MS", conflicts_with = "device", value_parser = milliseconds, help_heading = "Advanced")]
-    synthetic_device: Option<Duration>,
-    /// The synthetic device's milliseconds an upload.
-    #[arg(long, value_name = "MS", requires = "synthetic_device", value_parser = milliseconds, help_heading = "Advanced")]
-    synthetic_upload: Option<Duration>,
+    #[command(flatten)]
+    compute: ComputeArguments,
 }
 
 const EXAMPLES: &str = "\
@@ -118,7 +91,7 @@ Examples:
   train --recipe list                                  explain recipes and keys";
 
 fn main() -> ExitCode {
-    alexnet::cli::main(|arguments: Arguments| {
+    alexnet::cli::main(|arguments: TrainArguments| {
         if arguments.recipe.as_deref() == Some("list") {
             say!("{}", Recipe::list().trim_end());
             return Ok(());
@@ -126,12 +99,12 @@ fn main() -> ExitCode {
         let options = options(arguments)?;
         let stop = Stop::default();
         stop.listen()?;
-        report(&alexnet::train::run(&options, &stop)?);
+        report(&alexnet::train::train(&options, &stop)?);
         Ok(())
     })
 }
 
-fn options(arguments: Arguments) -> alexnet::Result<Options> {
+fn options(arguments: TrainArguments) -> alexnet::Result<TrainOptions> {
     let data = match arguments.shards {
         Some(path) => Data::Shards(path),
         None if arguments.synthetic => Data::Synthetic,
@@ -150,23 +123,13 @@ fn options(arguments: Arguments) -> alexnet::Result<Options> {
         None if arguments.resume => Start::Resume,
         None => Start::Fresh,
     };
-    let compute = Choice {
-        device: DeviceChoice::paced(arguments.device, arguments.synthetic_device, arguments.synthetic_upload),
-        precision: arguments.precision,
-        threads: arguments.threads.and_then(|threads| NonZeroUsize::new(threads.into())),
-        cuda: CudaOptions {
-            graphs: if arguments.no_graph { Graphs::Unused } else { Graphs::Used },
-            search: if arguments.tune { Search::Timed } else { Search::Known },
-            repeatable: if arguments.fast { Repeatable::NotNeeded } else { Repeatable::Required },
-        },
-    };
-    Ok(Options {
+    Ok(TrainOptions {
         run: arguments.run,
         recipe: arguments.recipe,
         sets,
         start,
         steps: arguments.steps,
-        compute,
+        compute: arguments.compute.choice(),
         workers: arguments.workers.map(usize::from),
         buffers: arguments.buffers.map_or(PipelineOptions::DEFAULT_BUFFERS, usize::from),
         checkpoint_every: arguments.checkpoint_every,
@@ -174,7 +137,7 @@ fn options(arguments: Arguments) -> alexnet::Result<Options> {
         log_every: arguments.log_every,
         metrics: arguments.metrics.unwrap_or(Address::Default),
         trace: arguments.trace,
-        ..Options::new(data)
+        ..TrainOptions::new(data)
     })
 }
 

@@ -3,7 +3,6 @@
 //! In: a checkpoint, and a packed dataset or picture files. Out: a [`Report`] or [`predict::Prediction`]s. The backend
 //! owns the memory of the passes.
 
-pub mod measure;
 pub mod predict;
 
 use std::path::PathBuf;
@@ -11,18 +10,18 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use self::measure::{ErrorRates, Measurement};
-use crate::backend::{Backend, BackendOptions, Choice, Chosen, Work};
+use crate::backend::{BackendOptions, Choice, Chosen};
 use crate::error::{Error, Result};
-use crate::input::{Augmentation, NumViews};
-use crate::model::Parameters;
+use crate::input::NumViews;
 use crate::shard::{Dataset, Split};
-use crate::train::checkpoint::{self, Checkpoint};
+use crate::train::checkpoint;
+use crate::train::experiment::Experiment;
 use crate::train::stop::Stop;
+use crate::train::validation::Validation;
 
 /// What `evaluate` is asked for.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct EvaluateOptions {
     /// The dataset's folder.
     pub shards: PathBuf,
     /// The checkpoint.
@@ -52,34 +51,16 @@ pub struct Report {
     pub num_samples: u64,
 }
 
-/// A measurement that waits for its backend.
-struct Measuring<'a> {
-    measurement: Measurement<'a>,
-    parameters: &'a Parameters,
-    stop: &'a Stop,
-}
-
-impl Work for Measuring<'_> {
-    type Output = Option<ErrorRates>;
-
-    fn run<B: Backend>(self, mut backend: B) -> Result<Self::Output> {
-        backend.load(self.parameters)?;
-        self.measurement.run(&mut backend, self.stop)
-    }
-}
-
 /// Measures a checkpoint's error on the validation split.
-pub fn run(options: &Options, stop: &Stop) -> Result<Report> {
+pub fn evaluate(options: &EvaluateOptions, stop: &Stop) -> Result<Report> {
     let chosen = Chosen::new(&options.compute)?;
     let dataset = Arc::new(Dataset::open(&options.shards)?);
     if dataset.split(Split::Val).num_samples() == 0 {
         return Err(Error::data(dataset.path(), "it has no validation split; pack it with one"));
     }
-    let Checkpoint { state, parameters, .. } = checkpoint::read::read(&options.checkpoint)?;
+    let Experiment { state, network, parameters, augmentation, .. } = Experiment::read(&options.checkpoint)?;
     checkpoint::check_classes(&options.checkpoint, &state, &dataset.info().class_names())?;
-    let network = state.network()?;
-    let augmentation = Augmentation::new(&state.recipe.settings.augment, &state.statistics)?;
-    let measurement = Measurement {
+    let validation = Validation {
         dataset: &dataset,
         augmentation: &augmentation,
         views: options.views,
@@ -87,8 +68,9 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Report> {
         batch_size: options.batch_size,
         workers: options.workers.unwrap_or_else(|| chosen.default_workers()),
     };
-    let looking = BackendOptions::looking(options.batch_size);
-    let rates = chosen.run(&network, looking, Measuring { measurement, parameters: &parameters, stop })?;
+    let mut backend = chosen.open(&network, BackendOptions::for_evaluation(options.batch_size))?;
+    backend.load(&parameters)?;
+    let rates = validation.run(backend.as_mut(), stop)?;
     let rates = rates.ok_or_else(|| Error::Training("stopped before every image was seen: no result".into()))?;
     Ok(Report {
         top1_error: rates.top1_error,

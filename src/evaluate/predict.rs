@@ -4,22 +4,21 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::backend::step::step as body;
-use crate::backend::{Backend, BackendOptions, Choice, Chosen, Pass, Slot, StepScalars, Work};
+use crate::backend::{BackendOptions, Choice, Chosen, Pass, Slot, StepScalars};
 use crate::error::Result;
 use crate::input::augment::{Augmenter, Value};
 use crate::input::{Augmentation, Batch, Values};
-use crate::model::{Network, Parameters};
 use crate::pack::decode::Decoder;
 use crate::shard::SAMPLE_BYTES;
-use crate::train::checkpoint::{self, Checkpoint, RunState};
+use crate::train::checkpoint::RunState;
+use crate::train::experiment::Experiment;
 
 /// Pictures of one pass through the network.
 const BATCH_SIZE: usize = 16;
 
 /// What `predict` is asked for.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct PredictOptions {
     /// The checkpoint.
     pub checkpoint: PathBuf,
     /// The picture files.
@@ -51,56 +50,31 @@ pub struct Likely {
     pub probability: f32,
 }
 
-/// Looks at every picture; one that cannot be read does not keep the others from being looked at.
-pub fn run(options: &Options) -> Result<Vec<Prediction>> {
+/// Predicts every picture's class; one that cannot be read does not keep the others from being predicted.
+pub fn predict(options: &PredictOptions) -> Result<Vec<Prediction>> {
     let chosen = Chosen::new(&options.compute)?;
-    let Checkpoint { state, parameters, mean } = checkpoint::read::read(&options.checkpoint)?;
-    let network = state.network()?;
+    let Experiment { state, network, parameters, mean, augmentation, .. } = Experiment::read(&options.checkpoint)?;
     let batch_size = options.images.len().min(BATCH_SIZE);
-    let reader = Reader {
-        augmentation: Augmentation::new(&state.recipe.settings.augment, &state.statistics)?,
-        mean,
-        decoder: Decoder::default(),
-        sample: vec![0; SAMPLE_BYTES],
-    };
-    let looking = Looking { options, state: &state, parameters: &parameters, network: &network, batch_size, reader };
-    chosen.run(&network, BackendOptions::looking(batch_size), looking)
-}
-
-/// Pictures that wait for their backend.
-struct Looking<'a> {
-    options: &'a Options,
-    state: &'a RunState,
-    parameters: &'a Parameters,
-    network: &'a Network,
-    batch_size: usize,
-    reader: Reader,
-}
-
-impl Work for Looking<'_> {
-    type Output = Vec<Prediction>;
-
-    fn run<B: Backend>(self, mut backend: B) -> Result<Vec<Prediction>> {
-        let Self { options, state, parameters, network, batch_size, mut reader } = self;
-        backend.load(parameters)?;
-        let mut predictions = Vec::with_capacity(options.images.len());
-        let mut batch = Batch::zeros(backend.input_dtype(), batch_size, network.input_values());
-        for images in options.images.chunks(batch_size) {
-            let errors = reader.fill(images, &mut batch);
-            backend.upload(Slot::Even, batch)?;
-            backend.replay(Slot::Even, Pass::Eval, StepScalars { step: 0, learning_rate: 0.0 }, body::<B>)?;
-            let probabilities = backend.probabilities(Slot::Even)?.chunks_exact(network.num_classes);
-            for ((image, error), probabilities) in images.iter().zip(errors).zip(probabilities) {
-                let classes = match error {
-                    None => likeliest(state, probabilities, options.top),
-                    Some(_) => Vec::new(),
-                };
-                predictions.push(Prediction { image: image.display().to_string(), classes, error });
-            }
-            batch = backend.reclaim(Slot::Even)?.expect("the batch that was uploaded");
+    let mut reader = Reader { augmentation, mean, decoder: Decoder::default(), sample: vec![0; SAMPLE_BYTES] };
+    let mut backend = chosen.open(&network, BackendOptions::for_evaluation(batch_size))?;
+    backend.load(&parameters)?;
+    let mut predictions = Vec::with_capacity(options.images.len());
+    let mut batch = Batch::zeros(backend.input_dtype(), batch_size, network.input_values());
+    for images in options.images.chunks(batch_size) {
+        let errors = reader.fill(images, &mut batch);
+        backend.upload(Slot::Even, batch)?;
+        backend.run(Slot::Even, Pass::Eval, StepScalars { step: 0, learning_rate: 0.0 })?;
+        let probabilities = backend.probabilities(Slot::Even)?.chunks_exact(network.num_classes);
+        for ((image, error), probabilities) in images.iter().zip(errors).zip(probabilities) {
+            let classes = match error {
+                None => likeliest(&state, probabilities, options.top),
+                Some(_) => Vec::new(),
+            };
+            predictions.push(Prediction { image: image.display().to_string(), classes, error });
         }
-        Ok(predictions)
+        batch = backend.reclaim(Slot::Even)?.expect("the batch that was uploaded");
     }
+    Ok(predictions)
 }
 
 /// Turns picture files into inputs.

@@ -1,7 +1,8 @@
 //! The budget of a step, line by line: batch 128, bf16, the paper's network, on an H100. `docs/performance.md` has it, and a record puts its own times beside it.
 
 use super::work::Workload;
-use crate::backend::cuda::call_times::Call;
+use crate::backend::step::calls;
+use crate::backend::{Call, Pass};
 use crate::error::Result;
 use crate::model::Network;
 use crate::model::network::NUM_LAYERS;
@@ -77,7 +78,7 @@ pub fn lines() -> Result<Vec<Line>> {
     let workload = Workload { network: &network, num_samples: BATCH_SIZE, value_bytes: 2 };
     let mut lines: Vec<Line> = Vec::new();
     let mut update = Line { name: UPDATES.into(), products: 0.0, kernels: 0.0, launches: 0.0 };
-    for call in Call::of_step() {
+    for call in calls(network.layers.len(), Pass::Train) {
         let work = workload.of(call);
         let kernels = work.kernel_bytes / MEMORY;
         if call.is_update() {

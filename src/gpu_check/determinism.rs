@@ -3,15 +3,14 @@
 use xxhash_rust::xxh3::Xxh3;
 
 use super::dataset::MadeDataset;
-use super::gpu::{Gpu, PRECISIONS, TypedWork};
+use super::gpu::{PRECISIONS, TestedGpu};
 use super::options::Extent;
 use super::outcome::{Checked, Found};
-use crate::backend::Backend;
-use crate::backend::cuda::{CudaBackend, Graphs, Precision, Real};
-use crate::bench::subject::Subject;
+use crate::backend::cuda::{Graphs, Precision};
 use crate::error::Result;
 use crate::input::PipelineOptions;
 use crate::trace::Tracer;
+use crate::train::experiment::Experiment;
 use crate::train::feeder::Feeder;
 use crate::train::stepper::{Next, Stepper};
 
@@ -27,13 +26,13 @@ const MANNER: Manner = Manner { graphs: Graphs::Used, workers: 4, buffers: Pipel
 const LEARNING_RATE: f64 = 0.01;
 
 /// Trains again and again; everything a run ends with is compared.
-pub fn check(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent) -> Vec<Checked> {
-    let subject = match gpu.subject(dataset, extent) {
-        Ok(subject) => subject,
+pub fn check(gpu: &TestedGpu, dataset: &MadeDataset, extent: &Extent) -> Vec<Checked> {
+    let experiment = match gpu.experiment(dataset, extent) {
+        Ok(experiment) => experiment,
         Err(error) => return vec![Checked::tried("determinism", || Err(error))],
     };
     let steps = extent.determinism_steps;
-    let train = |precision, manner| trained(gpu, &subject, steps, precision, manner);
+    let train = |precision, manner| trained(gpu, &experiment, steps, precision, manner);
     let mut checked = Vec::new();
     for precision in PRECISIONS {
         let name = |what: &str| format!("determinism: {}, {what}", precision.name());
@@ -82,43 +81,34 @@ fn same(one: &Trained, other: &Trained) -> Found {
     Found { holds: one == other && one.is_finite, what }
 }
 
-fn trained(gpu: &Gpu, subject: &Subject, steps: u64, precision: Precision, manner: Manner) -> Result<Trained> {
-    let run = Run { subject, steps, manner };
-    gpu.run(&subject.network, subject.backend_options(), manner.graphs, precision, run)
-}
-
-struct Run<'a> {
-    subject: &'a Subject,
+fn trained(
+    gpu: &TestedGpu,
+    experiment: &Experiment,
     steps: u64,
+    precision: Precision,
     manner: Manner,
-}
-
-impl TypedWork for Run<'_> {
-    type Output = Trained;
-
-    fn run<R: Real>(self, mut backend: CudaBackend<R>) -> Result<Trained> {
-        let Self { subject, steps, manner } = self;
-        backend.load(&subject.parameters)?;
-        let options = PipelineOptions {
-            buffers: manner.buffers,
-            ..PipelineOptions::new(backend.input_dtype(), manner.workers, 0..steps)
-        };
-        let pipeline = subject.pipeline(options)?;
-        let mut stepper = Stepper::new(backend, Feeder::new(Box::new(pipeline)), Tracer::default());
-        let mut losses = Vec::with_capacity(steps as usize);
-        for step in 0..steps {
-            let next = if step + 1 < steps { Next::Feed } else { Next::Nothing };
-            let settled = stepper.step(step, next, |_| LEARNING_RATE)?;
-            losses.extend(settled.map(|settled| settled.observation.loss));
-        }
-        losses.extend(stepper.settle()?.map(|settled| settled.observation.loss));
-        let mut backend = stepper.into_backend()?;
-        let mut parameters = subject.parameters.clone();
-        backend.store(&mut parameters)?;
-        let mut hash = Xxh3::new();
-        let kinds = [&parameters.values, &parameters.velocities];
-        kinds.iter().for_each(|values| hash.update(bytemuck::cast_slice(values)));
-        let is_finite = kinds.iter().all(|values| values.iter().all(|value| value.is_finite()));
-        Ok(Trained { losses, fingerprint: hash.digest128(), is_finite })
+) -> Result<Trained> {
+    let mut backend = gpu.backend(&experiment.network, experiment.backend_options(), manner.graphs, precision)?;
+    backend.load(&experiment.parameters)?;
+    let options = PipelineOptions {
+        buffers: manner.buffers,
+        ..PipelineOptions::new(backend.input_dtype(), manner.workers, 0..steps)
+    };
+    let pipeline = experiment.source(options, Tracer::default())?;
+    let mut stepper = Stepper::new(backend, Feeder::new(pipeline), Tracer::default());
+    let mut losses = Vec::with_capacity(steps as usize);
+    for step in 0..steps {
+        let next = if step + 1 < steps { Next::Feed } else { Next::Nothing };
+        let settled = stepper.step(step, next, LEARNING_RATE)?;
+        losses.extend(settled.map(|settled| settled.observation.loss));
     }
+    losses.extend(stepper.settle()?.map(|settled| settled.observation.loss));
+    let mut backend = stepper.into_backend()?;
+    let mut parameters = experiment.parameters.clone();
+    backend.store(&mut parameters)?;
+    let mut hash = Xxh3::new();
+    let kinds = [&parameters.values, &parameters.velocities];
+    kinds.iter().for_each(|values| hash.update(bytemuck::cast_slice(values)));
+    let is_finite = kinds.iter().all(|values| values.iter().all(|value| value.is_finite()));
+    Ok(Trained { losses, fingerprint: hash.digest128(), is_finite })
 }

@@ -2,71 +2,55 @@
 
 use std::sync::Arc;
 
-use half::bf16;
-
 use crate::backend::cuda::driver::Context;
-use crate::backend::cuda::libraries::{self, Versions};
-use crate::backend::cuda::{CudaBackend, CudaOptions, Graphs, Precision, Real};
-use crate::backend::{BackendOptions, Choice, DeviceChoice, PrecisionChoice};
-use crate::bench;
-use crate::bench::subject::Subject;
+use crate::backend::cuda::libraries::Versions;
+use crate::backend::cuda::{CudaOptions, Gpu, Graphs, Precision};
+use crate::backend::{Backend, BackendOptions, Choice, DeviceChoice, PrecisionChoice};
+use crate::bench::{self, BenchOptions};
 use crate::error::Result;
 use crate::model::Network;
+use crate::train::experiment::Experiment;
 
 use super::dataset::MadeDataset;
 use super::options::Extent;
 
-/// Its context is current on the thread that opened it.
-pub struct Gpu {
-    pub context: Arc<Context>,
-    pub versions: Versions,
+/// A card that can train.
+pub struct TestedGpu {
+    gpu: Gpu,
 }
 
 /// All precisions of the products.
 pub const PRECISIONS: [Precision; 3] = [Precision::Bf16, Precision::Tf32, Precision::F32];
 
-/// Work on a backend of a type of activations.
-pub trait TypedWork {
-    /// What comes of it.
-    type Output;
-
-    /// Does it.
-    fn run<R: Real>(self, backend: CudaBackend<R>) -> Result<Self::Output>;
-}
-
-impl Gpu {
+impl TestedGpu {
     pub fn open(ordinal: u32) -> Result<Self> {
-        let versions = libraries::open()?;
-        let context = Context::new(ordinal)?;
-        Precision::choose(PrecisionChoice::Auto, context.capability())?;
-        Ok(Self { context, versions })
+        let gpu = Gpu::open(ordinal)?;
+        gpu.precision(PrecisionChoice::Auto)?;
+        Ok(Self { gpu })
     }
 
-    /// Makes a backend for `work`.
-    pub fn run<W: TypedWork>(
+    pub fn backend(
         &self,
         network: &Network,
         options: BackendOptions,
         graphs: Graphs,
         precision: Precision,
-        work: W,
-    ) -> Result<W::Output> {
-        let cuda = CudaOptions { graphs, ..CudaOptions::default() };
-        let (context, versions) = (&self.context, self.versions);
-        match precision {
-            Precision::Bf16 => {
-                work.run(CudaBackend::<bf16>::new(context, versions, network, options, &cuda, precision)?)
-            }
-            Precision::Tf32 | Precision::F32 => {
-                work.run(CudaBackend::<f32>::new(context, versions, network, options, &cuda, precision)?)
-            }
-        }
+    ) -> Result<Box<dyn Backend>> {
+        self.gpu.backend(network, options, &CudaOptions { graphs, ..CudaOptions::default() }, precision)
+    }
+
+    pub fn context(&self) -> &Arc<Context> {
+        &self.gpu.context
+    }
+
+    pub fn versions(&self) -> Versions {
+        self.gpu.versions
     }
 
     /// What the benchmarks of this extent measure in bf16, at that batch size.
-    pub fn bench_options(&self, dataset: &MadeDataset, extent: &Extent, batch_size: usize) -> bench::Options {
-        let device = DeviceChoice::Cuda(self.context.ordinal());
-        bench::Options {
+    pub fn bench_options(&self, dataset: &MadeDataset, extent: &Extent, batch_size: usize) -> BenchOptions {
+        let device = DeviceChoice::Cuda(self.context().ordinal());
+        BenchOptions {
             shards: dataset.path().to_path_buf(),
             recipe: Some("small".into()),
             sets: extent.sets(batch_size),
@@ -79,7 +63,7 @@ impl Gpu {
     }
 
     /// The network, its parameters and its data, at the extent's batch size: with He's initial values, so that it learns from the first step.
-    pub fn subject(&self, dataset: &MadeDataset, extent: &Extent) -> Result<Subject> {
-        Subject::new(&self.bench_options(dataset, extent, extent.batch_size))
+    pub fn experiment(&self, dataset: &MadeDataset, extent: &Extent) -> Result<Experiment> {
+        bench::experiment(&self.bench_options(dataset, extent, extent.batch_size))
     }
 }

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use indicatif::HumanBytes;
 
-use super::gpu::Gpu;
+use super::gpu::TestedGpu;
 use crate::error::Result;
 
 /// What a record says of where it was made.
@@ -19,8 +19,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn of(gpu: &Gpu) -> Result<Self> {
-        let context = &gpu.context;
+    pub fn of(gpu: &TestedGpu) -> Result<Self> {
+        let context = gpu.context();
         let (free, total) = context.memory()?;
         let capability = context.capability();
         let card = format!(
@@ -39,7 +39,7 @@ impl Machine {
         let lines = vec![
             ("GPU", card),
             ("Driver", driver),
-            ("Libraries", gpu.versions.to_string()),
+            ("Libraries", gpu.versions().to_string()),
             ("Machine", format!("{}, {cores} threads, load average {}", processor(), load())),
         ];
         Ok(Self { gpu: context.name().to_owned(), lines })

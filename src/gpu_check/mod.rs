@@ -21,7 +21,7 @@ mod work;
 use std::time::Instant;
 
 use self::dataset::MadeDataset;
-use self::gpu::Gpu;
+use self::gpu::TestedGpu;
 use self::machine::Machine;
 pub use self::options::{Extent, Options, Part};
 pub use self::record::Record;
@@ -33,7 +33,7 @@ pub fn run(options: &Options) -> Result<Record> {
     let begun = Instant::now();
     let Options { ordinal, only, extent, command, commit, .. } = options;
     let wanted = |part| only.is_none_or(|only| only == part);
-    let gpu = Gpu::open(*ordinal)?;
+    let gpu = TestedGpu::open(*ordinal)?;
     let machine = Machine::of(&gpu)?;
     crate::tell!("checking {}", machine.gpu);
     let mut record = Record::today(command.clone(), commit.clone(), *extent, machine);

@@ -1,15 +1,14 @@
 //! Overlap: the next batch's upload lies under the step, by the device's own clock.
 
 use super::dataset::MadeDataset;
-use super::gpu::{Gpu, TypedWork};
+use super::gpu::TestedGpu;
 use super::options::Extent;
 use super::outcome::{Checked, Found};
-use crate::backend::cuda::{CudaBackend, Graphs, Precision, Real};
-use crate::backend::step::step as body;
+use crate::backend::cuda::{Graphs, Precision};
 use crate::backend::{Backend, DeviceTimes, Pass, Slot, StepScalars};
-use crate::bench::subject::{SLOTS, Subject};
 use crate::error::Result;
 use crate::trace::Interval;
+use crate::train::experiment::Experiment;
 
 /// What part of an upload (or of the step, where that is the shorter) must lie under the step before, in the median.
 const MOST: f64 = 0.9;
@@ -17,19 +16,19 @@ const MOST: f64 = 0.9;
 const WARM_UP_STEPS: usize = 6;
 
 /// Looks at when uploads and steps were under way.
-pub fn check(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent) -> Checked {
+pub fn check(gpu: &TestedGpu, dataset: &MadeDataset, extent: &Extent) -> Checked {
     let name = "overlap: the upload of batch n + 1 under step n";
-    let measured = || {
-        let subject = gpu.subject(dataset, extent)?;
-        let run = Run { subject: &subject, steps: extent.overlap_steps + WARM_UP_STEPS as u64 };
-        let options = subject.backend_options();
-        let times = gpu.run(&subject.network, options, Graphs::Used, Precision::Bf16, run)?;
-        Ok(judged(&times))
+    let found = || {
+        let experiment = gpu.experiment(dataset, extent)?;
+        let options = experiment.backend_options();
+        let mut backend = gpu.backend(&experiment.network, options, Graphs::Used, Precision::Bf16)?;
+        let num_steps = extent.overlap_steps + WARM_UP_STEPS as u64;
+        Ok(judged(&measured(backend.as_mut(), &experiment, num_steps)?))
     };
     if extent.shows_overlap() {
-        return Checked::tried(name, measured);
+        return Checked::tried(name, found);
     }
-    match measured() {
+    match found() {
         Ok(found) => Checked::skipped(name, format!("{}; so small a step shows nothing", found.what)),
         Err(error) => Checked::tried(name, || Err(error)),
     }
@@ -69,35 +68,26 @@ fn middle(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-struct Run<'a> {
-    subject: &'a Subject,
-    steps: u64,
-}
-
-impl TypedWork for Run<'_> {
-    type Output = Vec<DeviceTimes>;
-
-    /// As the trainer does, but with batches that are always there: what lies between two steps is not the input's.
-    fn run<R: Real>(self, mut backend: CudaBackend<R>) -> Result<Vec<DeviceTimes>> {
-        backend.load(&self.subject.parameters)?;
-        let mut batches = self.subject.made_up_batches(backend.input_dtype())?;
-        backend.upload(Slot::of_step(0), batches.pop().expect("two made-up batches"))?;
-        let mut times = Vec::with_capacity(self.steps as usize);
-        for step in 0..self.steps {
-            let (slot, next) = (Slot::of_step(step), Slot::of_step(step + 1));
-            backend.replay(slot, Pass::Train, StepScalars { step, learning_rate: 0.0 }, body)?;
-            batches.extend(backend.reclaim(next)?);
-            backend.upload(next, batches.pop().expect("a batch that no slot holds"))?;
-            if let Some(before) = step.checked_sub(1) {
-                times.extend(backend.device_times(Slot::of_step(before))?);
-            }
+/// As the trainer does, but with batches that are always there: what lies between two steps is not the input's.
+fn measured(backend: &mut dyn Backend, experiment: &Experiment, num_steps: u64) -> Result<Vec<DeviceTimes>> {
+    backend.load(&experiment.parameters)?;
+    let mut batches = experiment.synthetic_batches(backend.input_dtype())?;
+    backend.upload(Slot::of_step(0), batches.pop().expect("two synthetic batches"))?;
+    let mut times = Vec::with_capacity(num_steps as usize);
+    for step in 0..num_steps {
+        let (slot, next) = (Slot::of_step(step), Slot::of_step(step + 1));
+        backend.run(slot, Pass::Train, StepScalars { step, learning_rate: 0.0 })?;
+        batches.extend(backend.reclaim(next)?);
+        backend.upload(next, batches.pop().expect("a batch that no slot holds"))?;
+        if let Some(before) = step.checked_sub(1) {
+            times.extend(backend.device_times(Slot::of_step(before))?);
         }
-        times.extend(backend.device_times(Slot::of_step(self.steps - 1))?);
-        for slot in SLOTS {
-            backend.reclaim(slot)?;
-        }
-        Ok(times)
     }
+    times.extend(backend.device_times(Slot::of_step(num_steps - 1))?);
+    for slot in Slot::ALL {
+        backend.reclaim(slot)?;
+    }
+    Ok(times)
 }
 
 #[cfg(test)]

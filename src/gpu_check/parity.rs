@@ -1,14 +1,15 @@
 //! Parity: every tensor of a training step and of an evaluation, against the CPU backend's, for all kinds of networks and in all precisions.
 
-use super::gpu::{Gpu, PRECISIONS, TypedWork};
+use super::gpu::{PRECISIONS, TestedGpu};
 use super::options::Networks;
 use super::outcome::{Checked, Found};
-use crate::backend::cuda::parity::{Compared, compare};
-use crate::backend::cuda::{CudaBackend, Graphs, Precision, Real};
+use crate::backend::cpu::CpuBackend;
+use crate::backend::cuda::{Graphs, Precision};
+use crate::backend::parity::{Compared, compare};
 use crate::backend::{BackendOptions, StepScalars};
 use crate::error::Result;
+use crate::model::Network;
 use crate::model::init::initial_parameters;
-use crate::model::{Network, Parameters};
 use crate::recipe::settings::{DropoutScaling, InitScheme, LrnPlace, LrnSettings, ModelSettings};
 
 /// A network and a step of it.
@@ -42,7 +43,7 @@ const OF_ONE_EDGE: f64 = 1e-1;
 const OF_JUMPS_IN_WHOLE: f64 = 2.5e-2;
 
 /// Tries all cases.
-pub fn check(gpu: &Gpu, networks: Networks) -> Vec<Checked> {
+pub fn check(gpu: &TestedGpu, networks: Networks) -> Vec<Checked> {
     let checked = |case: Case| Checked::tried(format!("parity: {}", case.name), || case.compared(gpu));
     cases(networks).into_iter().map(checked).collect()
 }
@@ -143,7 +144,7 @@ impl Case {
     }
 
     /// Tries again with other images where what differs may be due to an edge, and says so.
-    fn compared(&self, gpu: &Gpu) -> Result<Found> {
+    fn compared(&self, gpu: &TestedGpu) -> Result<Found> {
         let first = self.drawn(gpu, DRAWS[0])?;
         let mut found = judged(&first);
         if found.holds || !self.may_be_an_edge(&first) {
@@ -167,41 +168,21 @@ impl Case {
         self.precision == Precision::F32 && wrong.all(|one| one.jumps && one.relative_error <= OF_ONE_EDGE)
     }
 
-    fn drawn(&self, gpu: &Gpu, seed: u64) -> Result<Vec<Compared>> {
+    fn drawn(&self, gpu: &TestedGpu, seed: u64) -> Result<Vec<Compared>> {
         // He's initial values: activations and gradients are neither all 0 nor huge.
         let settings = ModelSettings { init: InitScheme::He, ..self.settings.clone() };
         let network = Network::new(&settings, self.canvas, self.num_classes)?;
         let parameters = initial_parameters(&network, 5);
         let options = BackendOptions { batch_size: self.batch_size, seed, momentum: 0.9, weight_decay: 0.0005 };
-        let comparison = Comparison {
-            network: &network,
-            parameters: &parameters,
-            options,
-            scalars: StepScalars { step: self.step, learning_rate: 0.01 },
-            precision: self.precision,
-        };
-        let mut compared = gpu.run(&network, options, Graphs::Used, self.precision, comparison)?;
+        let scalars = StepScalars { step: self.step, learning_rate: 0.01 };
+        let mut backend = gpu.backend(&network, options, Graphs::Used, self.precision)?;
+        let mut cpu = CpuBackend::new(&network, options, None);
+        let mut compared =
+            compare(&network, &parameters, options, scalars, self.precision, backend.as_mut(), &mut cpu)?;
         for one in compared.iter_mut().filter(|one| one.jumps) {
             one.tolerance = one.tolerance.max(self.of_jumps);
         }
         Ok(compared)
-    }
-}
-
-struct Comparison<'a> {
-    network: &'a Network,
-    parameters: &'a Parameters,
-    options: BackendOptions,
-    scalars: StepScalars,
-    precision: Precision,
-}
-
-impl TypedWork for Comparison<'_> {
-    type Output = Vec<Compared>;
-
-    fn run<R: Real>(self, mut backend: CudaBackend<R>) -> Result<Vec<Compared>> {
-        let Self { network, parameters, options, scalars, precision } = self;
-        compare(network, parameters, options, scalars, precision, &mut backend)
     }
 }
 

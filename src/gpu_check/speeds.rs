@@ -2,16 +2,15 @@
 
 use super::budget;
 use super::dataset::MadeDataset;
-use super::gpu::{Gpu, TypedWork};
+use super::gpu::TestedGpu;
 use super::options::Extent;
 use super::outcome::with_causes;
 use super::work::{Work, Workload};
-use crate::backend::cuda::call_times::Call;
 use crate::backend::cuda::ceilings::Ceilings;
-use crate::backend::cuda::{CudaBackend, Graphs, Precision, Real};
-use crate::backend::{Backend, Slot, StepScalars};
-use crate::bench::subject::Subject;
-use crate::bench::{self, Rates, Stage};
+use crate::backend::cuda::{Graphs, Precision};
+use crate::backend::step::calls as calls_of;
+use crate::backend::{Call, Pass, Slot, StepScalars};
+use crate::bench::{self, BenchOptions, Rates, Stage};
 use crate::error::Result;
 
 /// What was measured; what could not be says why.
@@ -32,7 +31,7 @@ pub struct CallSpeed {
     pub work: Work,
 }
 
-/// Training on made-up batches that lie on the device, recorded, in bf16.
+/// Training on synthetic batches that lie on the device, recorded, in bf16.
 pub struct BatchSpeed {
     pub step_seconds: Rates,
     pub images_per_second: Rates,
@@ -46,9 +45,9 @@ pub struct BatchSpeed {
 const VALUE_BYTES: usize = 2;
 
 impl Speeds {
-    pub fn measure(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent) -> Self {
+    pub fn measure(gpu: &TestedGpu, dataset: &MadeDataset, extent: &Extent) -> Self {
         crate::tell!("bench: the card's ceilings");
-        let ceilings = Ceilings::measure(&gpu.context, &extent.ceilings);
+        let ceilings = Ceilings::measure(gpu.context(), &extent.ceilings);
         crate::tell!("bench: a step, call by call");
         let calls = calls(gpu, dataset, extent);
         let batches = extent.batch_sizes.iter().map(|batch_size| {
@@ -77,49 +76,34 @@ impl Speeds {
     }
 }
 
-fn calls(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent) -> Result<Vec<CallSpeed>> {
-    let subject = gpu.subject(dataset, extent)?;
-    let steps = CallSteps { subject: &subject, num_steps: extent.call_steps };
-    let options = subject.backend_options();
-    let steps = gpu.run(&subject.network, options, Graphs::Unused, Precision::Bf16, steps)?;
-    let network = &subject.network;
+/// The first step warms up. The learning rate is 0, so that each does the same work.
+fn calls(gpu: &TestedGpu, dataset: &MadeDataset, extent: &Extent) -> Result<Vec<CallSpeed>> {
+    let experiment = gpu.experiment(dataset, extent)?;
+    let network = &experiment.network;
+    let mut backend = gpu.backend(network, experiment.backend_options(), Graphs::Unused, Precision::Bf16)?;
+    backend.load(&experiment.parameters)?;
+    let mut batches = experiment.synthetic_batches(backend.input_dtype())?;
+    let slot = Slot::Even;
+    backend.upload(slot, batches.pop().expect("two synthetic batches"))?;
+    let mut timed = |step: usize| backend.run_timed(slot, StepScalars { step: step as u64, learning_rate: 0.0 });
+    timed(0)?;
+    let steps = (1..=extent.call_steps).map(timed).collect::<Result<Vec<_>>>()?;
+    backend.reclaim(slot)?;
     let workload = Workload { network, num_samples: extent.batch_size, value_bytes: VALUE_BYTES };
-    let speeds = Call::of_step().into_iter().enumerate().filter_map(|(index, call)| {
-        let seconds = Rates::of(steps.iter().map(|step| step[index]))?;
-        Some(CallSpeed { call, name: budget::name(network, call), seconds, work: workload.of(call) })
+    let calls = steps.first().into_iter().flatten().enumerate();
+    let speeds = calls.filter_map(|(index, (call, _))| {
+        let seconds = Rates::of(steps.iter().map(|step| step[index].1))?;
+        Some(CallSpeed { call: *call, name: budget::name(network, *call), seconds, work: workload.of(*call) })
     });
     Ok(speeds.collect())
 }
 
-struct CallSteps<'a> {
-    subject: &'a Subject,
-    num_steps: usize,
-}
-
-impl TypedWork for CallSteps<'_> {
-    type Output = Vec<Vec<f64>>;
-
-    /// The first one warms up. The learning rate is 0, so that each does the same work.
-    fn run<R: Real>(self, mut backend: CudaBackend<R>) -> Result<Vec<Vec<f64>>> {
-        backend.load(&self.subject.parameters)?;
-        let mut batches = self.subject.made_up_batches(backend.input_dtype())?;
-        let slot = Slot::Even;
-        backend.upload(slot, batches.pop().expect("two made-up batches"))?;
-        let scalars = |step: usize| StepScalars { step: step as u64, learning_rate: 0.0 };
-        backend.call_times(slot, scalars(0))?;
-        let steps = (1..=self.num_steps).map(|step| backend.call_times(slot, scalars(step)));
-        let steps = steps.collect::<Result<_>>()?;
-        backend.reclaim(slot)?;
-        Ok(steps)
-    }
-}
-
-fn batch(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent, batch_size: usize) -> Result<BatchSpeed> {
-    let options = bench::Options { only: Some(Stage::Device), ..gpu.bench_options(dataset, extent, batch_size) };
-    let report = bench::run(&options)?;
-    let network = Subject::new(&options)?.network;
+fn batch(gpu: &TestedGpu, dataset: &MadeDataset, extent: &Extent, batch_size: usize) -> Result<BatchSpeed> {
+    let options = BenchOptions { only: Some(Stage::Device), ..gpu.bench_options(dataset, extent, batch_size) };
+    let report = bench::measure(&options)?;
+    let network = bench::experiment(&options)?.network;
     let workload = Workload { network: &network, num_samples: batch_size, value_bytes: VALUE_BYTES };
-    let works = || Call::of_step().into_iter().map(|call| workload.of(call));
+    let works = || calls_of(network.layers.len(), Pass::Train).map(|call| workload.of(call));
     Ok(BatchSpeed {
         step_seconds: report.step_seconds().expect("the device was measured"),
         images_per_second: report.images_per_second(Stage::Device).expect("the device was measured"),
@@ -128,8 +112,8 @@ fn batch(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent, batch_size: usize) -
     })
 }
 
-fn stages(gpu: &Gpu, dataset: &MadeDataset, extent: &Extent) -> Result<Vec<(Stage, Option<Rates>)>> {
-    let report = bench::run(&gpu.bench_options(dataset, extent, extent.batch_size))?;
+fn stages(gpu: &TestedGpu, dataset: &MadeDataset, extent: &Extent) -> Result<Vec<(Stage, Option<Rates>)>> {
+    let report = bench::measure(&gpu.bench_options(dataset, extent, extent.batch_size))?;
     let stages = [Stage::Input, Stage::Upload, Stage::Device, Stage::EndToEnd];
     Ok(stages.into_iter().map(|stage| (stage, report.images_per_second(stage))).collect())
 }

@@ -1,6 +1,6 @@
 //! What each call of a step must do at least: operations and bytes, from the network's geometry.
 
-use crate::backend::cuda::call_times::Call;
+use crate::backend::Call;
 use crate::backend::cuda::kernels::{ConvTail, num_bias_partials};
 use crate::backend::cuda::step::layout::{BLOCK_CHANNELS, BLOCK_KERNEL, padded_outputs};
 use crate::model::Network;
@@ -166,13 +166,15 @@ impl Workload<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Pass;
+    use crate::backend::step::calls;
     use crate::recipe::settings::ModelSettings;
 
     #[test]
     fn the_products_of_all_calls_are_the_networks() {
         let network = Network::new(&ModelSettings::default(), 227, 1000).expect("the paper's network");
         let workload = Workload { network: &network, num_samples: 128, value_bytes: HALF };
-        let flops: f64 = Call::of_step().into_iter().map(|call| workload.of(call).flops).sum();
+        let flops: f64 = calls(network.layers.len(), Pass::Train).map(|call| workload.of(call).flops).sum();
         assert_eq!(flops, 128.0 * network.step_flops() as f64);
     }
 

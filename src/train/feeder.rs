@@ -42,7 +42,7 @@ impl Feeder {
     }
 
     /// Uploads the next batch to `slot`, after it took back the one that lies there; none after the last.
-    pub fn feed<B: Backend>(&mut self, backend: &mut B, slot: Slot) -> Result<Option<Fed>> {
+    pub fn feed(&mut self, backend: &mut dyn Backend, slot: Slot) -> Result<Option<Fed>> {
         let begun = Instant::now();
         self.take_back(backend, slot)?;
         let asked = Instant::now();
@@ -65,7 +65,7 @@ impl Feeder {
     }
 
     /// Gives the source the slot's batch back, if one lies there.
-    fn take_back<B: Backend>(&mut self, backend: &mut B, slot: Slot) -> Result<()> {
+    fn take_back(&mut self, backend: &mut dyn Backend, slot: Slot) -> Result<()> {
         if let Some(batch) = backend.reclaim(slot)? {
             self.source.recycle(batch);
         }
@@ -73,7 +73,7 @@ impl Feeder {
     }
 
     /// Gives the source the batches of both slots back.
-    pub fn take_all_back<B: Backend>(&mut self, backend: &mut B) -> Result<()> {
+    pub fn take_all_back(&mut self, backend: &mut dyn Backend) -> Result<()> {
         self.take_back(backend, Slot::Even)?;
         self.take_back(backend, Slot::Odd)
     }

@@ -8,7 +8,7 @@ use crate::input::PipelineOptions;
 
 /// Everything that `train` can be told, as the library takes it.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct TrainOptions {
     /// Where the images come from.
     pub data: Data,
     /// The run's folder; by default a new one under `runs/`.
@@ -39,7 +39,7 @@ pub struct Options {
     pub trace: Option<PathBuf>,
 }
 
-impl Options {
+impl TrainOptions {
     /// The defaults of the command line.
     pub fn new(data: Data) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Options {
 pub enum Data {
     /// A packed dataset.
     Shards(PathBuf),
-    /// Made-up batches of 1000 classes: what the device can do alone.
+    /// Synthetic batches of 1000 classes: what the device can do alone.
     Synthetic,
 }
 

@@ -6,9 +6,9 @@ use std::time::Instant;
 use super::health::Health;
 use super::log::{Kind, Line, RunLog};
 use super::metrics::{Metrics, StepObservation};
+use super::validation::ErrorRates;
 use crate::backend::Statistics;
 use crate::error::Result;
-use crate::evaluate::measure::ErrorRates;
 use crate::input::stats::PipelineSnapshot;
 use crate::progress::Progress;
 

@@ -5,15 +5,14 @@ use std::time::Instant;
 use super::feeder::{Fed, Feeder};
 use super::metrics::StepObservation;
 use super::record::StepClock;
-use crate::backend::step::step as body;
 use crate::backend::{Backend, Pass, Slot, Statistics, StepScalars};
 use crate::error::Result;
 use crate::input::stats::PipelineSnapshot;
 use crate::trace::{Interval, Tracer, Track};
 
 /// Keeps a backend busy with the batches of a feeder.
-pub struct Stepper<B: Backend> {
-    backend: B,
+pub struct Stepper {
+    backend: Box<dyn Backend>,
     feeder: Feeder,
     clock: StepClock,
     tracer: Tracer,
@@ -51,26 +50,24 @@ pub enum Next {
     Nothing,
 }
 
-impl<B: Backend> Stepper<B> {
+impl Stepper {
     /// Of a backend that holds its weights.
-    pub fn new(backend: B, feeder: Feeder, tracer: Tracer) -> Self {
+    pub fn new(backend: Box<dyn Backend>, feeder: Feeder, tracer: Tracer) -> Self {
         let feeder = feeder.traced(tracer.clone());
         Self { backend, feeder, clock: StepClock::start(), tracer, fed: None, launched: None }
     }
 
-    /// Launches `step`, brings the next batch up while it runs, and reads what the step before it found. `learning_rate`
-    /// gives that of an epoch.
-    pub fn step(&mut self, step: u64, next: Next, learning_rate: impl Fn(u32) -> f64) -> Result<Option<Settled>> {
+    /// Launches `step`, brings the next batch up while it runs, and reads what the step before it found.
+    pub fn step(&mut self, step: u64, next: Next, learning_rate: f64) -> Result<Option<Settled>> {
         let fed = match self.fed.take() {
             Some(fed) => fed,
             // The first step, and the first after a validation.
             None => self.feed(step)?,
         };
         assert_eq!(fed.step, step, "the step of the batch in its slot");
-        let learning_rate = learning_rate(fed.epoch);
         let scalars = StepScalars { step, learning_rate: learning_rate as f32 };
         let begun = Instant::now();
-        self.backend.replay(Slot::of_step(step), Pass::Train, scalars, body::<B>)?;
+        self.backend.run(Slot::of_step(step), Pass::Train, scalars)?;
         let launch = Interval::since(begun);
         let observation = StepObservation {
             num_images: fed.num_valid as u64,
@@ -96,7 +93,7 @@ impl<B: Backend> Stepper<B> {
     }
 
     fn feed(&mut self, step: u64) -> Result<Fed> {
-        let fed = self.feeder.feed(&mut self.backend, Slot::of_step(step))?;
+        let fed = self.feeder.feed(self.backend.as_mut(), Slot::of_step(step))?;
         Ok(fed.unwrap_or_else(|| panic!("the source ended before step {step}")))
     }
 
@@ -128,16 +125,16 @@ impl<B: Backend> Stepper<B> {
 
     /// Gives the source its batches back, so that the backend is free for something else.
     pub fn take_all_back(&mut self) -> Result<()> {
-        self.feeder.take_all_back(&mut self.backend)
+        self.feeder.take_all_back(self.backend.as_mut())
     }
 
     /// Between steps that were settled.
-    pub fn backend(&mut self) -> &mut B {
-        &mut self.backend
+    pub fn backend(&mut self) -> &mut dyn Backend {
+        self.backend.as_mut()
     }
 
     /// Ends: the batches go back to their source, and the source goes.
-    pub fn into_backend(mut self) -> Result<B> {
+    pub fn into_backend(mut self) -> Result<Box<dyn Backend>> {
         self.take_all_back()?;
         Ok(self.backend)
     }

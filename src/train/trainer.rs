@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::checkpoint::{self, RunState};
+use super::experiment::Experiment;
 use super::feeder::Feeder;
 use super::health::not_finite;
 use super::record::Record;
+use super::run_folder::RunFolder;
 use super::schedule::Change;
 use super::setup::Setup;
 use super::stepper::{Next, Settled, Stepper};
 use super::stop::Stop;
+use super::validation::{ErrorRates, Validation};
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::evaluate::measure::{ErrorRates, Measurement};
-use crate::input::NumViews;
+use crate::input::{NumViews, TrainPlan};
 use crate::shard::{Dataset, Split};
 use crate::trace::{Interval, Tracer, Track};
 
@@ -59,9 +61,11 @@ pub struct TrainerOptions {
 }
 
 /// A run on a backend.
-pub struct Trainer<B: Backend> {
-    setup: Setup,
-    stepper: Stepper<B>,
+pub struct Trainer {
+    experiment: Experiment,
+    plan: TrainPlan,
+    folder: RunFolder,
+    stepper: Stepper,
     options: TrainerOptions,
     record: Record,
     tracer: Tracer,
@@ -70,20 +74,21 @@ pub struct Trainer<B: Backend> {
     validation: Option<ErrorRates>,
 }
 
-impl<B: Backend> Trainer<B> {
+impl Trainer {
     /// A run that `setup` has decided, on a backend whose weights it loads.
     pub fn new(
         setup: Setup,
-        mut backend: B,
+        mut backend: Box<dyn Backend>,
         feeder: Feeder,
         options: TrainerOptions,
         record: Record,
         tracer: Tracer,
     ) -> Result<Self> {
-        backend.load(&setup.parameters)?;
-        let saved = (setup.state.step > 0).then(|| setup.state.clone());
+        let Setup { experiment, plan, folder, .. } = setup;
+        backend.load(&experiment.parameters)?;
+        let saved = (experiment.state.step > 0).then(|| experiment.state.clone());
         let stepper = Stepper::new(backend, feeder, tracer.clone());
-        Ok(Self { setup, stepper, options, record, tracer, saved, validation: None })
+        Ok(Self { experiment, plan, folder, stepper, options, record, tracer, saved, validation: None })
     }
 
     /// Trains to the last step, or until `stop` is asked for; either way a checkpoint holds the end.
@@ -92,9 +97,9 @@ impl<B: Backend> Trainer<B> {
         while !stop.requested() {
             if self.ends_unvalidated_epoch() {
                 self.finish_epoch(stop)?;
-            } else if self.setup.state.step < self.options.last_step {
+            } else if self.experiment.state.step < self.options.last_step {
                 self.step()?;
-                if self.options.checkpoint_every.is_some_and(|every| self.setup.state.step.is_multiple_of(every)) {
+                if self.options.checkpoint_every.is_some_and(|every| self.experiment.state.step.is_multiple_of(every)) {
                     self.checkpoint()?;
                 }
             } else {
@@ -102,33 +107,40 @@ impl<B: Backend> Trainer<B> {
             }
         }
         let checkpoint = self.checkpoint()?;
-        let state = &self.setup.state;
+        let state = &self.experiment.state;
         let done = state.step >= self.options.last_step && !self.ends_unvalidated_epoch();
         Ok(Outcome {
             step: state.step,
             ended: if done { Ended::Done } else { Ended::Stopped },
             validation: self.validation,
             checkpoint,
-            run: self.setup.folder.path().to_path_buf(),
+            run: self.folder.path().to_path_buf(),
             images_per_second: self.record.images_per_second(),
         })
     }
 
     /// Does a step, and records the one before it.
     fn step(&mut self) -> Result<()> {
-        let step = self.setup.state.step;
-        let validates_next = (step + 1).is_multiple_of(self.setup.plan.steps_per_epoch());
+        let step = self.experiment.state.step;
+        let validates_next = (step + 1).is_multiple_of(self.plan.steps_per_epoch());
         let follows = step + 1 < self.options.last_step && !validates_next;
         let next = if follows { Next::Feed } else { Next::Nothing };
-        let (train, schedule) = (&self.setup.state.recipe.settings.train, &self.setup.state.schedule);
-        let before = self.stepper.step(step, next, |epoch| schedule.learning_rate(train, epoch))?;
-        self.setup.state.step = step + 1;
-        self.setup.state.epoch = self.setup.plan.epoch(step + 1);
+        let (train, schedule) = (&self.experiment.settings().train, &self.experiment.state.schedule);
+        let learning_rate = schedule.learning_rate(train, self.plan.epoch(step));
+        let before = self.stepper.step(step, next, learning_rate)?;
+        self.experiment.state.step = step + 1;
+        self.experiment.state.epoch = self.plan.epoch(step + 1);
         self.write_down(before)
     }
 
     fn write_down(&mut self, settled: Option<Settled>) -> Result<()> {
         let Some(Settled { num_steps, observation, statistics }) = settled else { return Ok(()) };
+        assert_eq!(
+            observation.epoch,
+            self.plan.epoch(num_steps - 1),
+            "the epoch of the batch of step {}",
+            num_steps - 1
+        );
         self.record.step(num_steps, &observation, &statistics, &self.stepper.snapshot())
     }
 
@@ -138,7 +150,7 @@ impl<B: Backend> Trainer<B> {
     }
 
     fn ends_unvalidated_epoch(&self) -> bool {
-        let (state, steps_per_epoch) = (&self.setup.state, self.setup.plan.steps_per_epoch());
+        let (state, steps_per_epoch) = (&self.experiment.state, self.plan.steps_per_epoch());
         state.step.is_multiple_of(steps_per_epoch)
             && state.step / steps_per_epoch > u64::from(state.schedule.num_validated)
     }
@@ -148,12 +160,13 @@ impl<B: Backend> Trainer<B> {
     fn finish_epoch(&mut self, stop: &Stop) -> Result<()> {
         self.settle_last()?;
         self.stepper.take_all_back()?;
-        let (step, epoch) = (self.setup.state.step, self.setup.state.schedule.num_validated);
+        let (step, epoch) = (self.experiment.state.step, self.experiment.state.schedule.num_validated);
         self.record.epoch(step, epoch)?;
-        let Some(dataset) = self.setup.dataset.clone().filter(|dataset| dataset.split(Split::Val).num_samples() > 0)
+        let Some(dataset) =
+            self.experiment.dataset.clone().filter(|dataset| dataset.split(Split::Val).num_samples() > 0)
         else {
             // Nothing to validate on; the epoch counts as validated.
-            self.setup.state.schedule.num_validated += 1;
+            self.experiment.state.schedule.num_validated += 1;
             self.checkpoint()?;
             return Ok(());
         };
@@ -163,10 +176,11 @@ impl<B: Backend> Trainer<B> {
         self.tracer.span(Track::Trainer, "validation", step, validation);
         self.record.validation(step, epoch, &rates, validation.seconds())?;
         self.validation = Some(rates);
-        let train = &self.setup.state.recipe.settings.train;
-        let change = self.setup.state.schedule.validated(train, step, rates.top1_error);
+        let RunState { recipe, schedule, .. } = &mut self.experiment.state;
+        let train = &recipe.settings.train;
+        let change = schedule.validated(train, step, rates.top1_error);
         if change == Change::Dropped {
-            let rate = self.setup.state.schedule.learning_rate(train, epoch + 1);
+            let rate = schedule.learning_rate(train, epoch + 1);
             let event = format!("the validation error has stopped improving: learning rate {rate:e}");
             self.record.event(step, epoch, &event)?;
         }
@@ -175,15 +189,15 @@ impl<B: Backend> Trainer<B> {
     }
 
     fn validate(&mut self, dataset: &Arc<Dataset>, stop: &Stop) -> Result<Option<ErrorRates>> {
-        let measurement = Measurement {
+        let validation = Validation {
             dataset,
-            augmentation: &self.setup.augmentation,
+            augmentation: &self.experiment.augmentation,
             views: NumViews::One,
             limit: None,
-            batch_size: self.setup.state.recipe.settings.train.batch_size,
+            batch_size: self.experiment.settings().train.batch_size,
             workers: self.options.workers,
         };
-        measurement.run(self.stepper.backend(), stop)
+        validation.run(self.stepper.backend(), stop)
     }
 
     /// Writes a checkpoint unless the newest is of this very state, and deletes old ones. The time that it and what came before
@@ -196,24 +210,24 @@ impl<B: Backend> Trainer<B> {
     }
 
     fn save(&mut self) -> Result<Option<PathBuf>> {
-        if self.setup.dataset.is_none() {
+        if self.experiment.dataset.is_none() {
             return Ok(None);
         }
-        let folder = self.setup.folder.checkpoints();
-        let path = folder.join(checkpoint::file_name(self.setup.state.step));
-        if self.saved.as_ref() == Some(&self.setup.state) {
+        let folder = self.folder.checkpoints();
+        let path = folder.join(checkpoint::file_name(self.experiment.state.step));
+        if self.saved.as_ref() == Some(&self.experiment.state) {
             return Ok(Some(path));
         }
         let begun = Instant::now();
-        self.stepper.backend().store(&mut self.setup.parameters)?;
-        let values = self.setup.parameters.values.iter().chain(&self.setup.parameters.velocities);
+        self.stepper.backend().store(&mut self.experiment.parameters)?;
+        let values = self.experiment.parameters.values.iter().chain(&self.experiment.parameters.velocities);
         if !values.into_iter().all(|value| value.is_finite()) {
-            return Err(not_finite(self.setup.state.step, "a weight or a velocity is not finite"));
+            return Err(not_finite(self.experiment.state.step, "a weight or a velocity is not finite"));
         }
-        checkpoint::write::write(&path, &self.setup.state, &self.setup.parameters, &self.setup.mean)?;
-        self.saved = Some(self.setup.state.clone());
-        checkpoint::prune(&folder, self.options.keep, self.setup.state.schedule.best_step)?;
-        self.tracer.span(Track::Trainer, "checkpoint", self.setup.state.step, Interval::since(begun));
+        checkpoint::write::write(&path, &self.experiment.state, &self.experiment.parameters, &self.experiment.mean)?;
+        self.saved = Some(self.experiment.state.clone());
+        checkpoint::prune(&folder, self.options.keep, self.experiment.state.schedule.best_step)?;
+        self.tracer.span(Track::Trainer, "checkpoint", self.experiment.state.step, Interval::since(begun));
         Ok(Some(path))
     }
 }

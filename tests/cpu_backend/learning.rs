@@ -1,4 +1,4 @@
-//! A tiny network learns 32 images by heart.
+//! A tiny network overfits 32 images.
 
 use alexnet::backend::cpu::CpuBackend;
 use alexnet::backend::{Backend, BackendOptions, Pass};
@@ -6,18 +6,18 @@ use alexnet::model::Network;
 use alexnet::model::init::initial_parameters;
 use alexnet::recipe::settings::{InitScheme, ModelSettings};
 
-use super::steps::{made_up_batch, run};
+use super::steps::{run, synthetic_batch};
 
 const NUM_IMAGES: usize = 32;
 
 #[test]
-fn a_tiny_network_learns_32_images_by_heart() {
+fn a_tiny_network_overfits_32_images() {
     let settings = ModelSettings { width: 0.05, dropout: 0.0, init: InitScheme::He, ..ModelSettings::default() };
     let network = Network::new(&settings, 67, 8).unwrap();
     let options = BackendOptions { batch_size: NUM_IMAGES, seed: 0, momentum: 0.9, weight_decay: 0.0005 };
     let mut backend = CpuBackend::new(&network, options, None);
     backend.load(&initial_parameters(&network, 0)).unwrap();
-    let mut batch = made_up_batch(&network, NUM_IMAGES);
+    let mut batch = synthetic_batch(&network, NUM_IMAGES);
     let mut losses = Vec::new();
     for number in 0..400 {
         let (statistics, back) = run(&mut backend, Pass::Train, number, 0.005, batch);

@@ -1,14 +1,12 @@
-//! What the tests share: made-up batches and whole steps.
+//! What the tests share: synthetic batches and whole steps.
 
-use alexnet::backend::cpu::CpuBackend;
-use alexnet::backend::step::step;
 use alexnet::backend::{Backend, Pass, Slot, Statistics, StepScalars};
 use alexnet::input::{Batch, Dtype, Values};
 use alexnet::model::Network;
 use alexnet::philox::{Purpose, normal_pair, words};
 
-/// `num_samples` made-up images of N(0, 1), of classes in turn.
-pub fn made_up_batch(network: &Network, num_samples: usize) -> Batch {
+/// `num_samples` synthetic images of N(0, 1), of classes in turn.
+pub fn synthetic_batch(network: &Network, num_samples: usize) -> Batch {
     let mut batch = Batch::zeros(Dtype::F32, num_samples, network.input_values());
     batch.num_valid = num_samples;
     let Values::F32(values) = &mut batch.values else { panic!("asked for f32") };
@@ -23,9 +21,15 @@ pub fn made_up_batch(network: &Network, num_samples: usize) -> Batch {
 }
 
 /// One pass over a batch, which comes back.
-pub fn run(backend: &mut CpuBackend, pass: Pass, number: u64, learning_rate: f32, batch: Batch) -> (Statistics, Batch) {
+pub fn run(
+    backend: &mut dyn Backend,
+    pass: Pass,
+    number: u64,
+    learning_rate: f32,
+    batch: Batch,
+) -> (Statistics, Batch) {
     let slot = Slot::of_step(number);
     backend.upload(slot, batch).unwrap();
-    backend.replay(slot, pass, StepScalars { step: number, learning_rate }, step::<CpuBackend>).unwrap();
+    backend.run(slot, pass, StepScalars { step: number, learning_rate }).unwrap();
     (backend.statistics(slot).unwrap(), backend.reclaim(slot).unwrap().expect("the batch that was uploaded"))
 }

@@ -8,7 +8,7 @@ use alexnet::model::init::initial_parameters;
 use alexnet::model::{Network, Parameters};
 use alexnet::recipe::settings::ModelSettings;
 
-use super::steps::{made_up_batch, run};
+use super::steps::{run, synthetic_batch};
 
 /// Not a multiple of the parts into which a batch is cut.
 const BATCH_SIZE: usize = 7;
@@ -29,7 +29,7 @@ fn outcome(num_threads: usize) -> Outcome {
     let mut backend = CpuBackend::new(&network, options, NonZeroUsize::new(num_threads));
     let mut parameters = initial_parameters(&network, 1);
     backend.load(&parameters).unwrap();
-    let mut batch = made_up_batch(&network, BATCH_SIZE);
+    let mut batch = synthetic_batch(&network, BATCH_SIZE);
     let mut losses = Vec::new();
     for number in 0..4 {
         let pass = if number < 3 { Pass::Train } else { Pass::Eval };
@@ -38,8 +38,10 @@ fn outcome(num_threads: usize) -> Outcome {
         batch = back;
     }
     backend.store(&mut parameters).unwrap();
+    let mut gradients = parameters.clone();
+    backend.gradients(&mut gradients).unwrap();
     let probabilities = backend.probabilities(Slot::of_step(3)).unwrap().to_vec();
-    Outcome { losses, gradients: backend.gradients().to_vec(), parameters, probabilities }
+    Outcome { losses, gradients: gradients.values, parameters, probabilities }
 }
 
 #[test]
@@ -59,7 +61,7 @@ fn a_short_batch_is_evaluated_as_its_samples_alone() {
         let options = BackendOptions { batch_size, seed: 1, momentum: 0.9, weight_decay: 0.0005 };
         let mut backend = CpuBackend::new(&network, options, None);
         backend.load(&initial_parameters(&network, 1)).unwrap();
-        let mut batch = made_up_batch(&network, batch_size);
+        let mut batch = synthetic_batch(&network, batch_size);
         batch.num_valid = num_valid;
         let (statistics, _) = run(&mut backend, Pass::Eval, 0, 0.0, batch);
         (statistics, backend.probabilities(Slot::Even).unwrap().to_vec())

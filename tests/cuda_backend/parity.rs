@@ -1,8 +1,9 @@
 //! Every tensor of a step agrees with the CPU backend's, in every precision and for every shape of network.
 
 use alexnet::backend::StepScalars;
-use alexnet::backend::cuda::parity::compare;
+use alexnet::backend::cpu::CpuBackend;
 use alexnet::backend::cuda::{CudaOptions, Precision, Real};
+use alexnet::backend::parity::compare;
 use alexnet::model::init::initial_parameters;
 use alexnet::recipe::settings::{DropoutScaling, LrnPlace, LrnSettings, ModelSettings};
 use half::bf16;
@@ -16,7 +17,9 @@ fn assert_agrees<R: Real>(settings: ModelSettings, canvas: usize, precision: Pre
     let network = network(settings, canvas);
     let parameters = initial_parameters(&network, 5);
     let mut cuda = backend::<R>(&network, options(), CudaOptions::default(), precision);
-    let compared = compare(&network, &parameters, options(), SCALARS, precision, &mut cuda).expect("both steps");
+    let mut cpu = CpuBackend::new(&network, options(), None);
+    let compared = compare(&network, &parameters, options(), SCALARS, precision, &mut cuda, &mut cpu);
+    let compared = compared.expect("both steps");
     for one in &compared {
         println!("{:<28} {:.2e} of {:.0e}", one.tensor, one.relative_error, one.tolerance);
     }

@@ -31,6 +31,7 @@ mod workers;
 mod workspace;
 
 use std::num::NonZeroUsize;
+use std::time::Instant;
 
 use rayon::prelude::*;
 
@@ -41,10 +42,10 @@ use self::loss::{SampleLoss, softmax_cross_entropy, softmax_cross_entropy_backwa
 use self::update::UpdateRule;
 use self::workers::Workers;
 use self::workspace::{Activations, Tensors, Workspace};
-use super::{Backend, BackendOptions, Device, Pass, Slot, Statistics, StepScalars, Transfer};
+use super::step::{Layers, calls};
+use super::{Backend, BackendOptions, Call, Device, Pass, Slot, Statistics, StepScalars, Transfer};
 use crate::error::Result;
 use crate::input::{Batch, Dtype, Values};
-use crate::model::network::NUM_LAYERS;
 use crate::model::parameters::LayerParameters;
 use crate::model::{self, Network, ParameterLayout, Parameters};
 
@@ -57,7 +58,6 @@ pub struct CpuBackend {
     blocks: Vec<Block>,
     workspace: Workspace<f32>,
     slots: [SlotState; 2],
-    running: Option<Running>,
     /// Weights and biases, as the layout has them.
     values: Vec<f32>,
     /// Laid out as the values.
@@ -86,10 +86,10 @@ struct SlotState {
     num_probabilities: usize,
 }
 
-/// The step that runs.
-#[derive(Clone, Copy)]
-struct Running {
+/// A step under way.
+pub(super) struct Step {
     slot: Slot,
+    pass: Pass,
     scalars: StepScalars,
     num_valid: usize,
 }
@@ -118,7 +118,6 @@ impl CpuBackend {
             blocks,
             workspace,
             slots: [(); 2].map(|()| SlotState::new(batch_size * network.num_classes)),
-            running: None,
             values: vec![0.0; num_parameters],
             velocities: vec![0.0; num_parameters],
             gradients: vec![0.0; num_parameters],
@@ -130,21 +129,6 @@ impl CpuBackend {
         backend.device.name = format!("cpu ({}, {} threads)", model_name(), backend.workspace.workers.num_threads());
         backend.device.memory_bytes = backend.memory_bytes();
         backend
-    }
-
-    /// Where each tensor lies in [`CpuBackend::gradients`].
-    pub fn layout(&self) -> &ParameterLayout {
-        &self.layout
-    }
-
-    /// The gradients of the last training step.
-    pub fn gradients(&self) -> &[f32] {
-        &self.gradients
-    }
-
-    /// The last output of a layer's block, (N, output values).
-    pub fn output(&self, layer: usize) -> &[f32] {
-        &self.outputs[layer]
     }
 
     fn memory_bytes(&self) -> u64 {
@@ -165,12 +149,16 @@ impl CpuBackend {
         (num_values * size_of::<f32>() + size_of_val(self.sample_losses.as_slice())) as u64
     }
 
-    fn running(&self) -> Running {
-        self.running.expect("a pass runs inside replay")
+    fn begin(&self, slot: Slot, pass: Pass, scalars: StepScalars) -> Step {
+        Step { slot, pass, scalars, num_valid: self.slots[slot as usize].batch().num_valid }
     }
 
-    fn dropout_draw(&self, layer: usize) -> DropoutDraw {
-        DropoutDraw { seed: self.options.seed, step: self.running().scalars.step, layer }
+    fn dropout_draw(&self, step: &Step, layer: usize) -> DropoutDraw {
+        DropoutDraw { seed: self.options.seed, step: step.scalars.step, layer }
+    }
+
+    fn num_layers(&self) -> usize {
+        self.blocks.len()
     }
 }
 
@@ -262,25 +250,50 @@ impl Backend for CpuBackend {
         Ok(self.slots[slot as usize].batch.take())
     }
 
-    fn replay(
-        &mut self,
-        slot: Slot,
-        pass: Pass,
-        scalars: StepScalars,
-        body: fn(&mut Self, Pass) -> Result<()>,
-    ) -> Result<()> {
-        let num_valid = self.slots[slot as usize].batch().num_valid;
-        self.running = Some(Running { slot, scalars, num_valid });
+    fn run(&mut self, slot: Slot, pass: Pass, scalars: StepScalars) -> Result<()> {
+        let step = self.begin(slot, pass, scalars);
         // The whole step runs on the pool: one hand-over, instead of one for each operation.
         let pool = self.workspace.workers.pool();
-        let result = pool.install(|| body(self, pass));
-        self.running = None;
-        result
+        pool.install(|| calls(self.num_layers(), pass).try_for_each(|call| self.call(&step, call)))
     }
 
-    fn forward(&mut self, layer: usize, pass: Pass) -> Result<()> {
-        let Running { slot, num_valid, .. } = self.running();
-        let draw = self.dropout_draw(layer);
+    fn run_timed(&mut self, slot: Slot, scalars: StepScalars) -> Result<Vec<(Call, f64)>> {
+        let step = self.begin(slot, Pass::Train, scalars);
+        let pool = self.workspace.workers.pool();
+        let calls = calls(self.num_layers(), Pass::Train);
+        let timed = |call| {
+            let begun = Instant::now();
+            self.call(&step, call)?;
+            Ok((call, begun.elapsed().as_secs_f64()))
+        };
+        pool.install(|| calls.map(timed).collect())
+    }
+
+    fn statistics(&mut self, slot: Slot) -> Result<Statistics> {
+        Ok(self.slots[slot as usize].statistics)
+    }
+
+    fn probabilities(&mut self, slot: Slot) -> Result<&[f32]> {
+        let slot = &self.slots[slot as usize];
+        Ok(&slot.probabilities[..slot.num_probabilities])
+    }
+
+    fn output(&mut self, layer: usize) -> Result<Vec<f32>> {
+        Ok(self.outputs[layer].clone())
+    }
+
+    fn gradients(&mut self, parameters: &mut Parameters) -> Result<()> {
+        parameters.values.copy_from_slice(&self.gradients);
+        Ok(())
+    }
+}
+
+impl Layers for CpuBackend {
+    type Step = Step;
+
+    fn forward(&mut self, step: &Step, layer: usize) -> Result<()> {
+        let &Step { slot, pass, num_valid, .. } = step;
+        let draw = self.dropout_draw(step, layer);
         let (before, after) = self.outputs.split_at_mut(layer);
         let valid = |values: &[f32]| values.len() / self.options.batch_size * num_valid;
         let input = match before.last() {
@@ -299,16 +312,16 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn loss(&mut self, pass: Pass) -> Result<()> {
-        let Running { slot, num_valid, .. } = self.running();
+    fn loss(&mut self, step: &Step) -> Result<()> {
+        let &Step { slot, pass, num_valid, .. } = step;
         let slot = &mut self.slots[slot as usize];
         let probabilities = match pass {
-            Pass::Train => &mut self.output_gradients[(NUM_LAYERS - 1) % 2],
+            Pass::Train => &mut self.output_gradients[(self.blocks.len() - 1) % 2],
             Pass::Eval => &mut slot.probabilities,
         };
         let labels = &slot.batch.as_ref().expect("a batch was uploaded to the slot").labels[..num_valid];
         let losses = &mut self.sample_losses[..num_valid];
-        let logits = self.outputs[NUM_LAYERS - 1].par_chunks_exact(self.num_classes);
+        let logits = self.outputs[self.blocks.len() - 1].par_chunks_exact(self.num_classes);
         let samples = logits.zip(labels).zip(probabilities.par_chunks_exact_mut(self.num_classes));
         samples.zip(&mut *losses).for_each(|(((logits, label), probabilities), loss)| {
             *loss = softmax_cross_entropy(logits, *label as usize, probabilities);
@@ -328,9 +341,9 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn backward(&mut self, layer: usize) -> Result<()> {
-        let Running { slot, num_valid, .. } = self.running();
-        let draw = self.dropout_draw(layer);
+    fn backward(&mut self, step: &Step, layer: usize) -> Result<()> {
+        let &Step { slot, num_valid, .. } = step;
+        let draw = self.dropout_draw(step, layer);
         let valid = |values: &[f32]| values.len() / self.options.batch_size * num_valid;
         let (even, odd) = self.output_gradients.split_at_mut(1);
         let (own, other) =
@@ -356,24 +369,15 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn update(&mut self, layer: usize) -> Result<()> {
+    fn update(&mut self, step: &Step, layer: usize) -> Result<()> {
         let BackendOptions { momentum, weight_decay, .. } = self.options;
-        let learning_rate = self.running().scalars.learning_rate;
+        let learning_rate = step.scalars.learning_rate;
         let LayerParameters { weight, bias, bias_rule, .. } = self.layout.layers()[layer].clone();
         let rule = UpdateRule { momentum, weight_decay, learning_rate };
         for (rule, place) in [(rule, weight), (rule.of_biases(&bias_rule), bias)] {
             rule.update(&mut self.values[place.clone()], &mut self.velocities[place.clone()], &self.gradients[place]);
         }
         Ok(())
-    }
-
-    fn statistics(&mut self, slot: Slot) -> Result<Statistics> {
-        Ok(self.slots[slot as usize].statistics)
-    }
-
-    fn probabilities(&mut self, slot: Slot) -> Result<&[f32]> {
-        let slot = &self.slots[slot as usize];
-        Ok(&slot.probabilities[..slot.num_probabilities])
     }
 }
 

@@ -15,13 +15,12 @@
 //! A step runs as it is the first time, is captured into a graph the second time, and replayed from then on: one graph a slot and pass.
 #![expect(unsafe_code, reason = "calls to CUDA's libraries; each has its argument")]
 
-pub mod call_times;
-pub mod ceilings;
+pub(crate) mod ceilings;
 pub mod driver;
+mod gpu;
 pub mod kernels;
 pub mod libraries;
 mod options;
-pub mod parity;
 pub(crate) mod real;
 pub(crate) mod step;
 
@@ -29,6 +28,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use self::driver::{Buffer, Capture, Context, Event, Graph, Module, Priority, Stream, Timing};
+pub use self::gpu::Gpu;
 use self::kernels::{Kernels, source};
 pub use self::libraries::precision::Precision;
 use self::libraries::tuning::Tuning;
@@ -42,10 +42,10 @@ use self::step::memory::Memory;
 use self::step::slot::DeviceSlot;
 use self::step::weights::Weights;
 use self::step::workspace::{Activations, Workspace};
-use crate::backend::{Backend, BackendOptions, Device, DeviceTimes, Pass, Slot, Statistics, StepScalars};
+use crate::backend::step::{Layers, calls};
+use crate::backend::{Backend, BackendOptions, Call, Device, DeviceTimes, Pass, Slot, Statistics, StepScalars};
 use crate::error::Result;
 use crate::input::{Batch, Dtype};
-use crate::model::network::NUM_LAYERS;
 use crate::model::{Network, Parameters};
 
 /// AlexNet on one GPU. Activations, working weights and gradients are of type `R`.
@@ -58,7 +58,6 @@ pub struct CudaBackend<R: Real> {
     num_classes: usize,
     /// By slot and pass.
     recordings: [[Recording; 2]; 2],
-    running: Option<Slot>,
     kernels: Kernels<R>,
     blocks: Vec<Block<R>>,
     weights: Weights<R>,
@@ -83,6 +82,21 @@ struct Streams {
 struct StepEvents {
     gradients_ready: Vec<Event>,
     updated: Event,
+}
+
+/// A step that is being enqueued.
+pub(super) struct Step {
+    slot: Slot,
+    pass: Pass,
+    updates: Updates,
+}
+
+/// Where updates are enqueued.
+enum Updates {
+    /// On the side stream, under the backward passes of the layers before.
+    Beside,
+    /// On the compute stream, one after another with everything else.
+    InTurn,
 }
 
 /// How far a step's recording is.
@@ -120,8 +134,10 @@ impl<R: Real> CudaBackend<R> {
         let slot = || DeviceSlot::new(context, network, &options);
         let slots = [slot()?, slot()?];
         let event = || Event::new(context, Timing::No);
-        let events =
-            StepEvents { gradients_ready: (0..NUM_LAYERS).map(|_| event()).collect::<Result<_>>()?, updated: event()? };
+        let events = StepEvents {
+            gradients_ready: network.layers.iter().map(|_| event()).collect::<Result<_>>()?,
+            updated: event()?,
+        };
         let memory_bytes = weights.num_bytes()
             + memory.num_bytes()
             + slots.iter().map(DeviceSlot::num_bytes).sum::<u64>()
@@ -137,7 +153,6 @@ impl<R: Real> CudaBackend<R> {
             canvas: network.canvas,
             num_classes: network.num_classes,
             recordings: [recording(), recording()],
-            running: None,
             kernels,
             blocks,
             weights,
@@ -150,77 +165,62 @@ impl<R: Real> CudaBackend<R> {
         })
     }
 
-    /// The gradients of the last training step, where `parameters` has its values; waits for the step.
-    pub fn gradients(&mut self, parameters: &mut Parameters) -> Result<()> {
-        self.context.synchronize()?;
-        self.weights.store_gradients(parameters)
-    }
-
-    /// The last output of a layer's block, (N, output values) as the border has them; waits for the step.
-    pub fn output(&mut self, layer: usize) -> Result<Vec<f32>> {
-        self.context.synchronize()?;
-        let Some(output) = self.memory.outputs.get(layer) else {
-            let logits = &self.memory.logits;
-            let (mut read, stride) = (vec![0.0; logits.len()], logits.len() / self.options.batch_size);
-            logits.all().read(&mut read)?;
-            return Ok(read.chunks_exact(stride).flat_map(|row| &row[..self.num_classes]).copied().collect());
-        };
-        let mut read = vec![R::zeroed(); output.len()];
-        output.all().read(&mut read)?;
-        let channels = match &self.blocks[layer] {
-            Block::Conv(conv) => conv.channels(),
-            Block::Dense(_) => output.len() / self.options.batch_size,
-        };
-        let positions = output.len() / self.options.batch_size / channels;
-        let in_order = (0..read.len()).map(|at| {
-            let (position, channel, sample) = (at % positions, at / positions % channels, at / (positions * channels));
-            read[(sample * positions + position) * channels + channel].to_f32()
-        });
-        Ok(in_order.collect())
-    }
-
-    /// Which slot the calls of a step are about.
-    fn running(&self) -> usize {
-        self.running.expect("a pass runs inside replay") as usize
-    }
-
     /// What is enqueued on the compute stream from now on is the step on this slot's batch.
-    fn begin(&mut self, slot: Slot, scalars: StepScalars) -> Result<()> {
+    fn begin(&mut self, slot: Slot, pass: Pass, scalars: StepScalars) -> Result<Step> {
         let (compute, own) = (&self.streams.compute, &mut self.slots[slot as usize]);
         own.begin(compute)?;
         let StepScalars { step, learning_rate } = scalars;
         let num_valid = own.num_valid();
-        self.kernels.begin_step(compute, &mut own.scalars.all_mut(), step, learning_rate, num_valid)
+        self.kernels.begin_step(compute, &mut own.scalars.all_mut(), step, learning_rate, num_valid)?;
+        Ok(Step { slot, pass, updates: Updates::Beside })
     }
 
     /// Enqueues a step on the compute stream: as it is, as a recording, or for the first time as both.
-    fn enqueue(&mut self, slot: Slot, pass: Pass, body: fn(&mut Self, Pass) -> Result<()>) -> Result<()> {
+    fn enqueue(&mut self, step: &Step) -> Result<()> {
         let streams = Rc::clone(&self.streams);
-        match &self.recordings[slot as usize][pass as usize] {
+        let (slot, pass) = (step.slot as usize, step.pass as usize);
+        match &self.recordings[slot][pass] {
             Recording::Recorded(graph) => graph.launch(&streams.compute),
             Recording::WarmedUp if self.graphs == Graphs::Used => {
                 let capture = Capture::begin(&streams.compute)?;
-                self.enqueue_calls(pass, body)?;
+                self.enqueue_calls(step)?;
                 let graph = capture.finish()?;
                 graph.launch(&streams.compute)?;
-                self.recordings[slot as usize][pass as usize] = Recording::Recorded(graph);
+                self.recordings[slot][pass] = Recording::Recorded(graph);
                 Ok(())
             }
             Recording::New | Recording::WarmedUp => {
-                self.enqueue_calls(pass, body)?;
-                self.recordings[slot as usize][pass as usize] = Recording::WarmedUp;
+                self.enqueue_calls(step)?;
+                self.recordings[slot][pass] = Recording::WarmedUp;
                 Ok(())
             }
         }
     }
 
-    fn enqueue_calls(&mut self, pass: Pass, body: fn(&mut Self, Pass) -> Result<()>) -> Result<()> {
-        body(self, pass)?;
-        if pass == Pass::Train {
+    fn enqueue_calls(&mut self, step: &Step) -> Result<()> {
+        calls(self.blocks.len(), step.pass).try_for_each(|call| self.call(step, call))?;
+        if step.pass == Pass::Train {
             self.streams.side.record(&self.events.updated)?;
             self.streams.compute.wait(&self.events.updated)?;
         }
         Ok(())
+    }
+
+    /// Enqueues a training step whose updates follow the backward passes on the compute stream, with an event before it and after each call.
+    fn enqueue_marked(&mut self, step: &Step) -> Result<(Event, Vec<(Call, Event)>)> {
+        let (streams, context) = (Rc::clone(&self.streams), Arc::clone(&self.context));
+        let calls = calls(self.blocks.len(), step.pass);
+        let mark = || {
+            let event = Event::new(&context, Timing::Yes)?;
+            streams.compute.record(&event)?;
+            Ok(event)
+        };
+        let begun = mark()?;
+        let marked = |call| {
+            self.call(step, call)?;
+            Ok((call, mark()?))
+        };
+        Ok((begun, calls.map(marked).collect::<Result<_>>()?))
     }
 }
 
@@ -260,23 +260,59 @@ impl<R: Real> Backend for CudaBackend<R> {
         self.slots[slot as usize].reclaim()
     }
 
-    fn replay(
-        &mut self,
-        slot: Slot,
-        pass: Pass,
-        scalars: StepScalars,
-        body: fn(&mut Self, Pass) -> Result<()>,
-    ) -> Result<()> {
-        self.begin(slot, scalars)?;
-        self.running = Some(slot);
-        let enqueued = self.enqueue(slot, pass, body);
-        self.running = None;
-        enqueued?;
+    fn run(&mut self, slot: Slot, pass: Pass, scalars: StepScalars) -> Result<()> {
+        let step = self.begin(slot, pass, scalars)?;
+        self.enqueue(&step)?;
         self.slots[slot as usize].finish(&self.streams.compute)
     }
 
-    fn forward(&mut self, layer: usize, pass: Pass) -> Result<()> {
-        let (compute, slot) = (&self.streams.compute, &self.slots[self.running()]);
+    fn run_timed(&mut self, slot: Slot, scalars: StepScalars) -> Result<Vec<(Call, f64)>> {
+        let step = Step { updates: Updates::InTurn, ..self.begin(slot, Pass::Train, scalars)? };
+        // A step ahead gives the host the time to be ahead: else its launches would be what is measured.
+        self.enqueue_calls(&step)?;
+        let (mut last, calls) = self.enqueue_marked(&step)?;
+        self.slots[slot as usize].finish(&self.streams.compute)?;
+        self.context.synchronize()?;
+        let mut timed = Vec::with_capacity(calls.len());
+        for (call, ended) in calls {
+            timed.push((call, ended.seconds_since(&last)?));
+            last = ended;
+        }
+        Ok(timed)
+    }
+
+    fn statistics(&mut self, slot: Slot) -> Result<Statistics> {
+        self.slots[slot as usize].statistics()
+    }
+
+    fn device_times(&mut self, slot: Slot) -> Result<Option<DeviceTimes>> {
+        self.slots[slot as usize].times(&self.clock).map(Some)
+    }
+
+    fn probabilities(&mut self, slot: Slot) -> Result<&[f32]> {
+        self.slots[slot as usize].probabilities(self.num_classes)
+    }
+
+    fn output(&mut self, layer: usize) -> Result<Vec<f32>> {
+        self.context.synchronize()?;
+        let channels = match &self.blocks[layer] {
+            Block::Conv(conv) => Some(conv.channels()),
+            Block::Dense(_) => None,
+        };
+        self.memory.read_output(layer, channels, self.options.batch_size, self.num_classes)
+    }
+
+    fn gradients(&mut self, parameters: &mut Parameters) -> Result<()> {
+        self.context.synchronize()?;
+        self.weights.store_gradients(parameters)
+    }
+}
+
+impl<R: Real> Layers for CudaBackend<R> {
+    type Step = Step;
+
+    fn forward(&mut self, step: &Step, layer: usize) -> Result<()> {
+        let (compute, slot) = (&self.streams.compute, &self.slots[step.slot as usize]);
         let Memory { arranged, side, outputs, logits, products, bias_partials, .. } = &mut self.memory;
         let workspace = Workspace { kernels: &self.kernels, stream: compute, products, bias_partials };
         if layer == 0 {
@@ -291,20 +327,19 @@ impl<R: Real> Backend for CudaBackend<R> {
             (Block::Conv(conv), Some(output)) => conv.forward(workspace, &weights, input, &mut output.all_mut()),
             (Block::Dense(dense), Some(output)) => {
                 let draw = DropoutDraw { seed: self.options.seed, layer, scalars: slot.scalars.all() };
-                dense.forward_hidden(workspace, pass, draw, &weights, input, &mut output.all_mut())
+                dense.forward_hidden(workspace, step.pass, draw, &weights, input, &mut output.all_mut())
             }
             (Block::Dense(dense), None) => dense.forward_logits(workspace, &weights, input, &mut logits.all_mut()),
             (Block::Conv(_), None) => unreachable!("the last layer is dense"),
         }
     }
 
-    fn loss(&mut self, pass: Pass) -> Result<()> {
-        let running = self.running();
-        let (compute, slot) = (&self.streams.compute, &mut self.slots[running]);
+    fn loss(&mut self, step: &Step) -> Result<()> {
+        let (compute, slot) = (&self.streams.compute, &mut self.slots[step.slot as usize]);
         let Memory { logits, output_gradients, losses, .. } = &mut self.memory;
-        let mut gradient = output_gradients[(NUM_LAYERS - 1) % 2].part_mut(0..logits.len());
+        let mut gradient = output_gradients[(self.blocks.len() - 1) % 2].part_mut(0..logits.len());
         let mut probabilities = slot.probabilities.all_mut();
-        let (gradient, probabilities) = match pass {
+        let (gradient, probabilities) = match step.pass {
             Pass::Train => (Some(&mut gradient), None),
             Pass::Eval => (None, Some(&mut probabilities)),
         };
@@ -325,7 +360,7 @@ impl<R: Real> Backend for CudaBackend<R> {
         self.kernels.collect_statistics(compute, losses.all(), slot.scalars.all(), statistics)
     }
 
-    fn backward(&mut self, layer: usize) -> Result<()> {
+    fn backward(&mut self, _step: &Step, layer: usize) -> Result<()> {
         let Memory { arranged, outputs, logits, products, bias_partials, output_gradients, .. } = &mut self.memory;
         let stream = &self.streams.compute;
         let workspace = Workspace { kernels: &self.kernels, stream, products, bias_partials };
@@ -353,25 +388,19 @@ impl<R: Real> Backend for CudaBackend<R> {
         }
     }
 
-    fn update(&mut self, layer: usize) -> Result<()> {
+    fn update(&mut self, step: &Step, layer: usize) -> Result<()> {
         let Streams { compute, side, .. } = &*self.streams;
-        let ready = &self.events.gradients_ready[layer];
-        compute.record(ready)?;
-        side.wait(ready)?;
-        let scalars = self.slots[self.running()].scalars.all();
-        self.weights.update(&self.kernels, side, layer, scalars, &self.options)
-    }
-
-    fn statistics(&mut self, slot: Slot) -> Result<Statistics> {
-        self.slots[slot as usize].statistics()
-    }
-
-    fn device_times(&mut self, slot: Slot) -> Result<Option<DeviceTimes>> {
-        self.slots[slot as usize].times(&self.clock).map(Some)
-    }
-
-    fn probabilities(&mut self, slot: Slot) -> Result<&[f32]> {
-        self.slots[slot as usize].probabilities(self.num_classes)
+        let scalars = self.slots[step.slot as usize].scalars.all();
+        let stream = match step.updates {
+            Updates::Beside => {
+                let ready = &self.events.gradients_ready[layer];
+                compute.record(ready)?;
+                side.wait(ready)?;
+                side
+            }
+            Updates::InTurn => compute,
+        };
+        self.weights.update(&self.kernels, stream, layer, scalars, &self.options)
     }
 }
 

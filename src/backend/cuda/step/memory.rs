@@ -68,4 +68,30 @@ impl<R: Real> Memory<R> {
             + self.products.num_bytes()
             + self.bias_partials.num_bytes()
     }
+
+    /// A layer's last output as the border has it, (N, output values) with images as (C, H, W), of a convolution with so many channels. Nothing
+    /// that writes it may be under way.
+    pub fn read_output(
+        &self,
+        layer: usize,
+        channels: Option<usize>,
+        num_samples: usize,
+        num_classes: usize,
+    ) -> Result<Vec<f32>> {
+        let Some(output) = self.outputs.get(layer) else {
+            let (mut read, stride) = (vec![0.0; self.logits.len()], self.logits.len() / num_samples);
+            self.logits.all().read(&mut read)?;
+            return Ok(read.chunks_exact(stride).flat_map(|row| &row[..num_classes]).copied().collect());
+        };
+        let mut read = vec![R::zeroed(); output.len()];
+        output.all().read(&mut read)?;
+        let values = output.len() / num_samples;
+        let channels = channels.unwrap_or(values);
+        let positions = values / channels;
+        let in_order = (0..read.len()).map(|at| {
+            let (position, channel, sample) = (at % positions, at / positions % channels, at / values);
+            read[(sample * positions + position) * channels + channel].to_f32()
+        });
+        Ok(in_order.collect())
+    }
 }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::backend::step::step as body;
+use super::feeder::{Fed, Feeder};
+use super::stop::Stop;
 use crate::backend::{Backend, Pass, Slot, Statistics, StepScalars, rank};
 use crate::error::Result;
 use crate::input::{Augmentation, EvalPlan, NumViews, Pipeline, PipelineOptions, Plan};
 use crate::progress::Progress;
 use crate::shard::{Dataset, Split};
-use crate::train::feeder::{Fed, Feeder};
-use crate::train::stop::Stop;
 
 /// How often a network is wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,9 +65,9 @@ impl ViewSums {
     }
 }
 
-/// What of the validation split is measured, and how.
+/// A pass over the validation split.
 #[derive(Clone, Copy, Debug)]
-pub struct Measurement<'a> {
+pub struct Validation<'a> {
     /// Where the images come from.
     pub dataset: &'a Arc<Dataset>,
     /// How the network sees them.
@@ -83,9 +82,9 @@ pub struct Measurement<'a> {
     pub workers: usize,
 }
 
-impl Measurement<'_> {
+impl Validation<'_> {
     /// Measures the network whose weights `backend` holds; `None` when `stop` was asked for before the end.
-    pub fn run<B: Backend>(&self, backend: &mut B, stop: &Stop) -> Result<Option<ErrorRates>> {
+    pub fn run(&self, backend: &mut dyn Backend, stop: &Stop) -> Result<Option<ErrorRates>> {
         let &Self { dataset, augmentation, views, limit, batch_size, workers } = self;
         let split = dataset.split(Split::Val);
         let plan = EvalPlan::new(split.num_samples(), limit, batch_size, views)?;
@@ -101,8 +100,8 @@ impl Measurement<'_> {
 }
 
 /// Runs every batch of `feeder` through the network; `label_of` gives the class of the split's sample at an index.
-fn measure<B: Backend>(
-    backend: &mut B,
+fn measure(
+    backend: &mut dyn Backend,
     feeder: &mut Feeder,
     views: NumViews,
     num_classes: usize,
@@ -119,7 +118,7 @@ fn measure<B: Backend>(
             break;
         }
         let slot = Slot::of_step(step);
-        backend.replay(slot, Pass::Eval, StepScalars { step, learning_rate: 0.0 }, body::<B>)?;
+        backend.run(slot, Pass::Eval, StepScalars { step, learning_rate: 0.0 })?;
         fed = feeder.feed(backend, Slot::of_step(step + 1))?;
         match views {
             NumViews::One => one_view.add(&backend.statistics(slot)?),

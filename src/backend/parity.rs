@@ -1,15 +1,13 @@
-//! The CUDA backend held against the CPU backend, tensor by tensor over one training step and one evaluation: for the tests on the
-//! simulated CUDA, and for `gpu-check` on a real one. The layers run all kernels, so a wrong kernel is a wrong tensor.
+//! One backend compared with another, tensor by tensor over one training step and one evaluation. The layers run all operations, so a wrong one is a
+//! wrong tensor.
 
 use half::f16;
 
-use super::{CudaBackend, Precision, Real};
-use crate::backend::cpu::CpuBackend;
-use crate::backend::step::step;
-use crate::backend::{Backend, BackendOptions, Pass, Slot, Statistics, StepScalars};
+use super::cuda::Precision;
+use super::{Backend, BackendOptions, Pass, Slot, Statistics, StepScalars};
 use crate::error::Result;
-use crate::input::{Batch, Dtype, Values};
-use crate::model::network::{Block, NUM_LAYERS};
+use crate::input::{Batch, Values};
+use crate::model::network::Block;
 use crate::model::{Network, Parameters};
 use crate::philox::{Purpose, normal_pair, words};
 
@@ -34,42 +32,42 @@ impl Compared {
     }
 }
 
-/// Deviation of made-up inputs: real ones are the 0-255 scale's residuals, times `augment.scale` in the recipe with He's initial values.
+/// Deviation of the synthetic inputs: real ones are the 0-255 scale's residuals, times `augment.scale` in the recipe with He's initial values.
 const INPUT_DEVIATION: f32 = 1.0;
 
-/// Runs a training step and an evaluation on both backends, from the same parameters and the same made-up batch, of which the last sample does not
-/// count in the evaluation. A step other than 0 shows that dropout's counter counts.
-pub fn compare<R: Real>(
+/// Runs a training step and an evaluation on both backends, from the same parameters and the same synthetic batch, of which the last sample does not
+/// count in the evaluation. `precision` is that of `backend`; `reference` computes in f32. A step other than 0 shows that dropout's counter counts.
+pub fn compare(
     network: &Network,
     parameters: &Parameters,
     options: BackendOptions,
     scalars: StepScalars,
     precision: Precision,
-    cuda: &mut CudaBackend<R>,
+    backend: &mut dyn Backend,
+    reference: &mut dyn Backend,
 ) -> Result<Vec<Compared>> {
-    let mut cpu = CpuBackend::new(network, options, None);
-    let [wide, narrow] = made_up_batches(network, &options);
     let mut compared = Comparison { precision, tensors: Vec::new(), changed_sides: 0.0 };
-    let (wide, narrow) = {
-        let ours = run(cuda, Pass::Train, scalars, parameters, narrow)?;
-        let theirs = run(&mut cpu, Pass::Train, scalars, parameters, wide)?;
-        compared.statistics("training", &ours.0, &theirs.0);
-        (theirs.1, ours.1)
+    let batches = [synthetic_batch(network, &options, backend), synthetic_batch(network, &options, reference)];
+    let run = |pass, backends: [&mut dyn Backend; 2], [ours, theirs]: [Batch; 2]| {
+        let [backend, reference] = backends;
+        let ours = run(backend, pass, scalars, parameters, ours)?;
+        let theirs = run(reference, pass, scalars, parameters, theirs)?;
+        Ok(([ours.0, theirs.0], [ours.1, theirs.1]))
     };
-    compared.outputs(network, cuda, &cpu)?;
-    compared.tensors(network, &mut cpu, cuda, parameters)?;
+    let (statistics, batches) = run(Pass::Train, [backend, reference], batches)?;
+    compared.statistics("training", statistics);
+    compared.outputs(network, backend, reference)?;
+    compared.tensors(network, backend, reference, parameters)?;
     let num_valid = (options.batch_size - 1).max(1);
-    let of_evaluation = |batch: Batch| Batch { num_valid, ..batch };
-    let ours = run(cuda, Pass::Eval, scalars, parameters, of_evaluation(narrow))?.0;
-    let theirs = run(&mut cpu, Pass::Eval, scalars, parameters, of_evaluation(wide))?.0;
-    compared.statistics("evaluation", &ours, &theirs);
+    let (statistics, _) = run(Pass::Eval, [backend, reference], batches.map(|batch| Batch { num_valid, ..batch }))?;
+    compared.statistics("evaluation", statistics);
     let slot = Slot::of_step(scalars.step);
-    compared.push("probabilities", Kind::Output, cuda.probabilities(slot)?, cpu.probabilities(slot)?);
+    compared.push("probabilities", Kind::Output, backend.probabilities(slot)?, reference.probabilities(slot)?);
     Ok(compared.tensors)
 }
 
-fn run<B: Backend>(
-    backend: &mut B,
+fn run(
+    backend: &mut dyn Backend,
     pass: Pass,
     scalars: StepScalars,
     parameters: &Parameters,
@@ -78,33 +76,34 @@ fn run<B: Backend>(
     let slot = Slot::of_step(scalars.step);
     backend.load(parameters)?;
     backend.upload(slot, batch)?;
-    backend.replay(slot, pass, scalars, step::<B>)?;
+    backend.run(slot, pass, scalars)?;
     let statistics = backend.statistics(slot)?;
     Ok((statistics, backend.reclaim(slot)?.expect("the batch that was uploaded")))
 }
 
-/// The same values in f32 and in f16: images of N(0, 1), classes in turn.
-fn made_up_batches(network: &Network, options: &BackendOptions) -> [Batch; 2] {
-    let zeros = |dtype| Batch::zeros(dtype, options.batch_size, network.input_values());
-    let (mut wide, mut narrow) = (zeros(Dtype::F32), zeros(Dtype::F16));
-    let (Values::F32(values), Values::F16(halves)) = (&mut wide.values, &mut narrow.values) else {
-        unreachable!("as asked for")
+/// Images of N(0, 1) rounded to f16, whatever type the backend takes them in; classes in turn.
+fn synthetic_batch(network: &Network, options: &BackendOptions, backend: &dyn Backend) -> Batch {
+    let mut batch = Batch::zeros(backend.input_dtype(), options.batch_size, network.input_values());
+    let draws = |pair: usize| {
+        let bits = words(options.seed, Purpose::Synthetic, [pair as u32, 0, 0]);
+        normal_pair(bits[0], bits[1]).map(|draw| f16::from_f32(INPUT_DEVIATION * draw))
     };
-    for (index, (values, halves)) in values.chunks_mut(2).zip(halves.chunks_mut(2)).enumerate() {
-        let bits = words(options.seed, Purpose::Synthetic, [index as u32, 0, 0]);
-        let draws = normal_pair(bits[0], bits[1]);
-        for ((value, half), draw) in values.iter_mut().zip(halves).zip(draws) {
-            *half = f16::from_f32(INPUT_DEVIATION * draw);
-            *value = half.to_f32();
+    match &mut batch.values {
+        Values::F16(values) => {
+            let pairs = values.chunks_mut(2).enumerate();
+            pairs.for_each(|(pair, values)| values.copy_from_slice(&draws(pair)[..values.len()]));
+        }
+        Values::F32(values) => {
+            for (pair, values) in values.chunks_mut(2).enumerate() {
+                values.iter_mut().zip(draws(pair)).for_each(|(value, draw)| *value = draw.to_f32());
+            }
         }
     }
-    for batch in [&mut wide, &mut narrow] {
-        batch.num_valid = options.batch_size;
-        for (index, label) in batch.labels.iter_mut().enumerate() {
-            *label = (index * 7 % network.num_classes) as u32;
-        }
+    batch.num_valid = options.batch_size;
+    for (index, label) in batch.labels.iter_mut().enumerate() {
+        *label = (index * 7 % network.num_classes) as u32;
     }
-    [wide, narrow]
+    batch
 }
 
 /// What a tensor is, for its tolerance.
@@ -146,19 +145,19 @@ impl Comparison {
         self.tensors.push(Compared { tensor, relative_error, tolerance, jumps });
     }
 
-    fn statistics(&mut self, pass: &str, ours: &Statistics, theirs: &Statistics) {
+    fn statistics(&mut self, pass: &str, [ours, theirs]: [Statistics; 2]) {
         self.push(format!("{pass} loss"), Kind::Output, &[ours.loss_sum as f32], &[theirs.loss_sum as f32]);
         let relative_error = ours.num_samples.abs_diff(theirs.num_samples) as f64 / theirs.num_samples as f64;
         self.tensors.push(Compared { tensor: format!("{pass} samples"), relative_error, tolerance: 0.0, jumps: false });
     }
 
-    fn outputs<R: Real>(&mut self, network: &Network, cuda: &mut CudaBackend<R>, cpu: &CpuBackend) -> Result<()> {
+    fn outputs(&mut self, network: &Network, backend: &mut dyn Backend, reference: &mut dyn Backend) -> Result<()> {
         for (index, layer) in network.layers.iter().enumerate() {
-            let (ours, theirs) = (cuda.output(index)?, cpu.output(index));
-            self.push(format!("{} output", layer.name), Kind::Output, &ours, theirs);
+            let (ours, theirs) = (backend.output(index)?, reference.output(index)?);
+            self.push(format!("{} output", layer.name), Kind::Output, &ours, &theirs);
             if matches!(&layer.block, Block::Dense(dense) if dense.hidden.is_some()) {
                 let num_changed =
-                    ours.iter().zip(theirs).filter(|(ours, theirs)| (**ours > 0.0) != (**theirs > 0.0)).count();
+                    ours.iter().zip(&theirs).filter(|(ours, theirs)| (**ours > 0.0) != (**theirs > 0.0)).count();
                 let num_active = theirs.iter().filter(|theirs| **theirs > 0.0).count();
                 self.changed_sides += num_changed as f64 / num_active.max(1) as f64;
             }
@@ -167,29 +166,29 @@ impl Comparison {
     }
 
     /// Gradients, and weights and velocities after the step.
-    fn tensors<R: Real>(
+    fn tensors(
         &mut self,
         network: &Network,
-        cpu: &mut CpuBackend,
-        cuda: &mut CudaBackend<R>,
+        backend: &mut dyn Backend,
+        reference: &mut dyn Backend,
         parameters: &Parameters,
     ) -> Result<()> {
-        let mut gradients = Parameters::zeros(parameters.layout.clone());
-        cuda.gradients(&mut gradients)?;
-        let (mut ours, mut theirs) = (gradients.clone(), gradients.clone());
-        cuda.store(&mut ours)?;
-        cpu.store(&mut theirs)?;
-        for index in 0..NUM_LAYERS {
-            let (name, place) = (&network.layers[index].name, &parameters.layout.layers()[index]);
-            let kind = if matches!(network.layers[index].block, Block::Conv(_)) { Kind::Pooled } else { Kind::Dense };
+        let read = |backend: &mut dyn Backend| {
+            let mut gradients = Parameters::zeros(parameters.layout.clone());
+            let mut after = gradients.clone();
+            backend.gradients(&mut gradients)?;
+            backend.store(&mut after)?;
+            Ok([gradients.values, after.velocities, after.values])
+        };
+        let (ours, theirs) = (read(backend)?, read(reference)?);
+        for (layer, place) in network.layers.iter().zip(parameters.layout.layers()) {
+            let kind = if matches!(layer.block, Block::Conv(_)) { Kind::Pooled } else { Kind::Dense };
             for (part, after, range) in [("weight", Kind::Weight, &place.weight), ("bias", kind, &place.bias)] {
-                let at = || range.clone();
-                let mut push = |what, kind, ours: &[f32], theirs: &[f32]| {
-                    self.push(format!("{name}.{part}{what}"), kind, &ours[at()], &theirs[at()]);
-                };
-                push(" gradient", kind, &gradients.values, cpu.gradients());
-                push(" velocity", kind, &ours.velocities, &theirs.velocities);
-                push("", after, &ours.values, &theirs.values);
+                let kinds = [(" gradient", kind), (" velocity", kind), ("", after)];
+                for ((what, kind), (ours, theirs)) in kinds.into_iter().zip(ours.iter().zip(&theirs)) {
+                    let name = format!("{}.{part}{what}", layer.name);
+                    self.push(name, kind, &ours[range.clone()], &theirs[range.clone()]);
+                }
             }
         }
         Ok(())
