@@ -46,7 +46,6 @@ use super::step::{Layers, calls};
 use super::{Backend, BackendOptions, Call, Device, Pass, Slot, Statistics, StepScalars, Transfer};
 use crate::error::Result;
 use crate::input::{Batch, Dtype, Values};
-use crate::model::parameters::LayerParameters;
 use crate::model::{self, Network, ParameterLayout, Parameters};
 
 /// AlexNet on the CPU.
@@ -372,10 +371,11 @@ impl Layers for CpuBackend {
     fn update(&mut self, step: &Step, layer: usize) -> Result<()> {
         let BackendOptions { momentum, weight_decay, .. } = self.options;
         let learning_rate = step.scalars.learning_rate;
-        let LayerParameters { weight, bias, bias_rule, .. } = self.layout.layers()[layer].clone();
+        let place = &self.layout.layers()[layer];
         let rule = UpdateRule { momentum, weight_decay, learning_rate };
-        for (rule, place) in [(rule, weight), (rule.of_biases(&bias_rule), bias)] {
-            rule.update(&mut self.values[place.clone()], &mut self.velocities[place.clone()], &self.gradients[place]);
+        for (rule, range) in [(rule, &place.weight), (rule.of_biases(&place.bias_rule), &place.bias)] {
+            let at = || range.clone();
+            rule.update(&mut self.values[at()], &mut self.velocities[at()], &self.gradients[at()]);
         }
         Ok(())
     }
