@@ -32,28 +32,28 @@ pub fn main<A: clap::Parser>(run: impl FnOnce(A) -> anyhow::Result<()>) -> ExitC
 /// Who computes, and how: the options that `train`, `bench`, `evaluate` and `predict` share.
 #[derive(Debug, clap::Args)]
 pub struct ComputeArguments {
-    /// auto, cpu, cuda or cuda:N. auto takes a GPU if one can train, and says why not otherwise.
+    /// auto, cpu, cuda or cuda:N. auto uses a GPU that can train, and where there is none says why.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
-    /// auto, bf16, tf32 or f32: of the matrix products. auto is bf16 on a GPU; a CPU computes in f32.
+    /// Precision of the matrix products: auto, bf16, tf32 or f32. auto is bf16 on a GPU; a CPU computes in f32.
     #[arg(long, default_value = "auto")]
     precision: PrecisionChoice,
-    /// On a GPU: time all algorithms of each convolution once, take the fastest, and remember them for later runs with --tune.
+    /// On a GPU: benchmark all algorithms of each convolution once, and cache the fastest for later runs with --tune.
     #[arg(long)]
     tune: bool,
-    /// On a GPU: also take algorithms that are not bitwise reproducible.
+    /// On a GPU: also use nondeterministic algorithms, which are not bitwise reproducible.
     #[arg(long)]
     fast: bool,
-    /// On a GPU: launch each kernel on its own instead of a recorded step, so that a failure names it. Slower.
+    /// On a GPU: launch each kernel by itself instead of a step as one graph, so that an error names it. Slower.
     #[arg(long)]
     no_graph: bool,
-    /// Threads that compute, where the CPU does. The result does not depend on their number. [default: all cores]
+    /// Threads that compute, if the CPU does. The result does not depend on their number. [default: all cores]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Let a device that computes nothing take so many milliseconds a step: shows the loop around it.
+    /// Instead of a real device, use one that computes nothing and takes MS milliseconds a step.
     #[arg(long, value_name = "MS", conflicts_with = "device", value_parser = milliseconds, help_heading = "Advanced")]
     synthetic_device: Option<Duration>,
-    /// The synthetic device's milliseconds an upload.
+    /// Milliseconds that the synthetic device takes for an upload.
     #[arg(long, value_name = "MS", requires = "synthetic_device", value_parser = milliseconds, help_heading = "Advanced")]
     synthetic_upload: Option<Duration>,
 }

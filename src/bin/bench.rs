@@ -14,30 +14,30 @@ use serde::Serialize;
 
 /// Measure input, upload and device alone, and training end to end, in turns.
 ///
-/// The table says which stage holds the others up, and how near training comes to that stage alone. Nothing is written: no
-/// run, no checkpoint.
+/// The table shows which stage is the bottleneck, and how close training comes to the speed of that stage alone. Neither a
+/// run nor a checkpoint is written.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
 struct BenchArguments {
     /// The dataset: a folder that pack-shards wrote.
     #[arg(long, value_name = "OUT", required_unless_present_any = ["overlap", "peers"])]
     shards: Option<PathBuf>,
-    /// One JSON object instead of the table.
+    /// Print one JSON object instead of the table.
     #[arg(long)]
     json: bool,
     /// Measure one stage: input, upload, device or end-to-end.
     #[arg(long, value_name = "STAGE")]
     only: Option<Stage>,
-    /// Rounds and times for some 20 seconds in all (where a step is short): what happens by default.
+    /// Measure for about 20 seconds in all, if a step is short. This is the default.
     #[arg(long, conflicts_with = "thorough")]
     quick: bool,
-    /// Several minutes.
+    /// Measure for several minutes.
     #[arg(long)]
     thorough: bool,
-    /// Measure each stage so long in each round.
+    /// Measure each stage for S seconds in each round.
     #[arg(long, value_name = "S", value_parser = seconds)]
     seconds: Option<Duration>,
-    /// Measure each stage so often.
+    /// Measure each stage N times.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
     /// A recipe, or a TOML file with the same keys. [default: alexnet]
@@ -46,22 +46,22 @@ struct BenchArguments {
     /// Change one key of the recipe; may be repeated, the last one counts.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
-    /// Images of a step (train.batch_size).
+    /// Images per step (train.batch_size).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch_size: Option<u32>,
     /// Scale every layer's channels (model.width).
     #[arg(long, value_name = "F")]
     width: Option<f64>,
-    /// Threads that crop, mirror and relight.
+    /// Threads that crop, mirror and colour-jitter.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
-    /// With --only input: make batches of f32 or f16, whatever the device asks for.
+    /// With --only input: make batches of f32 or f16, regardless of the device.
     #[arg(long, requires = "only", value_parser = dtype)]
     dtype: Option<Dtype>,
-    /// Say how to measure other loaders beside this one.
+    /// Explain how to measure other loaders in turns with this one.
     #[arg(long, conflicts_with = "shards")]
     peers: bool,
-    /// Measure the overlap of input, upload and compute around a device of chosen times, at every ratio of the three.
+    /// Measure how input, upload and compute overlap around a synthetic device, at 27 ratios of the three.
     #[arg(long, conflicts_with_all = ["shards", "peers"], help_heading = "Advanced")]
     overlap: bool,
     #[command(flatten)]
@@ -73,15 +73,15 @@ Examples:
   bench --shards out                                 the paper's network
   bench --shards out --recipe small --thorough       a narrow one, for minutes
   bench --shards out --only input --workers 2 --json
-  bench --peers                                      FFCV, DALI and PyTorch beside it";
+  bench --peers                                      FFCV, DALI and PyTorch in turns with this";
 
 const PEERS: &str = "\
-Other loaders on the same images, in turns with this one (Linux, Python 3.11; see the scripts' first lines):
+Other loaders on the same images, in turns with this one (Linux, Python 3.11; see the headers of the scripts):
 
   benches/peers/install VENV                         a virtual environment with FFCV, DALI and PyTorch, versions pinned
   VENV/bin/python benches/peers/input.py --shards OUT    input alone: images/s of each, and the ratios
 
-The scripts lie in the source's folder; records of what they found, with command and machine, in benches/record/.";
+The scripts are in the source tree, and the records of what they measured in benches/record/.";
 
 fn main() -> ExitCode {
     alexnet::cli::main(|arguments: BenchArguments| {
@@ -109,7 +109,7 @@ fn options(arguments: BenchArguments) -> alexnet::Result<BenchOptions> {
     let missing = || alexnet::Error::usage("--shards OUT is missing: a folder that pack-shards wrote");
     if arguments.dtype.is_some() && arguments.only != Some(Stage::Input) {
         return Err(alexnet::Error::usage(
-            "--dtype goes with --only input: other stages take what the device asks for",
+            "--dtype goes with --only input: other stages use the type that the device asks for",
         ));
     }
     let mut sets = arguments.sets;

@@ -13,8 +13,8 @@ use clap::Parser;
 
 /// Measure a checkpoint's top-1 and top-5 error on a dataset's validation split.
 ///
-/// With ten views, an image's class is the likeliest by the mean of the softmax outputs for its four corners and its
-/// centre, each with its mirror image, as in the paper.
+/// With ten views, the softmax outputs for the four corner crops, the centre crop and their mirror images are averaged,
+/// as in the paper.
 #[derive(Debug, Parser)]
 #[command(name = "evaluate", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
 struct EvaluateArguments {
@@ -27,15 +27,15 @@ struct EvaluateArguments {
     /// Views of each image: 1 (the centre) or 10.
     #[arg(long, default_value = "1", value_parser = views)]
     views: NumViews,
-    /// Evaluate only the first so many images.
+    /// Evaluate only the first N images.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Views of a batch.
+    /// Views per batch.
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch_size: u32,
     #[command(flatten)]
     compute: ComputeArguments,
-    /// Threads that crop. [default: 1 beside a CPU that computes, all cores but one beside a GPU]
+    /// Threads that crop. [default: 1 if the CPU computes, all cores but one if a GPU does]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
     /// Print JSON: top1_error, top5_error, views, num_samples.

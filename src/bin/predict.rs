@@ -1,4 +1,4 @@
-//! `predict`: what pictures show, from a checkpoint alone.
+//! `predict`: the classes of images, from a checkpoint alone.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,24 +8,24 @@ use alexnet::evaluate::predict::{PredictOptions, Prediction};
 use alexnet::say;
 use clap::Parser;
 
-/// Say what pictures show, from a checkpoint alone.
+/// Predict the classes of images, from a checkpoint alone.
 ///
-/// A picture is scaled and cut as the training images were, and its centre view goes through the network.
+/// An image is resized and cropped as the training images were, and the network is given its centre view.
 #[derive(Debug, Parser)]
 #[command(name = "predict", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
 struct PredictArguments {
     /// The checkpoint: runs/.../checkpoints/step-....safetensors.
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
-    /// Picture files, known by their content: JPEG, PNG, GIF, BMP, TIFF, WebP.
+    /// Image files, recognised by their content: JPEG, PNG, GIF, BMP, TIFF, WebP.
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
-    /// How many of the likeliest classes to tell.
+    /// Print the N most likely classes.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
     #[command(flatten)]
     compute: ComputeArguments,
-    /// Print JSON: a list of image, classes (class, probability), and error where one could not be read.
+    /// Print JSON: a list of image, classes (class, probability), and error for an image that cannot be read.
     #[arg(long)]
     json: bool,
 }

@@ -15,15 +15,16 @@ use clap::Parser;
 
 /// Train AlexNet on a packed dataset.
 ///
-/// The next batch is cropped, mirrored and relit while the network trains on the last one. Ctrl-C or SIGTERM finishes the
-/// step, writes a checkpoint and exits 0; --resume goes on from there, bit for bit. A second signal stops at once.
+/// While the network trains on one batch, the next ones are cropped, mirrored and colour-jittered. Ctrl-C or SIGTERM
+/// finishes the step, writes a checkpoint and exits with 0; --resume continues from there, bit for bit. A second signal
+/// stops at once.
 #[derive(Debug, Parser)]
 #[command(name = "train", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
 struct TrainArguments {
     /// The dataset: a folder that pack-shards wrote.
     #[arg(long, value_name = "OUT", required_unless_present_any = ["synthetic", "recipe"])]
     shards: Option<PathBuf>,
-    /// Train on made-up batches: no shards are read, and nothing is learned. Shows what the device can do alone.
+    /// Train on synthetic batches, without reading shards: shows how fast the device is by itself.
     #[arg(long, conflicts_with = "shards")]
     synthetic: bool,
     /// The run's folder: config.toml, log.jsonl, checkpoints. [default: runs/DATASET-RECIPE-N]
@@ -38,44 +39,45 @@ struct TrainArguments {
     /// Passes over the training images (train.epochs).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
-    /// Stop when the run has done so many steps, counted from its beginning.
+    /// Stop after this many steps, counted from the beginning of the run.
     #[arg(long)]
     steps: Option<u64>,
-    /// Images of a step (train.batch_size).
+    /// Images per step (train.batch_size).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch_size: Option<u32>,
-    /// Of everything random (train.seed).
+    /// Seed of all random numbers (train.seed).
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
     /// Scale every layer's channels, rounded to multiples of 8, or 16 with two towers (model.width).
     #[arg(long, value_name = "F")]
     width: Option<f64>,
-    /// Host batches: those being filled, waiting, and on their way to the device. All of the input's memory. [default: 6]
+    /// Host batches in circulation: being filled, waiting, or on their way to the device. They bound the input's memory.
+    /// [default: 6]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(3..=1024))]
     buffers: Option<u16>,
-    /// Threads that crop, mirror and relight. The result does not depend on their number. [default: 1 beside a CPU that
-    /// computes, all cores but one beside a GPU]
+    /// Threads that crop, mirror and colour-jitter. The result does not depend on their number. [default: 1 if the CPU
+    /// trains, all cores but one if a GPU does]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
-    /// Go on from the run's newest checkpoint (without --run: of the newest run of this dataset and recipe).
+    /// Continue from the run's newest checkpoint (without --run: of the newest run of this dataset and recipe).
     #[arg(long, conflicts_with_all = ["init", "synthetic"])]
     resume: bool,
-    /// Begin with a checkpoint's weights, at step 0.
+    /// Start from the weights of a checkpoint, at step 0.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
-    /// Write a checkpoint after so many steps, beside those at the ends of epochs.
+    /// Write a checkpoint every STEPS steps, in addition to those at the end of each epoch.
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: Option<u64>,
-    /// How many of the newest checkpoints stay; step 0 and the best always do.
+    /// Keep the N newest checkpoints; those of step 0 and of the lowest validation error are always kept.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     keep: u32,
-    /// Write a line of steps to log.jsonl after so many steps.
+    /// Write a line to log.jsonl every STEPS steps.
     #[arg(long, value_name = "STEPS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     log_every: u64,
-    /// Write a timeline of the run (who did what, when), to open in Perfetto or chrome://tracing.
+    /// Write a timeline of the run, to open in Perfetto or chrome://tracing.
     #[arg(long, value_name = "FILE.json")]
     trace: Option<PathBuf>,
-    /// Where Prometheus scrapes, or off. [default: 127.0.0.1:9464, or a free port when that one is taken]
+    /// Address that Prometheus scrapes, or off. [default: 127.0.0.1:9464, or a free port when that one is taken]
     #[arg(long, value_name = "ADDR")]
     metrics: Option<Address>,
     #[command(flatten)]
@@ -87,7 +89,7 @@ Examples:
   train --shards out                                   the paper's network, the paper's training
   train --shards out --recipe small                    a narrow network for a CPU or a small dataset
   train --shards out --set train.learning_rate=0.02    one choice changed
-  train --shards out --recipe small --resume           go on with the newest run
+  train --shards out --recipe small --resume           continue the newest run
   train --recipe list                                  explain recipes and keys";
 
 fn main() -> ExitCode {
@@ -144,7 +146,7 @@ fn options(arguments: TrainArguments) -> alexnet::Result<TrainOptions> {
 fn report(outcome: &Outcome) {
     let verb = match outcome.ended {
         Ended::Done => "done",
-        Ended::Stopped => "stopped; --resume goes on",
+        Ended::Stopped => "stopped; --resume continues",
     };
     say!("{verb}: {} steps, {:.1} images/s", outcome.step, outcome.images_per_second);
     if let Some(rates) = &outcome.validation {
