@@ -17,11 +17,11 @@ pub struct ConvBlock<T> {
     convolution: Convolution,
     tail: TailOps,
     out_channels: usize,
-    /// (N, out_channels, conv_side, conv_side): the convolution with its bias, rectified where ReLU comes first; in the
-    /// backward pass its gradient takes its place. Empty where that is the block's output itself.
+    /// (N, out_channels, conv_side, conv_side): the convolution with its bias, rectified where ReLU comes first; the
+    /// backward pass leaves its gradient in its place. Empty where that is the block's output itself.
     convolved: Vec<T>,
-    /// (N, pooling's outputs): where pooling found its maxima.
-    places: Vec<T>,
+    /// (N, out_channels, out_side, out_side of the pooling): see [`super::pool`]. Empty without pooling.
+    argmax: Vec<T>,
     /// (N, out_channels): each image's gradient of the biases.
     bias_gradients: Vec<T>,
 }
@@ -33,7 +33,7 @@ impl<T: Real> ConvBlock<T> {
         let kept = if tail.is_in_place() { 0 } else { batch_size * convolution.output_values() };
         Self {
             convolved: vec![T::ZERO; kept],
-            places: vec![T::ZERO; batch_size * tail.num_places()],
+            argmax: vec![T::ZERO; batch_size * tail.argmax_values()],
             convolution,
             tail,
             out_channels: block.out_channels,
@@ -41,9 +41,8 @@ impl<T: Real> ConvBlock<T> {
         }
     }
 
-    /// Values that it keeps.
     pub fn num_values(&self) -> usize {
-        self.convolved.len() + self.places.len() + self.bias_gradients.len()
+        self.convolved.len() + self.argmax.len() + self.bias_gradients.len()
     }
 
     /// Values of scratch that a thread needs.
@@ -75,17 +74,15 @@ impl<T: Real> ConvBlock<T> {
         let Workspace { workers, packed, .. } = workspace;
         let (convolution, tail) = (&self.convolution, &self.tail);
         convolution.pack_forward(parameters.weights, packed);
-        let convolved_values = convolution.output_values();
-        let kept = match pass {
-            Pass::Train => &mut self.convolved[..],
-            Pass::Eval => &mut [],
-        };
-        let images = input.par_chunks_exact(input.len() / num_images);
-        let kept = each_image(kept, num_images).zip(each_image(&mut self.places, num_images));
-        let images = images.zip(each_image(output, num_images)).zip(kept);
-        images.with_max_len(1).for_each(|((image, output), (kept, places))| {
+        let images = (
+            input.par_chunks_exact(input.len() / num_images),
+            each_image(output, output.len() / num_images, num_images),
+            each_image(&mut self.convolved, convolution.output_values(), num_images),
+            each_image(&mut self.argmax, tail.argmax_values(), num_images),
+        );
+        images.into_par_iter().with_max_len(1).for_each(|(image, output, kept, argmax)| {
             let mut scratch = workers.scratch();
-            let (spare, scratch) = scratch.split_at_mut(convolved_values);
+            let (spare, scratch) = scratch.split_at_mut(convolution.output_values());
             let (convolved, output) = match (tail.is_in_place(), pass) {
                 (true, _) => (output, Default::default()),
                 (false, Pass::Train) => (kept, output),
@@ -93,8 +90,8 @@ impl<T: Real> ConvBlock<T> {
             };
             convolution.forward(image, packed, convolved, scratch);
             wide!(add_bias(parameters.biases, convolved));
-            let places = (pass == Pass::Train).then_some(places);
-            wide!(tail.forward(convolved, output, places, scratch));
+            let argmax = (pass == Pass::Train).then_some(argmax);
+            wide!(tail.forward(convolved, output, argmax, scratch));
         });
     }
 
@@ -132,33 +129,39 @@ impl<T: Real> ConvBlock<T> {
         input_gradient: Option<&mut [T]>,
     ) {
         let (convolution, tail) = (&self.convolution, &self.tail);
-        let outputs = output.par_chunks_exact(output.len() / num_images);
-        let outputs = outputs.zip(each_image(output_gradient, num_images));
-        let kept = each_image(&mut self.convolved, num_images).zip(each_image(&mut self.places, num_images));
-        let biases = self.bias_gradients.par_chunks_exact_mut(self.out_channels);
-        let inputs = match input_gradient {
-            Some(gradient) => Either::Left(each_image(gradient, num_images).map(Some)),
-            None => Either::Right((0..num_images).into_par_iter().map(|_| None)),
-        };
-        let images = outputs.zip(kept).zip(biases).zip(inputs);
-        images.with_max_len(1).for_each(|((((output, gradient), (kept, places)), biases), input_gradient)| {
-            let mut scratch = workers.scratch();
-            wide!(tail.backward(kept, output, places, gradient, &mut scratch));
-            let gradient = if tail.is_in_place() { gradient } else { kept };
-            wide!(sum_channels(gradient, biases));
-            if let Some(input_gradient) = input_gradient {
-                convolution.input_gradient(gradient, packed_weights, input_gradient, &mut scratch);
-            }
-        });
+        let has_input_gradient = input_gradient.is_some();
+        let images = (
+            output.par_chunks_exact(output.len() / num_images),
+            each_image(output_gradient, output.len() / num_images, num_images),
+            each_image(&mut self.convolved, convolution.output_values(), num_images),
+            each_image(&mut self.argmax, tail.argmax_values(), num_images),
+            each_image(&mut self.bias_gradients, self.out_channels, num_images),
+            each_image(input_gradient.unwrap_or_default(), convolution.input_values(), num_images),
+        );
+        images.into_par_iter().with_max_len(1).for_each(
+            |(output, output_gradient, convolved, argmax, bias_gradients, input_gradient)| {
+                let mut scratch = workers.scratch();
+                wide!(tail.backward(convolved, output, argmax, output_gradient, &mut scratch));
+                let gradient = if tail.is_in_place() { output_gradient } else { convolved };
+                wide!(sum_channels(gradient, bias_gradients));
+                if has_input_gradient {
+                    convolution.input_gradient(gradient, packed_weights, input_gradient, &mut scratch);
+                }
+            },
+        );
     }
 }
 
-/// Each image's share of a batch's values; where there are no values, nothing for each image.
-fn each_image<T: Send>(values: &mut [T], num_images: usize) -> impl IndexedParallelIterator<Item = &mut [T]> {
-    if values.is_empty() {
-        return Either::Right((0..num_images).into_par_iter().map(|_| Default::default()));
+/// The images' shares of a batch's buffer, `image_values` each; of an empty buffer, an empty share for each image.
+fn each_image<T: Send>(
+    buffer: &mut [T],
+    image_values: usize,
+    num_images: usize,
+) -> impl IndexedParallelIterator<Item = &mut [T]> {
+    match buffer.is_empty() {
+        true => Either::Left((0..num_images).into_par_iter().map(|_| Default::default())),
+        false => Either::Right(buffer.par_chunks_exact_mut(image_values).take(num_images)),
     }
-    Either::Left(values.par_chunks_exact_mut(values.len() / num_images))
 }
 
 /// Adds each channel's bias to (channels, positions).

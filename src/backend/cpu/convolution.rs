@@ -68,7 +68,7 @@ impl Convolution {
         self.groups * self.group_out * self.positions()
     }
 
-    fn input_values(&self) -> usize {
+    pub fn input_values(&self) -> usize {
         self.groups * self.group_in * self.unfold.in_side * self.unfold.in_side
     }
 

@@ -11,7 +11,7 @@ use super::dense_block::DenseBlock;
 use super::dropout::DropoutDraw;
 use super::loss::{softmax_cross_entropy, softmax_cross_entropy_backward};
 use super::lrn::{self, lrn_backward, lrn_forward};
-use super::pool::{self, pool_backward, pool_forward_with_places};
+use super::pool::{self, pool_backward, pool_forward_with_argmax};
 use super::relu::{relu_backward, relu_forward};
 use super::testing::assert_close;
 use super::workers::Workers;
@@ -132,9 +132,9 @@ fn pooling_agrees_with_pytorch_also_where_windows_have_several_maxima() {
         let pool = Pool { window: 3, stride: 2 };
         let (mut output, mut backward) = (vec![f64::NAN; gradient.len()], vec![f64::NAN; input.len()]);
         let mut scratch = vec![f64::NAN; pool::scratch_values(&pool, in_side)];
-        let mut places = output.clone();
-        pool_forward_with_places(&pool, in_side, &input, &mut output, &mut places, &mut scratch);
-        pool_backward(input.len() / (in_side * in_side), &places, &gradient, &mut backward);
+        let mut argmax = output.clone();
+        pool_forward_with_argmax(&pool, in_side, &input, &mut output, &mut argmax, &mut scratch);
+        pool_backward(input.len() / (in_side * in_side), &argmax, &gradient, &mut backward);
         file.assert_agrees("output", &output);
         file.assert_agrees("input0.gradient", &backward);
     }

@@ -1,30 +1,37 @@
 //! What follows a convolution's bias in a block: ReLU, LRN and pooling in the network's order, one image at a time.
 //!
-//! ReLU works in place. Of the values between the operations training keeps where pooling found its maxima; those that
-//! the backward pass needs besides are computed again, from the convolution's output, while they are in the cache.
+//! The idea is to keep little and compute the rest again while it is in the cache: training keeps the convolution's
+//! output (with ReLU in place where that comes first) and pooling's argmax, not what stands between the operations.
+//!
+//! ```text
+//! forward:   ReLU in place if it comes first
+//!            for each other operation: output = operation(input), then ReLU in place if that follows it
+//! backward:  the first operations' outputs again, as far as a later ReLU or LRN must know its input
+//!            for each operation, last first: gradient = the gradient of its input, cleared where ReLU gave nothing
+//! ```
 
 use super::real::Real;
 use super::relu::{relu_backward, relu_backward_onto, relu_forward};
 use super::{lrn, pool};
 use crate::model::{ConvBlock, Tail};
 
-/// The operations of a block's tail.
+/// The tail of a block.
 pub struct TailOps {
     channels: usize,
     /// Whether ReLU comes first, in place on the convolution's output.
     relu_at_once: Rectify,
-    steps: Vec<Step>,
+    steps: Vec<TailStep>,
 }
 
 /// An operation that writes elsewhere, and whether ReLU follows it in place.
-struct Step {
-    op: Map,
+struct TailStep {
+    op: TailOp,
     in_side: usize,
     out_side: usize,
     relu: Rectify,
 }
 
-enum Map {
+enum TailOp {
     Lrn(crate::model::Lrn),
     Pool(crate::model::Pool),
 }
@@ -50,15 +57,19 @@ impl TailOps {
                     *tail.steps.last_mut().map_or(&mut tail.relu_at_once, |step| &mut step.relu) = Rectify::Yes;
                     continue;
                 }
-                Tail::Lrn(lrn) => (Map::Lrn(*lrn), side),
-                Tail::Pool(pool) => (Map::Pool(*pool), (side - pool.window) / pool.stride + 1),
+                Tail::Lrn(lrn) => (TailOp::Lrn(*lrn), side),
+                Tail::Pool(op) => {
+                    let is_exact = side * side <= pool::MOST_CHANNEL_VALUES;
+                    assert!(is_exact, "pooling's argmax counts {side} x {side} values in f32, which is exact to 2^24");
+                    (TailOp::Pool(*op), (side - op.window) / op.stride + 1)
+                }
             };
-            tail.steps.push(Step { op, in_side: side, out_side, relu: Rectify::No });
+            tail.steps.push(TailStep { op, in_side: side, out_side, relu: Rectify::No });
             side = out_side;
         }
         assert_eq!(side, block.out_side, "the tail's last side is the block's");
-        let num_pools = tail.steps.iter().filter(|step| matches!(step.op, Map::Pool(_))).count();
-        assert!(num_pools <= 1, "the places of one pooling are kept, not of {num_pools}");
+        let num_pools = tail.steps.iter().filter(|step| matches!(step.op, TailOp::Pool(_))).count();
+        assert!(num_pools <= 1, "the argmax of one pooling is kept, not of {num_pools}");
         tail
     }
 
@@ -71,8 +82,8 @@ impl TailOps {
     pub fn scratch_values(&self) -> usize {
         let Some(first) = self.steps.first() else { return 0 };
         let own = self.steps.iter().map(|step| match &step.op {
-            Map::Lrn(_) => lrn::scratch_values(self.channels),
-            Map::Pool(op) => pool::scratch_values(op, step.in_side),
+            TailOp::Lrn(_) => lrn::scratch_values(self.channels),
+            TailOp::Pool(op) => pool::scratch_values(op, step.in_side),
         });
         self.values_between() + 2 * self.channels * first.in_side * first.in_side + own.max().unwrap_or(0)
     }
@@ -81,28 +92,28 @@ impl TailOps {
         self.steps.iter().map(|step| self.out_values(step)).sum()
     }
 
-    /// Places that training keeps of an image: one for each of pooling's outputs.
-    pub fn num_places(&self) -> usize {
-        self.steps.iter().filter(|step| matches!(step.op, Map::Pool(_))).map(|step| self.out_values(step)).sum()
+    /// Values of an image's argmax: one for each of pooling's outputs.
+    pub fn argmax_values(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step.op, TailOp::Pool(_))).map(|step| self.out_values(step)).sum()
     }
 
-    fn in_values(&self, step: &Step) -> usize {
+    fn in_values(&self, step: &TailStep) -> usize {
         self.channels * step.in_side * step.in_side
     }
 
-    fn out_values(&self, step: &Step) -> usize {
+    fn out_values(&self, step: &TailStep) -> usize {
         self.channels * step.out_side * step.out_side
     }
 
     /// The convolution's output (channels, conv_side, conv_side), rectified in place if ReLU comes first, to the
     /// block's (channels, out_side, out_side). Without steps the former is the latter, and `output` is empty. Training
-    /// asks for pooling's places, for the backward pass.
+    /// asks for pooling's argmax, for the backward pass.
     #[inline(always)]
     pub fn forward<T: Real>(
         &self,
         convolved: &mut [T],
         output: &mut [T],
-        mut places: Option<&mut [T]>,
+        mut argmax: Option<&mut [T]>,
         scratch: &mut [T],
     ) {
         if self.relu_at_once == Rectify::Yes {
@@ -110,24 +121,24 @@ impl TailOps {
         }
         let Some((last, first)) = self.steps.split_last() else { return };
         let (between, scratch) = scratch.split_at_mut(self.values_between());
-        let input = self.forward_between(first, convolved, between, places.as_deref_mut(), scratch);
-        self.step_forward(last, input, output, places, scratch);
+        let input = self.forward_between(first, convolved, between, argmax.as_deref_mut(), scratch);
+        self.step_forward(last, input, output, argmax, scratch);
     }
 
     /// Runs the first steps; their outputs stand behind one another in `between`. Returns the last of these.
     #[inline(always)]
     fn forward_between<'a, T: Real>(
         &self,
-        steps: &[Step],
+        steps: &[TailStep],
         convolved: &'a [T],
         between: &'a mut [T],
-        mut places: Option<&mut [T]>,
+        mut argmax: Option<&mut [T]>,
         scratch: &mut [T],
     ) -> &'a [T] {
         let (mut input, mut rest) = (convolved, between);
         for step in steps {
             let (output, behind) = rest.split_at_mut(self.out_values(step));
-            self.step_forward(step, input, output, places.as_deref_mut(), scratch);
+            self.step_forward(step, input, output, argmax.as_deref_mut(), scratch);
             (input, rest) = (output, behind);
         }
         input
@@ -136,17 +147,17 @@ impl TailOps {
     #[inline(always)]
     fn step_forward<T: Real>(
         &self,
-        step: &Step,
+        step: &TailStep,
         input: &[T],
         output: &mut [T],
-        places: Option<&mut [T]>,
+        argmax: Option<&mut [T]>,
         scratch: &mut [T],
     ) {
-        match (&step.op, places) {
-            (Map::Lrn(op), _) => lrn::lrn_forward(op, self.channels, input, output, scratch),
-            (Map::Pool(op), None) => pool::pool_forward(op, step.in_side, input, output, scratch),
-            (Map::Pool(op), Some(places)) => {
-                pool::pool_forward_with_places(op, step.in_side, input, output, places, scratch);
+        match (&step.op, argmax) {
+            (TailOp::Lrn(op), _) => lrn::lrn_forward(op, self.channels, input, output, scratch),
+            (TailOp::Pool(op), None) => pool::pool_forward(op, step.in_side, input, output, scratch),
+            (TailOp::Pool(op), Some(argmax)) => {
+                pool::pool_forward_with_argmax(op, step.in_side, input, output, argmax, scratch);
             }
         }
         if step.relu == Rectify::Yes {
@@ -156,7 +167,7 @@ impl TailOps {
 
     /// How many steps the backward pass computes again: their outputs tell what ReLU cleared, or are LRN's input.
     fn num_again(&self) -> usize {
-        let is_needed = |pair: &[Step]| pair[0].relu == Rectify::Yes || matches!(pair[1].op, Map::Lrn(_));
+        let is_needed = |pair: &[TailStep]| pair[0].relu == Rectify::Yes || matches!(pair[1].op, TailOp::Lrn(_));
         self.steps.windows(2).rposition(is_needed).map_or(0, |index| index + 1)
     }
 
@@ -167,7 +178,7 @@ impl TailOps {
         &self,
         convolved: &mut [T],
         output: &[T],
-        places: &[T],
+        argmax: &[T],
         gradient: &mut [T],
         scratch: &mut [T],
     ) {
@@ -191,8 +202,8 @@ impl TailOps {
             let input = if index > 0 { &between[start..end] } else { &convolved[..] };
             let (gradient, input_gradient) = (&from[..self.out_values(step)], &mut to[..self.in_values(step)]);
             match &step.op {
-                Map::Lrn(op) => lrn::lrn_backward(op, self.channels, input, gradient, input_gradient, scratch),
-                Map::Pool(_) => pool::pool_backward(self.channels, places, gradient, input_gradient),
+                TailOp::Lrn(op) => lrn::lrn_backward(op, self.channels, input, gradient, input_gradient, scratch),
+                TailOp::Pool(_) => pool::pool_backward(self.channels, argmax, gradient, input_gradient),
             }
             if index > 0 && self.steps[index - 1].relu == Rectify::Yes {
                 relu_backward(input, input_gradient);

@@ -184,9 +184,9 @@ impl<R: Real> Case<R> {
             }
             let (mut output, mut gradient) =
                 (vec![f64::NAN; channels * out_area], turned(&wide(gradient), out_area, channels));
-            let mut places = vec![f64::NAN; ops.num_places()];
-            ops.forward(&mut image, &mut output, Some(&mut places), &mut scratch);
-            ops.backward(&mut image, &output, &places, &mut gradient, &mut scratch);
+            let mut argmax = vec![f64::NAN; ops.argmax_values()];
+            ops.forward(&mut image, &mut output, Some(&mut argmax), &mut scratch);
+            ops.backward(&mut image, &output, &argmax, &mut gradient, &mut scratch);
             outputs.extend(turned(&output, channels, out_area));
             gradients.extend(turned(&image, channels, in_area));
         }
