@@ -27,7 +27,7 @@ pub struct ConvBlock<T> {
 }
 
 impl<T: Real> ConvBlock<T> {
-    /// A block for batches of `batch_size` images.
+    /// A block for batches of at most `batch_size` images.
     pub fn new(block: &model::ConvBlock, batch_size: usize) -> Self {
         let (convolution, tail) = (Convolution::new(block), TailOps::new(block));
         let kept = if tail.is_in_place() { 0 } else { batch_size * convolution.output_values() };

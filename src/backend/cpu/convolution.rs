@@ -1,5 +1,21 @@
-//! Convolution as products of matrices: im2col in blocks of channels and tiles of rows whose factors stay in the
-//! second-level cache; the columns are written panel by panel, just before the product reads them in the first.
+//! Convolution as products of matrices, an image and a group of channels at a time. With `columns` (taps, positions) as
+//! [`super::unfold`] makes them of the image:
+//!
+//! ```text
+//! forward             output (group_out, positions) = weights (group_out, taps) * columns
+//! input_gradient      gradient of columns = weights transposed * gradient (group_out, positions), then folded back
+//! weight_gradient     gradient of weights += gradient * columns transposed, summed over images
+//! ```
+//!
+//! (`naive` in the tests below is the forward pass as seven loops.) The columns are cut into tiles, some rows of
+//! positions, and blocks, the taps of some input channels, so that what a product reads again stays in the second-level
+//! cache; forward, a panel of a block's columns stays in the first:
+//!
+//! ```text
+//! for each tile, for each block, for each panel of RIGHT positions in the tile:
+//!     unfold the panel: (taps of the block, RIGHT)
+//!     output (group_out, RIGHT positions) += weights (group_out, taps of the block) * the panel
+//! ```
 
 mod weight_gradient;
 
@@ -14,26 +30,26 @@ use super::unfold::Unfold;
 use super::wide::wide;
 use crate::model::ConvBlock;
 
-/// Rows of columns (weights of one kernel) in a block, about: deep enough for the product's inner loop.
+/// Taps in a block, about: deep enough for the product's inner loop.
 const BLOCK_DEPTH: usize = 400;
-/// Values of a tile's columns, about: 384 KiB of f32, of which folding has all at a time in a second-level cache of 1 MiB.
+/// Values of a tile's columns, about: 384 KiB of f32, of which folding has all at a time in a second-level cache of 1
+/// MiB.
 const TILE_VALUES: usize = 96 * 1024;
 /// A convolution's shape and how it is cut; nothing here depends on the number of threads.
 pub struct Convolution {
     groups: usize,
-    /// Input channels of one group.
+    /// Input channels of a group.
     group_in: usize,
-    /// Output channels of one group.
+    /// Output channels of a group.
     group_out: usize,
     unfold: Unfold,
-    /// Input channels that are unfolded together.
+    /// Input channels of a block.
     block_channels: usize,
-    /// Rows of the output that are computed together.
+    /// Rows of the output of a tile.
     tile_rows: usize,
 }
 
 impl Convolution {
-    /// The convolution of a block.
     pub fn new(block: &ConvBlock) -> Self {
         let (group_in, group_out) = (block.in_channels / block.groups, block.out_channels / block.groups);
         let area = block.kernel * block.kernel;
@@ -49,11 +65,12 @@ impl Convolution {
         }
     }
 
-    /// Weights of one output channel: its group's (I, H, W).
+    /// Taps of an output channel's filter, (group_in, H, W).
     fn depth(&self) -> usize {
         self.group_in * self.area()
     }
 
+    /// Taps of an input channel, (H, W).
     fn area(&self) -> usize {
         self.unfold.kernel * self.unfold.kernel
     }
@@ -72,7 +89,8 @@ impl Convolution {
         self.groups * self.group_in * self.unfold.in_side * self.unfold.in_side
     }
 
-    /// Values of scratch that a thread needs: a group's arranged channels, columns, and a tile of the output's gradient.
+    /// Values of scratch that a thread needs: a group's arranged channels, columns, and a tile of the output's
+    /// gradient.
     pub fn scratch_values(&self) -> usize {
         let packed = self.group_out.next_multiple_of(LEFT) * self.tile_width();
         self.arranged_values() + self.columns_values() + packed
@@ -283,7 +301,6 @@ pub mod tests {
         outputs
     }
 
-    /// Seven loops.
     fn naive(block: &ConvBlock, images: &[f64], weights: &[f64]) -> Vec<f64> {
         let ConvBlock { in_side, kernel, conv_side, out_channels, .. } = *block;
         let (group_in, group_out) = (block.in_channels / block.groups, out_channels / block.groups);
@@ -307,7 +324,7 @@ pub mod tests {
         outputs
     }
 
-    pub fn made_up(block: &ConvBlock) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    pub fn synthetic(block: &ConvBlock) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
         let images = NUM_IMAGES * block.in_channels * block.in_side.pow(2);
         let weights = block.out_channels * block.in_channels / block.groups * block.kernel.pow(2);
         let outputs = NUM_IMAGES * block.out_channels * block.conv_side.pow(2);
@@ -317,7 +334,7 @@ pub mod tests {
     #[test]
     fn convolution_agrees_with_seven_loops() {
         for block in cases() {
-            let (images, weights, _) = made_up(&block);
+            let (images, weights, _) = synthetic(&block);
             for convolution in cuts(&block) {
                 let outputs = forward(&convolution, &images, &weights);
                 assert_close(&format!("{block:?}"), &outputs, &naive(&block, &images, &weights));
@@ -328,7 +345,7 @@ pub mod tests {
     #[test]
     fn input_gradient_agrees_with_central_differences() {
         for block in cases() {
-            let (images, weights, gradient) = made_up(&block);
+            let (images, weights, gradient) = synthetic(&block);
             for convolution in cuts(&block) {
                 let mut backward = vec![f64::NAN; images.len()];
                 let mut scratch = vec![f64::NAN; convolution.scratch_values()];

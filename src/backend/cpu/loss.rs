@@ -1,4 +1,4 @@
-//! Softmax and cross-entropy, with the counts of top-1 and top-5.
+//! Softmax and cross-entropy, and the rank of the label, of which top-1 and top-5 are counted.
 
 use super::real::Real;
 use crate::backend::rank;
@@ -8,11 +8,11 @@ use crate::backend::rank;
 pub struct SampleLoss {
     /// Its cross-entropy, in nats.
     pub loss: f64,
-    /// By [`rank`], of the logits.
+    /// The label's, by [`rank`].
     pub rank: usize,
 }
 
-/// logits and probabilities (num_classes) of one sample.
+/// logits and probabilities (num_classes) of one sample: loss = log(sum exp(logits)) - logits[label].
 ///
 /// The sums are in f64: a thousand classes cost nothing beside the network, and the loss is exact to f32.
 pub fn softmax_cross_entropy<T: Real>(logits: &[T], label: usize, probabilities: &mut [T]) -> SampleLoss {

@@ -3,13 +3,16 @@
 //! With s_c = k + alpha * sum over the n channels around c of x^2:
 //! forward y_c = x_c s_c^-beta;
 //! backward dx_c = dy_c s_c^-beta - 2 alpha beta x_c * sum over the channels j around c of dy_j x_j s_j^(-beta - 1).
+//!
+//! (`naive` in the tests below is the first line for one value.) The passes go over strips of positions, so that every
+//! loop runs along contiguous positions and a strip's squares, read n times, stay in the nearest caches.
 
 use std::ops::Range;
 
 use super::real::Real;
 use crate::model::Lrn;
 
-/// Positions that are normalised together: their squares stay in the nearest caches.
+/// Positions of a strip.
 const STRIP: usize = 64;
 
 /// Values of scratch that a pass needs.

@@ -1,5 +1,6 @@
 //! Packing a factor of a product into panels: narrow strips whose values stand in the order in which the product reads
-//! them.
+//! them. Of left (rows, depth) a panel holds LEFT rows, of right (depth, columns) RIGHT columns, either as (depth,
+//! WIDTH): the product of two panels then reads both from beginning to end.
 
 use std::array::from_fn;
 
@@ -26,7 +27,6 @@ impl<'a, T, const WIDTH: usize> Panels<'a, T, WIDTH> {
         Self { values, depth, start: 0, end: depth }
     }
 
-    /// A part of the depth.
     pub fn part(self, start: usize, end: usize) -> Self {
         assert!(start <= end && end <= self.depth, "{start}..{end} of {}", self.depth);
         Self { start, end, ..self }
@@ -45,7 +45,6 @@ impl<'a, T, const WIDTH: usize> Panels<'a, T, WIDTH> {
         self.values.chunks_exact(depth).map(move |values| Self { values, depth, start, end })
     }
 
-    /// The depth of the part.
     pub fn depth(&self) -> usize {
         self.end - self.start
     }

@@ -1,6 +1,6 @@
 //! Every operation against PyTorch's numbers in f64, which `tests/reference/make_reference.py` wrote.
 //!
-//! The same code in f32 is held against PyTorch over whole steps, in `tests/cpu_backend/reference.rs`.
+//! `tests/cpu_backend/reference.rs` compares the same code in f32 with PyTorch, over whole steps.
 
 use std::path::Path;
 

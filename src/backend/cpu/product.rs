@@ -1,5 +1,15 @@
 //! Products of matrices, on one thread, without memory of their own: all of the network's arithmetic but a few passes.
 //!
+//! destination[row][column] = the sum over depth of left[row][depth] * right[depth][column] (`naive` in the tests
+//! below). The idea is to keep LEFT x RIGHT sums in registers through the whole depth:
+//!
+//! ```text
+//! for each panel of the right factor, for each panel of the left:
+//!     sums (LEFT, RIGHT) = 0
+//!     for each step of the depth: sums[i][j] += left[i] * right[j]
+//!     store the sums, or add them, to their tile of the destination
+//! ```
+//!
 //! The order of the sums depends on the shape alone. A processor without fused multiply-add rounds twice where others
 //! round once, so its bits differ.
 
@@ -10,22 +20,18 @@ use super::wide::Avx2;
 /// Whether every processor of the target has fused multiply-add; where it is no instruction, it is a slow call.
 const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
 
-/// Where a product goes: (rows, columns), `stride` values from row to row.
+/// Where a product goes: (rows, columns), whose rows begin `stride` values apart.
 pub struct Destination<'a, T> {
-    /// Rows and what stands between them.
     pub values: &'a mut [T],
-    /// Of the product.
     pub rows: usize,
-    /// Of the product.
     pub columns: usize,
-    /// From the beginning of a row to that of the next.
     pub stride: usize,
 }
 
 /// What becomes of the destination's old values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Onto {
-    /// They are replaced, unread.
+    /// They are replaced without being read.
     Nothing,
     /// The product is added to them.
     Old,

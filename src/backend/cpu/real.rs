@@ -1,10 +1,8 @@
-//! The arithmetic of an operation: f32 in the backend, f64 where tests hold the same code against central
-//! differences.
+//! The arithmetic of an operation: f32 in the backend, f64 where tests compare the same code with central differences.
 
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-/// A floating-point type.
 pub trait Real:
     Copy
     + Debug
@@ -20,20 +18,15 @@ pub trait Real:
     + Neg<Output = Self>
     + Sub<Output = Self>
 {
-    /// 0.
     const ZERO: Self;
-    /// 1.
     const ONE: Self;
 
-    /// The nearest value.
+    /// Rounds to the nearest.
     fn from_f64(value: f64) -> Self;
-    /// Exact.
     fn to_f64(self) -> f64;
-    /// The square root, correctly rounded.
     fn sqrt(self) -> Self;
     /// self * factor + sum, rounded once.
     fn mul_add(self, factor: Self, sum: Self) -> Self;
-    /// A power.
     fn powf(self, exponent: Self) -> Self;
 }
 

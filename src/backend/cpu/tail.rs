@@ -43,7 +43,6 @@ enum Rectify {
 }
 
 impl TailOps {
-    /// The tail of a block.
     pub fn new(block: &ConvBlock) -> Self {
         let mut tail = Self {
             channels: block.out_channels,

@@ -1,8 +1,8 @@
-//! What the tests of the operations share: made-up values and central differences.
+//! What the tests of the operations share: synthetic values and central differences.
 
 use crate::philox::{Purpose, normal_pair, words};
 
-/// Draws of N(0, 1); others for each `stream`.
+/// Draws of N(0, 1), other ones for each `stream`.
 pub fn draws(len: usize, stream: u32) -> Vec<f64> {
     let pairs = (0..len.div_ceil(2)).flat_map(|index| {
         let bits = words(0, Purpose::Synthetic, [index as u32, stream, 0]);
@@ -11,13 +11,13 @@ pub fn draws(len: usize, stream: u32) -> Vec<f64> {
     pairs.take(len).collect()
 }
 
-/// The sum of the products: a made-up loss whose gradient by `values` is `weights`.
+/// The dot product: a loss whose gradient by `values` is `weights`.
 pub fn dot(values: &[f64], weights: &[f64]) -> f64 {
     assert_eq!(values.len(), weights.len());
     values.iter().zip(weights).map(|(value, weight)| value * weight).sum()
 }
 
-/// Holds `gradient` against the central differences of `loss` at `at`.
+/// Compares `gradient` with the central differences of `loss` at `at`.
 ///
 /// The difference errs by h^2 times the third derivative and by the loss's rounding over h: near 1e-9 for losses near
 /// 10 and h = 1e-5. A wrong term is off by far more than 1e-6.
@@ -39,7 +39,7 @@ pub fn assert_is_gradient(name: &str, gradient: &[f64], at: &[f64], mut loss: im
     }
 }
 
-/// Holds values against an oracle's, to a relative 1e-12: both are f64 and differ in the order of their sums.
+/// Compares values with an oracle's, to a relative 1e-12: both are f64 and differ in the order of their sums.
 pub fn assert_close(name: &str, values: &[f64], expected: &[f64]) {
     assert_eq!(values.len(), expected.len(), "{name}");
     for (index, (value, expected)) in values.iter().zip(expected).enumerate() {

@@ -1,8 +1,27 @@
 //! Unfolding an image into the columns that a convolution multiplies (im2col), and folding gradients back.
 //!
-//! The image is first arranged: zeros around it, and each row's pixels sorted by their place modulo the stride. Then
-//! every row of the columns is a run of contiguous pixels, for any stride. Where the columns are wanted transposed, the
-//! channels of a pixel are brought together instead: then it is runs in every column.
+//! A tap is a weight of a filter, (channel, y, x); a position is a pixel of the output, (row, column). Then
+//!
+//! ```text
+//! columns[tap][position] = image[channel][row * stride + y - pad][column * stride + x - pad], or 0 outside the image
+//! output (out_channels, positions) = weights (out_channels, taps) * columns (taps, positions)
+//! ```
+//!
+//! (`pixel` in the tests below is the first line, plainly.) The columns would be kernel^2 times as large as the image,
+//! so they are never whole: each panel is written just before a product reads it, WIDTH positions of all taps, or for
+//! the weight gradient WIDTH taps of all positions. The idea is to arrange the image once, so that the writing is
+//! copies of contiguous runs, for any stride:
+//!
+//! ```text
+//! arrange             zeros around the image, and each row's pixels sorted by their column modulo the stride (their
+//!                     phase): with a stride of 2, 0 1 2 3 4 5 becomes 0 2 4 | 1 3 5. What a tap meets at neighbouring
+//!                     positions of a row is then contiguous.
+//! unfold_positions    for each tap: copy a run for each row of the output that the panel touches
+//! arrange_pixels      zeros around the image, the channels of a pixel side by side. With the taps in the order
+//!                     (y, x, channel), what a row of the filter meets at one position is then contiguous.
+//! unfold_taps         for each position: copy a run for each row of the filter that the panel touches
+//! fold, restore       the transposes of unfolding and arranging: they add where those copy
+//! ```
 
 use std::ops::Range;
 
@@ -13,20 +32,15 @@ use crate::model::ConvBlock;
 /// The geometry of one convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct Unfold {
-    /// Height and width of the image.
     pub in_side: usize,
-    /// Height and width of a kernel.
+    /// Height and width of a filter.
     pub kernel: usize,
-    /// Pixels between the places of a kernel.
     pub stride: usize,
-    /// Zeros around the image.
     pub pad: usize,
-    /// Height and width of the output.
     pub out_side: usize,
 }
 
 impl Unfold {
-    /// The geometry of a block's convolution.
     pub fn new(block: &ConvBlock) -> Self {
         let ConvBlock { in_side, kernel, stride, pad, conv_side, .. } = *block;
         Self { in_side, kernel, stride, pad, out_side: conv_side }
@@ -41,20 +55,20 @@ impl Unfold {
         self.in_side + 2 * self.pad
     }
 
-    /// Pixels of a padded row with the same place modulo the stride.
+    /// Pixels of a padded row that have the same phase.
     fn phase_width(&self) -> usize {
         self.padded_side().div_ceil(self.stride)
     }
 
+    /// Values of an arranged row: (stride, phase_width).
     fn line(&self) -> usize {
         self.stride * self.phase_width()
     }
 
-    /// Where the run of pixels under one place of the kernel begins in an arranged channel.
+    /// Where in an arranged channel begins what the tap (y, x) meets at a row of positions: a run of out_side values.
     #[inline(always)]
-    fn run_start(&self, out_row: usize, kernel_row: usize, kernel_column: usize) -> usize {
-        let row = out_row * self.stride + kernel_row;
-        row * self.line() + kernel_column % self.stride * self.phase_width() + kernel_column / self.stride
+    fn run_start(&self, out_row: usize, y: usize, x: usize) -> usize {
+        (out_row * self.stride + y) * self.line() + x % self.stride * self.phase_width() + x / self.stride
     }
 
     /// image (channels, in_side, in_side) to arranged (channels, padded_side, stride, phase_width).
@@ -84,17 +98,17 @@ impl Unfold {
         }
         to.fill(T::ZERO);
         for (phase, to) in to.chunks_exact_mut(self.phase_width()).enumerate() {
-            // The first place of the padded row that has this phase and holds a pixel.
-            let first = (self.pad..self.pad + self.stride).find(|place| place % self.stride == phase);
-            let first = first.expect("consecutive places have every phase");
+            // The first column of the padded row that has this phase and holds a pixel.
+            let first = (self.pad..self.pad + self.stride).find(|column| column % self.stride == phase);
+            let first = first.expect("consecutive columns have every phase");
             let pixels = &row[(first - self.pad).min(row.len())..];
             let num_pixels = pixels.len().div_ceil(self.stride);
             take_every(self.stride, pixels, &mut to[first / self.stride..][..num_pixels]);
         }
     }
 
-    /// Some positions' columns, from arranged (channels, ...) to a panel (channels * kernel * kernel, WIDTH), filled up
-    /// with zeros. Behind `arranged` there are WIDTH readable values, behind the panel WIDTH writable ones.
+    /// Some positions' columns, from arranged (channels, ...) to a panel (taps, WIDTH), filled up with zeros. Behind
+    /// `arranged` there are WIDTH readable values, behind the panel WIDTH writable ones.
     #[inline(always)]
     pub fn unfold_positions<T: Real, const WIDTH: usize>(
         &self,
@@ -106,8 +120,8 @@ impl Unfold {
         let runs = Runs::<WIDTH>::new(positions, self.out_side, |row| self.run_start(row, 0, 0));
         let (line, phase_width, mut at) = (self.line(), self.phase_width(), 0);
         for channel in 0..channels {
-            for kernel_row in 0..self.kernel {
-                let row = channel * self.arranged_values() + kernel_row * line;
+            for y in 0..self.kernel {
+                let row = channel * self.arranged_values() + y * line;
                 let (mut phase, mut column) = (0, 0);
                 for _ in 0..self.kernel {
                     runs.copy(&arranged[row + phase * phase_width + column..], &mut panel[at..]);
@@ -136,9 +150,9 @@ impl Unfold {
         }
     }
 
-    /// Some taps' lines of the columns, from pixels to a panel (out_rows * out_side, WIDTH), filled up with zeros: the
-    /// taps in the order (kernel, kernel, channels), in which a row of the kernel lies under contiguous pixels. Behind
-    /// `pixels` there are WIDTH readable values, behind the panel WIDTH writable ones.
+    /// Some taps' lines of the columns, from pixels to a panel (out_rows * out_side, WIDTH), filled up with zeros; the
+    /// taps are counted in the order (y, x, channel). Behind `pixels` there are WIDTH readable values, behind the panel
+    /// WIDTH writable ones.
     #[inline(always)]
     pub fn unfold_taps<T: Real, const WIDTH: usize>(
         &self,
@@ -149,7 +163,7 @@ impl Unfold {
         panel: &mut [T],
     ) {
         let line = self.padded_side() * channels;
-        let runs = Runs::<WIDTH>::new(taps, self.kernel * channels, |kernel_row| kernel_row * line);
+        let runs = Runs::<WIDTH>::new(taps, self.kernel * channels, |y| y * line);
         for (index, row) in out_rows.enumerate() {
             for column in 0..self.out_side {
                 let start = row * self.stride * line + column * self.stride * channels;
@@ -158,14 +172,14 @@ impl Unfold {
         }
     }
 
-    /// Adds columns (channels * kernel * kernel, out_rows * out_side), whose lines are `pitch` values apart, to
-    /// arranged (channels, ...): the transpose of unfolding.
+    /// Adds columns (taps, out_rows * out_side), whose lines are `pitch` values apart, to arranged (channels, ...): the
+    /// transpose of unfolding.
     #[inline(always)]
     pub fn fold<T: Real>(&self, columns: &[T], pitch: usize, out_rows: Range<usize>, arranged: &mut [T]) {
         let mut lines = columns.chunks_exact(pitch);
         for channel in arranged.chunks_exact_mut(self.arranged_values()) {
             for tap in 0..self.kernel * self.kernel {
-                let line = lines.next().expect("a line of columns for each place of the kernel");
+                let line = lines.next().expect("a line of columns for each tap");
                 for (out_row, from) in out_rows.clone().zip(line.chunks_exact(self.out_side)) {
                     let start = self.run_start(out_row, tap / self.kernel, tap % self.kernel);
                     let to = &mut channel[start..start + self.out_side];
@@ -191,8 +205,8 @@ impl Unfold {
                     continue;
                 }
                 for (column, to) in row.iter_mut().enumerate() {
-                    let place = column + self.pad;
-                    *to = from[place % self.stride * self.phase_width() + place / self.stride];
+                    let padded = column + self.pad;
+                    *to = from[padded % self.stride * self.phase_width() + padded / self.stride];
                 }
             }
         }
@@ -221,8 +235,8 @@ impl<const WIDTH: usize> Runs<WIDTH> {
         runs
     }
 
-    /// Copies the neighbours, and zeros behind them. Each run is copied as if it filled the panel, in one wide step; what
-    /// is too much, the next run, the zeros or the next line of the panel overwrites.
+    /// Copies the neighbours, and zeros behind them. Each run is copied as if it filled the panel, in one wide step;
+    /// what is too much, the next run, the zeros or the next line of the panel overwrites.
     #[inline(always)]
     fn copy<T: Real>(&self, from: &[T], to: &mut [T]) {
         for (source, at) in &self.starts[..self.num_runs] {
@@ -285,9 +299,9 @@ mod tests {
             let num = WIDTH.min(depth - start);
             unfold.unfold_taps::<_, WIDTH>(CHANNELS, &pixels, rows.clone(), start..start + num, &mut panel);
             for at in 0..width * WIDTH {
-                let (place, channel) = ((start + at % WIDTH) / CHANNELS, (start + at % WIDTH) % CHANNELS);
+                let (yx, channel) = ((start + at % WIDTH) / CHANNELS, (start + at % WIDTH) % CHANNELS);
                 match at % WIDTH < num {
-                    true => columns[(channel * unfold.kernel.pow(2) + place) * width + at / WIDTH] = panel[at],
+                    true => columns[(channel * unfold.kernel.pow(2) + yx) * width + at / WIDTH] = panel[at],
                     false => assert_eq!(panel[at], 0.0),
                 }
             }
@@ -295,25 +309,24 @@ mod tests {
         columns
     }
 
-    /// The pixel under a place of the kernel, or the zero around the image.
-    fn pixel(unfold: &Unfold, image: &[f64], weight: usize, row: usize, column: usize) -> f64 {
+    /// What a tap meets at a position: a pixel, or the zero around the image.
+    fn pixel(unfold: &Unfold, image: &[f64], tap: usize, row: usize, column: usize) -> f64 {
         let (kernel, side) = (unfold.kernel, unfold.in_side);
-        let at =
-            |out: usize, place: usize| (out * unfold.stride + place).checked_sub(unfold.pad).filter(|at| *at < side);
-        let channel = &image[weight / (kernel * kernel) * side * side..];
-        let place = at(row, weight / kernel % kernel).zip(at(column, weight % kernel));
-        place.map_or(0.0, |(y, x)| channel[y * side + x])
+        let at = |out: usize, tap: usize| (out * unfold.stride + tap).checked_sub(unfold.pad).filter(|at| *at < side);
+        let channel = &image[tap / (kernel * kernel) * side * side..];
+        let pixel = at(row, tap / kernel % kernel).zip(at(column, tap % kernel));
+        pixel.map_or(0.0, |(y, x)| channel[y * side + x])
     }
 
     #[test]
-    fn columns_hold_the_pixels_under_each_place_of_the_kernel() {
+    fn columns_hold_the_pixels_under_each_tap() {
         for unfold in cases() {
             let image = draws(CHANNELS * unfold.in_side.pow(2), 1);
             for rows in [0..unfold.out_side, 1..unfold.out_side] {
                 let expected: Vec<_> = (0..CHANNELS * unfold.kernel.pow(2))
-                    .flat_map(|weight| rows.clone().map(move |row| (weight, row)))
-                    .flat_map(|(weight, row)| (0..unfold.out_side).map(move |column| (weight, row, column)))
-                    .map(|(weight, row, column)| pixel(&unfold, &image, weight, row, column))
+                    .flat_map(|tap| rows.clone().map(move |row| (tap, row)))
+                    .flat_map(|(tap, row)| (0..unfold.out_side).map(move |column| (tap, row, column)))
+                    .map(|(tap, row, column)| pixel(&unfold, &image, tap, row, column))
                     .collect();
                 assert_eq!(unfolded(&unfold, &image, rows.clone()), expected, "{unfold:?}");
                 assert_eq!(unfolded_taps(&unfold, &image, rows), expected, "{unfold:?}");

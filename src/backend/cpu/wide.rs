@@ -5,8 +5,8 @@
 
 /// Makes a call, compiled for AVX2 and FMA where the processor has them.
 ///
-/// To gain, what is called must be `#[inline(always)]` all the way down, and so must the closure: a large one else stays
-/// a function of its own, without AVX2. A macro, since each of the two calls needs its own copy.
+/// To gain, what is called must be `#[inline(always)]` all the way down, and so must the closure: a large one else
+/// stays a function of its own, without AVX2. A macro, since each of the two calls needs its own copy.
 macro_rules! wide {
     ($call:expr) => {
         match $crate::backend::cpu::wide::Avx2::detect() {

@@ -32,7 +32,6 @@ impl<T: Copy + Send> Workers<T> {
         self.scratch[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many.
     pub fn num_threads(&self) -> usize {
         self.scratch.len()
     }

@@ -4,7 +4,6 @@ use super::workers::Workers;
 
 /// Threads, and memory that no block needs from one call to the next.
 pub struct Workspace<T> {
-    /// The threads and the scratch memory of each.
     pub workers: Workers<T>,
     /// A factor of the running product, packed once for all tasks.
     pub packed: Vec<T>,
@@ -12,21 +11,19 @@ pub struct Workspace<T> {
     pub staged: Vec<T>,
 }
 
-/// A layer's tensors in one of the flat buffers.
+/// A layer's tensors, or their gradients, in one of the flat buffers.
 pub struct Tensors<V> {
-    /// The weights, or their gradients.
     pub weights: V,
-    /// The biases, or their gradients.
     pub biases: V,
 }
 
 /// What a block's backward pass reads and writes of the batch.
 pub struct Activations<'a, T> {
-    /// The block's input, (N, input values).
+    /// (N, input values).
     pub input: &'a [T],
-    /// The block's output, (N, output values).
+    /// (N, output values).
     pub output: &'a [T],
-    /// The gradient of the output; overwritten.
+    /// (N, output values); overwritten.
     pub output_gradient: &'a mut [T],
     /// Where the gradient of the input goes; the first block has none.
     pub input_gradient: Option<&'a mut [T]>,

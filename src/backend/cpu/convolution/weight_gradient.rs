@@ -1,5 +1,23 @@
-//! The gradient of a convolution's weights: parallel over parts of the batch and blocks of input channels, each of
-//! which leaves its share in memory of its own.
+//! The gradient of a convolution's weights: gradient (group_out, positions) * columns transposed (positions, taps),
+//! summed over the images of a batch.
+//!
+//! The idea is to cut the sum into shares by shape alone, each of which a task gathers in memory of its own, and to add
+//! those in a fixed order: every thread is busy, without atomics, and the result does not depend on their number.
+//!
+//! ```text
+//! for each share (part of the batch, group, block of input channels), in parallel:
+//!     for each image of the part:
+//!         pixels = the block's channels of the image, side by side
+//!         for each tile of positions:
+//!             packed = the tile of the gradient, panels of LEFT output channels: (positions, LEFT) each
+//!             for each panel of RIGHT taps, in the order (y, x, channel):
+//!                 columns = the tile of pixels under those taps: (positions, RIGHT)
+//!                 share (group_out, taps of the block) += packed transposed * columns
+//! for each output channel, in parallel:
+//!     weights = the sum of the parts' shares, in order, turned from (y, x, channel) to (channel, y, x)
+//! ```
+//!
+//! Neither factor is ever transposed as a whole: each is packed in the order in which the product reads it.
 
 use std::ops::Range;
 
@@ -12,10 +30,9 @@ use crate::backend::cpu::real::Real;
 use crate::backend::cpu::wide::wide;
 use crate::backend::cpu::workers::Workers;
 
-/// The weight gradient is cut into about so many tasks, whatever the threads.
+/// The weight gradient is cut into about so many shares, whatever the threads.
 const NUM_TASKS: usize = 32;
 
-/// One task of the weight gradient: some images, and a block of one group's input channels.
 struct Share {
     images: Range<usize>,
     group: usize,
@@ -32,14 +49,13 @@ impl Convolution {
         self.group_out * self.block_channels * self.area()
     }
 
-    /// Parts into which the batch is cut for the weight gradient.
+    /// Parts into which the batch is cut.
     fn num_parts(&self) -> usize {
         NUM_TASKS.div_ceil(self.groups * self.num_blocks()).min(16)
     }
 
-    /// The weights' gradient (out_channels, group_in, H, W) from a batch of inputs and of gradients of the output.
-    ///
-    /// Images are added in a fixed order within each part of the batch, then the parts in theirs.
+    /// weight_gradient (out_channels, group_in, H, W) from input (N, in_channels, in_side, in_side) and gradient (N,
+    /// out_channels, conv_side, conv_side).
     pub fn weight_gradient<T: Real>(
         &self,
         workers: &Workers<T>,
@@ -72,7 +88,7 @@ impl Convolution {
         }
     }
 
-    /// values (group_out, H, W, block): the sum over the share's images.
+    /// values (group_out, H, W, channels of the block): the sum over the share's images.
     fn gather_share<T: Real>(&self, share: &Share, input: &[T], gradient: &[T], values: &mut [T], scratch: &mut [T]) {
         let num_channels = share.block.len();
         let (depth, channels) = (num_channels * self.area(), self.channels(share.group, &share.block));
@@ -136,13 +152,13 @@ impl Convolution {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::cpu::convolution::tests::{cases, cuts, forward, made_up};
+    use crate::backend::cpu::convolution::tests::{cases, cuts, forward, synthetic};
     use crate::backend::cpu::testing::{assert_is_gradient, dot};
 
     #[test]
     fn weight_gradient_agrees_with_central_differences() {
         for block in cases() {
-            let (images, weights, gradient) = made_up(&block);
+            let (images, weights, gradient) = synthetic(&block);
             for convolution in cuts(&block) {
                 let workers = Workers::new(None, convolution.scratch_values(), f64::NAN);
                 let mut shares = vec![f64::NAN; convolution.shares_values()];
