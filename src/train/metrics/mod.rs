@@ -1,50 +1,17 @@
 //! What Prometheus scrapes: how fast the run goes, what it waits for, how well it learns.
 //!
-//! In: a [`StepObservation`] a step. Out: the text of `/metrics`. Names, types and units are in `METRICS`, once.
+//! In: a [`StepObservation`] a step. Out: the text of `/metrics`. Each metric's name and help stand in [`Metrics::new`].
 
 pub mod server;
 
-use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Mutex;
 
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_process::Collector;
 
 use crate::input::stats::PipelineSnapshot;
-
-/// The kind of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Counter,
-    /// The recorder counts whole numbers, so it counts nanoseconds; the text has seconds.
-    CounterOfSeconds,
-    Gauge,
-    Histogram,
-}
-
-/// Name, kind and help of each metric.
-const METRICS: [(&str, Kind, &str); 19] = [
-    ("alexnet_images_total", Kind::Counter, "Images trained on."),
-    ("alexnet_steps_total", Kind::Counter, "Training steps done by this process."),
-    ("alexnet_epoch", Kind::Gauge, "The epoch being trained, from 0."),
-    ("alexnet_loss", Kind::Gauge, "The mean cross-entropy of the last step, in nats."),
-    ("alexnet_learning_rate", Kind::Gauge, "The learning rate of the last step."),
-    ("alexnet_step_seconds", Kind::Histogram, "The time of a training step, waiting for its input included."),
-    ("alexnet_images_per_second", Kind::Gauge, "Images trained a second, over the last step."),
-    ("alexnet_input_wait_seconds_total", Kind::CounterOfSeconds, "The trainer waited for a batch."),
-    ("alexnet_buffer_wait_seconds_total", Kind::CounterOfSeconds, "The workers waited for an empty buffer."),
-    ("alexnet_augment_seconds_total", Kind::CounterOfSeconds, "The workers cropped, mirrored and relit."),
-    ("alexnet_upload_seconds_total", Kind::CounterOfSeconds, "Batches went to the device."),
-    ("alexnet_upload_bytes_total", Kind::Counter, "Bytes of the batches that went to the device."),
-    ("alexnet_compute_seconds_total", Kind::CounterOfSeconds, "The device computed steps."),
-    ("alexnet_overlap_ratio", Kind::Gauge, "The share of input and upload hidden under compute, over the run."),
-    ("alexnet_queue_depth", Kind::Gauge, "Batches in a queue of the input pipeline."),
-    ("alexnet_bottleneck", Kind::Gauge, "1 for the stage that the last step waited for, 0 for the others."),
-    ("alexnet_validation_error", Kind::Gauge, "The last error on the validation split, 0 to 1."),
-    ("alexnet_skipped_images_total", Kind::Counter, "Images that could not be read when the dataset was packed."),
-    ("alexnet_build_info", Kind::Gauge, "1; the labels say what is running."),
-];
 
 /// Bounds of the step-time histogram, in seconds: from an H100's 2 ms to a laptop's minutes.
 const STEP_SECONDS: [f64; 16] =
@@ -55,32 +22,32 @@ const BOUND_BY_INPUT: f64 = 0.05;
 /// What one step looked like.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StepObservation {
-    /// Images of the batch.
+    /// Images of the step's batch.
     pub num_images: u64,
-    /// The epoch it belongs to.
+    /// The epoch that the batch belongs to.
     pub epoch: u32,
     /// The mean cross-entropy, in nats.
     pub loss: f64,
-    /// Of all layers.
+    /// What the schedule gave for this step.
     pub learning_rate: f64,
     /// From the end of the step before to its own.
     pub step_seconds: f64,
-    /// Of these, waiting for a batch.
+    /// The part of `step_seconds` in which the trainer waited for a batch.
     pub input_wait_seconds: f64,
-    /// Handing the batch to the device.
+    /// How long the batch took to the device.
     pub upload_seconds: f64,
-    /// The batch's size.
+    /// The bytes of the batch that went there.
     pub upload_bytes: u64,
-    /// Computing.
+    /// How long the device computed.
     pub compute_seconds: f64,
 }
 
 /// What is running: the labels of `alexnet_build_info`.
 #[derive(Clone, Debug)]
 pub struct BuildInfo {
-    /// The device's name.
+    /// As the backend describes it.
     pub device: String,
-    /// `f32`, ...
+    /// `f32`, `tf32` or `bf16`.
     pub precision: String,
     /// The recipe's name.
     pub recipe: String,
@@ -91,18 +58,37 @@ pub struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     process: Collector,
-    counters: BTreeMap<&'static str, Counter>,
-    gauges: BTreeMap<&'static str, Gauge>,
+    images: Counter,
+    steps: Counter,
+    epoch: Gauge,
+    loss: Gauge,
+    learning_rate: Gauge,
     step_seconds: Histogram,
+    images_per_second: Gauge,
+    upload_bytes: Counter,
+    overlap_ratio: Gauge,
+    queue_depth: LabelledGauge,
+    bottleneck: LabelledGauge,
+    validation_error: LabelledGauge,
+    seconds: Mutex<Seconds>,
     /// Threads over which the augmenting is spread.
     num_workers: usize,
-    totals: Mutex<OverlapTotals>,
 }
 
-#[derive(Default)]
-struct OverlapTotals {
-    input_wait_seconds: f64,
-    upload_seconds: f64,
+/// The counters of seconds. The recorder's counters are whole numbers, so these are kept and rendered here.
+#[derive(Clone, Copy, Default)]
+struct Seconds {
+    input_wait: f64,
+    buffer_wait: f64,
+    augment: f64,
+    upload: f64,
+    compute: f64,
+}
+
+/// A gauge with one label, whose values are exposed once they are set.
+struct LabelledGauge {
+    name: &'static str,
+    label: &'static str,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -118,27 +104,24 @@ impl Metrics {
             .set_buckets_for_metric(Matcher::Full("alexnet_step_seconds".into()), &STEP_SECONDS)
             .expect("bounds are given")
             .build_recorder();
-        let (mut counters, mut gauges) = (BTreeMap::new(), BTreeMap::new());
-        for (name, kind, help) in METRICS {
-            let (key, help) = (KeyName::from_const_str(name), SharedString::const_str(help));
-            match kind {
-                Kind::Counter | Kind::CounterOfSeconds => {
-                    recorder.describe_counter(key, None::<Unit>, help);
-                    counters.insert(name, recorder.register_counter(&Key::from_static_name(name), &METADATA));
-                }
-                Kind::Gauge => {
-                    recorder.describe_gauge(key, None::<Unit>, help);
-                    if !LABELLED.contains(&name) {
-                        gauges.insert(name, recorder.register_gauge(&Key::from_static_name(name), &METADATA));
-                    }
-                }
-                Kind::Histogram => recorder.describe_histogram(key, None::<Unit>, help),
-            }
-        }
-        let step_seconds = recorder.register_histogram(&Key::from_static_name("alexnet_step_seconds"), &METADATA);
+        let counter = |name: &'static str, help: &'static str| {
+            recorder.describe_counter(name.into(), None, help.into());
+            recorder.register_counter(&Key::from_static_name(name), &METADATA)
+        };
+        let gauge = |name: &'static str, help: &'static str| {
+            recorder.describe_gauge(name.into(), None, help.into());
+            recorder.register_gauge(&Key::from_static_name(name), &METADATA)
+        };
+        let histogram = |name: &'static str, help: &'static str| {
+            recorder.describe_histogram(name.into(), None, help.into());
+            recorder.register_histogram(&Key::from_static_name(name), &METADATA)
+        };
+        let labelled = |name: &'static str, label: &'static str, help: &'static str| {
+            recorder.describe_gauge(name.into(), None, help.into());
+            LabelledGauge { name, label }
+        };
         let process = Collector::default();
         metrics::with_local_recorder(&recorder, || process.describe());
-        counters["alexnet_skipped_images_total"].absolute(num_skipped);
         let info = [
             ("version", env!("CARGO_PKG_VERSION")),
             ("device", &build.device),
@@ -146,96 +129,140 @@ impl Metrics {
             ("recipe", &build.recipe),
         ];
         let labels = info.map(|(key, value)| Label::new(key, value.to_owned()));
-        let key = Key::from_parts("alexnet_build_info", labels.to_vec());
-        recorder.register_gauge(&key, &METADATA).set(1.0);
-        let handle = recorder.handle();
-        Self { recorder, handle, process, counters, gauges, step_seconds, num_workers, totals: Mutex::default() }
+        recorder.describe_gauge("alexnet_build_info".into(), None, "1; the labels say what is running.".into());
+        recorder.register_gauge(&Key::from_parts("alexnet_build_info", labels.to_vec()), &METADATA).set(1.0);
+        counter("alexnet_skipped_images_total", "Images that could not be read when the dataset was packed.")
+            .absolute(num_skipped);
+        Self {
+            images: counter("alexnet_images_total", "Images trained on."),
+            steps: counter("alexnet_steps_total", "Training steps done by this process."),
+            epoch: gauge("alexnet_epoch", "The epoch being trained, from 0."),
+            loss: gauge("alexnet_loss", "The mean cross-entropy of the last step, in nats."),
+            learning_rate: gauge("alexnet_learning_rate", "The learning rate of the last step."),
+            step_seconds: histogram(
+                "alexnet_step_seconds",
+                "The time of a training step, waiting for its input included.",
+            ),
+            images_per_second: gauge("alexnet_images_per_second", "Images trained a second, over the last step."),
+            upload_bytes: counter("alexnet_upload_bytes_total", "Bytes of the batches that went to the device."),
+            overlap_ratio: gauge(
+                "alexnet_overlap_ratio",
+                "The share of input and upload hidden under compute, over the run.",
+            ),
+            queue_depth: labelled("alexnet_queue_depth", "queue", "Batches in a queue of the input pipeline."),
+            bottleneck: labelled(
+                "alexnet_bottleneck",
+                "stage",
+                "1 for the stage that the last step waited for, 0 for the others.",
+            ),
+            validation_error: labelled(
+                "alexnet_validation_error",
+                "top",
+                "The last error on the validation split, 0 to 1.",
+            ),
+            seconds: Mutex::default(),
+            num_workers,
+            handle: recorder.handle(),
+            process,
+            recorder,
+        }
     }
 
     /// Takes in a step, and what the input pipeline has counted since it began.
     pub fn step(&self, step: &StepObservation, input: &PipelineSnapshot) {
-        self.counters["alexnet_images_total"].increment(step.num_images);
-        self.counters["alexnet_steps_total"].increment(1);
-        self.counters["alexnet_upload_bytes_total"].increment(step.upload_bytes);
-        for (name, seconds) in [
-            ("alexnet_input_wait_seconds_total", step.input_wait_seconds),
-            ("alexnet_upload_seconds_total", step.upload_seconds),
-            ("alexnet_compute_seconds_total", step.compute_seconds),
-        ] {
-            self.counters[name].increment(nanoseconds(seconds));
-        }
-        self.counters["alexnet_augment_seconds_total"].absolute(nanoseconds(input.augment_seconds));
-        self.counters["alexnet_buffer_wait_seconds_total"].absolute(nanoseconds(input.buffer_wait_seconds));
-        self.gauges["alexnet_epoch"].set(f64::from(step.epoch));
-        self.gauges["alexnet_loss"].set(step.loss);
-        self.gauges["alexnet_learning_rate"].set(step.learning_rate);
-        self.gauges["alexnet_images_per_second"].set(step.num_images as f64 / step.step_seconds);
+        self.images.increment(step.num_images);
+        self.steps.increment(1);
+        self.epoch.set(f64::from(step.epoch));
+        self.loss.set(step.loss);
+        self.learning_rate.set(step.learning_rate);
         self.step_seconds.record(step.step_seconds);
-        self.labelled("alexnet_queue_depth", "queue", "ready", input.ready_batches as f64);
-        self.labelled("alexnet_queue_depth", "queue", "empty", input.empty_buffers as f64);
-        self.gauges["alexnet_overlap_ratio"].set(self.overlap(step, input.augment_seconds / self.num_workers as f64));
+        self.images_per_second.set(step.num_images as f64 / step.step_seconds);
+        self.upload_bytes.increment(step.upload_bytes);
+        let mut seconds = self.seconds.lock().expect("no panic while adding");
+        seconds.input_wait += step.input_wait_seconds;
+        seconds.buffer_wait = input.buffer_wait_seconds;
+        seconds.augment = input.augment_seconds;
+        seconds.upload += step.upload_seconds;
+        seconds.compute += step.compute_seconds;
+        self.overlap_ratio.set(seconds.overlap_ratio(self.num_workers));
+        drop(seconds);
+        self.queue_depth.set(&self.recorder, "ready", input.ready_batches as f64);
+        self.queue_depth.set(&self.recorder, "empty", input.empty_buffers as f64);
         let by_input = step.input_wait_seconds > BOUND_BY_INPUT * step.step_seconds;
         let by_upload = !by_input && step.upload_seconds > step.compute_seconds;
         for (stage, bound) in [("input", by_input), ("upload", by_upload), ("compute", !by_input && !by_upload)] {
-            self.labelled("alexnet_bottleneck", "stage", stage, f64::from(u8::from(bound)));
+            self.bottleneck.set(&self.recorder, stage, f64::from(u8::from(bound)));
         }
     }
 
     /// Takes in the errors of a validation, 0 to 1.
     pub fn validation(&self, top1_error: f64, top5_error: f64) {
-        self.labelled("alexnet_validation_error", "top", "1", top1_error);
-        self.labelled("alexnet_validation_error", "top", "5", top5_error);
+        self.validation_error.set(&self.recorder, "1", top1_error);
+        self.validation_error.set(&self.recorder, "5", top5_error);
     }
 
     /// The text of `/metrics`.
     pub fn render(&self) -> String {
         metrics::with_local_recorder(&self.recorder, || self.process.collect());
-        in_seconds(&self.handle.render())
+        let seconds = *self.seconds.lock().expect("no panic while adding");
+        self.handle.render() + &seconds.render()
     }
 
     /// Folds recorded histogram values into their buckets, so that they do not pile up between scrapes.
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
     }
+}
 
+impl Seconds {
     /// Input work is augmenting, spread over the workers, and uploading; what the trainer did not wait for was hidden.
-    fn overlap(&self, step: &StepObservation, augment_seconds: f64) -> f64 {
-        let mut totals = self.totals.lock().expect("no panic while adding");
-        totals.input_wait_seconds += step.input_wait_seconds;
-        totals.upload_seconds += step.upload_seconds;
-        let work = augment_seconds + totals.upload_seconds;
-        if work > 0.0 { (1.0 - totals.input_wait_seconds / work).clamp(0.0, 1.0) } else { 1.0 }
+    fn overlap_ratio(&self, num_workers: usize) -> f64 {
+        let work = self.augment / num_workers as f64 + self.upload;
+        if work > 0.0 { (1.0 - self.input_wait / work).clamp(0.0, 1.0) } else { 1.0 }
     }
 
-    fn labelled(&self, name: &'static str, label: &'static str, value: &'static str, number: f64) {
-        let key = Key::from_parts(name, vec![Label::from_static_parts(label, value)]);
-        self.recorder.register_gauge(&key, &METADATA).set(number);
+    fn render(&self) -> String {
+        let mut text = String::new();
+        for (name, help, seconds) in [
+            ("input_wait", "The trainer waited for a batch.", self.input_wait),
+            ("buffer_wait", "The workers waited for an empty buffer.", self.buffer_wait),
+            ("augment", "The workers cropped, mirrored and relit.", self.augment),
+            ("upload", "Batches went to the device.", self.upload),
+            ("compute", "The device computed steps.", self.compute),
+        ] {
+            let name = format!("alexnet_{name}_seconds_total");
+            writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {seconds}\n").expect("memory");
+        }
+        text
     }
 }
 
-/// Gauges that exist only with their labels.
-const LABELLED: [&str; 4] =
-    ["alexnet_queue_depth", "alexnet_bottleneck", "alexnet_validation_error", "alexnet_build_info"];
+impl LabelledGauge {
+    fn set(&self, recorder: &PrometheusRecorder, value: &'static str, number: f64) {
+        let key = Key::from_parts(self.name, vec![Label::from_static_parts(self.label, value)]);
+        recorder.register_gauge(&key, &METADATA).set(number);
+    }
+}
+
 static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
-
-fn nanoseconds(seconds: f64) -> u64 {
-    (seconds * 1e9) as u64
-}
-
-/// Turns the nanoseconds of [`Kind::CounterOfSeconds`] into seconds.
-fn in_seconds(text: &str) -> String {
-    let convert = |line: &str| -> Option<String> {
-        let (name, value) = line.split_once(' ')?;
-        METRICS.iter().find(|(known, kind, _)| *known == name && *kind == Kind::CounterOfSeconds)?;
-        let nanoseconds: u64 = value.parse().ok()?;
-        Some(format!("{name} {}", nanoseconds as f64 / 1e9))
-    };
-    text.lines().map(|line| convert(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Names and types that users' dashboards and alerts lean on.
+    const EXPOSED: [(&str, &str); 3] = [
+        (
+            "counter",
+            "images_total steps_total upload_bytes_total skipped_images_total input_wait_seconds_total \
+             buffer_wait_seconds_total augment_seconds_total upload_seconds_total compute_seconds_total",
+        ),
+        (
+            "gauge",
+            "epoch loss learning_rate images_per_second overlap_ratio queue_depth bottleneck validation_error build_info",
+        ),
+        ("histogram", "step_seconds"),
+    ];
 
     fn metrics(num_workers: usize) -> Metrics {
         let build = BuildInfo { device: "cpu".into(), precision: "f32".into(), recipe: "alexnet".into() };
@@ -243,15 +270,17 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_of_the_table_is_rendered_with_help_and_type() {
+    fn every_metric_is_exposed_with_its_help_and_type() {
         let metrics = metrics(1);
         let step = StepObservation { num_images: 32, step_seconds: 0.5, ..StepObservation::default() };
         metrics.step(&step, &PipelineSnapshot::default());
         metrics.validation(0.5, 0.25);
         let text = metrics.render();
-        for (name, _, help) in METRICS {
-            assert!(text.contains(&format!("# HELP {name} {help}")), "{name} in {text}");
-            assert!(text.contains(&format!("# TYPE {name} ")), "{name} in {text}");
+        for (kind, names) in EXPOSED {
+            for name in names.split_whitespace() {
+                let kind = format!(".\n# TYPE alexnet_{name} {kind}\nalexnet_{name}");
+                assert!(text.contains(&format!("# HELP alexnet_{name} ")) && text.contains(&kind), "{name} in {text}");
+            }
         }
         for expected in [
             "alexnet_images_total 32\n",
