@@ -1,38 +1,39 @@
 //! The augmenter: writes one view of a sample as the network's input.
 //!
-//! `out[c][y][x] = (((byte + mean) mod 256) - mean + light[c]) * scale` inside the crop, 0 right of it and below it.
+//! `out[c][y][x] = (((byte + mean) mod 256) - mean + light[c]) * scale` inside the crop, 0 to the right of it and below.
 //! The mean is taken at the crop's own position. All versions round after the sum and after the product, and once
 //! more to f16, so they agree bit for bit.
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(not(target_arch = "x86_64"))]
-#[path = "no_vectors.rs"]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
-#[cfg(not(target_arch = "x86_64"))]
-#[path = "no_vectors.rs"]
-mod avx512;
 mod scalar;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vector;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_vectors.rs"]
+mod vector;
 
+use bytemuck::Pod;
 use half::f16;
 
+use self::vector::{Avx2, Avx512, Vector};
+use super::batch::Dtype;
 use super::view::{Frame, Mirror, View};
 use crate::shard::format::PAGE_BYTES;
 use crate::shard::{CHANNELS, SAMPLE_BYTES, SIDE};
 
-/// A type in which a batch holds its values.
-pub trait Value: Copy + Send + Sync + avx2::Store + avx512::Store {
-    /// 0.
+/// A type in which a batch can hold its values: f32 or f16.
+pub trait Value: Pod + Send + Sync {
+    /// The type's name at run time.
+    const DTYPE: Dtype;
+    /// Zero, which is what the mean image becomes.
     const ZERO: Self;
-    /// The nearest value, ties to even.
+    /// Rounds to the nearest value, ties to even.
     fn round(value: f32) -> Self;
 }
 
 impl Value for f32 {
+    const DTYPE: Dtype = Dtype::F32;
     const ZERO: Self = 0.0;
     fn round(value: f32) -> Self {
         value
@@ -40,13 +41,14 @@ impl Value for f32 {
 }
 
 impl Value for f16 {
+    const DTYPE: Dtype = Dtype::F16;
     const ZERO: Self = f16::ZERO;
     fn round(value: f32) -> Self {
         f16::from_f32(value)
     }
 }
 
-/// Who computes: made only where the processor can.
+/// A version of the augmenter, which exists only where the processor can run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Augmenter(Instructions);
 
@@ -58,24 +60,24 @@ enum Instructions {
 }
 
 impl Augmenter {
-    /// The fastest that this processor can.
+    /// The fastest version that this processor can run.
     pub fn fastest() -> Self {
         Self::avx512().or(Self::avx2()).unwrap_or(Self::scalar())
     }
 
-    /// Plain Rust, everywhere: the specification.
+    /// Plain Rust, which runs everywhere and is the specification of the others.
     pub fn scalar() -> Self {
         Self(Instructions::Scalar)
     }
 
-    /// AVX2 and F16C, where the processor has both.
+    /// The version with AVX2 and F16C, if the processor has both.
     pub fn avx2() -> Option<Self> {
-        avx2::is_supported().then_some(Self(Instructions::Avx2))
+        Avx2::is_supported().then_some(Self(Instructions::Avx2))
     }
 
-    /// AVX-512 F and BW, where the processor has both.
+    /// The version with AVX-512 F and BW, if the processor has both.
     pub fn avx512() -> Option<Self> {
-        avx512::is_supported().then_some(Self(Instructions::Avx512))
+        Avx512::is_supported().then_some(Self(Instructions::Avx512))
     }
 
     /// `scalar`, `avx2` or `avx512`.
@@ -87,7 +89,7 @@ impl Augmenter {
         }
     }
 
-    /// Writes a view of the sample `bytes`, (3, 256, 256) around the `mean` image of the same shape, to all of
+    /// Writes a view of the sample `bytes`, (3, 256, 256), with the `mean` image of the same shape subtracted, to all of
     /// `out`, (3, canvas, canvas): each value once, in order.
     pub fn write<V: Value>(self, bytes: &[u8], mean: &[u8], view: &View, frame: Frame, out: &mut [V]) {
         assert_eq!(bytes.len(), SAMPLE_BYTES, "bytes of a sample");
@@ -98,17 +100,17 @@ impl Augmenter {
         assert!(view.top <= last && view.left <= last, "{view:?} reaches out of the sample: {frame:?}");
         match self.0 {
             Instructions::Scalar => write_rows(bytes, mean, view, frame, out, scalar::write_row),
-            Instructions::Avx2 => avx2::write(bytes, mean, view, frame, out),
-            Instructions::Avx512 => avx512::write(bytes, mean, view, frame, out),
+            Instructions::Avx2 => vector::write::<Avx2, V>(bytes, mean, view, frame, out),
+            Instructions::Avx512 => vector::write::<Avx512, V>(bytes, mean, view, frame, out),
         }
     }
 }
 
-/// Rows from the one that is written to the one that is asked for: a page. The processor's own read-ahead stops at the end
-/// of each page.
+/// How far ahead of the row being written a row of the sample is prefetched: a page, since the processor's own
+/// read-ahead stops at the end of each page.
 const ROWS_AHEAD: usize = PAGE_BYTES / SIDE;
 
-/// A row of the crop: what all versions are given.
+/// A row of the crop, as every version is given it.
 #[derive(Clone, Copy)]
 struct Row<'a> {
     /// (crop) bytes of the sample.
@@ -122,7 +124,7 @@ struct Row<'a> {
     scale: f32,
 }
 
-/// Walks over the input's rows: `write_row` fills the crop's part, zeros the rest.
+/// Walks over the input's rows: `write_row` fills the crop's part, and the rest becomes zero.
 #[inline(always)]
 fn write_rows<V: Value>(
     bytes: &[u8],
@@ -137,7 +139,7 @@ fn write_rows<V: Value>(
         let (inside, below) = plane.split_at_mut(frame.crop * frame.canvas);
         for (y, out_row) in inside.chunks_exact_mut(frame.canvas).enumerate() {
             let start = start_of(channel, y);
-            // The crop's rows follow each other over the channels' borders.
+            // The row after a channel's last is the next channel's first.
             let ahead = match y + ROWS_AHEAD {
                 y if y < frame.crop => start_of(channel, y),
                 y if channel + 1 < CHANNELS => start_of(channel + 1, (y - frame.crop).min(frame.crop - 1)),
@@ -153,7 +155,7 @@ fn write_rows<V: Value>(
             };
             let (inside, right) = out_row.split_at_mut(frame.crop);
             write_row(row, inside);
-            // The three columns beside the paper's crop, without a call for each row.
+            // The paper's crop leaves three columns; writing them in place saves a call per row.
             match right {
                 [first, second, third] => (*first, *second, *third) = (V::ZERO, V::ZERO, V::ZERO),
                 right => right.fill(V::ZERO),

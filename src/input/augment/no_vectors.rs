@@ -1,18 +1,19 @@
-//! Stands in for the vector kernels on other architectures.
-
-use half::f16;
+//! Stands in for `vector/` on other architectures, where no augmenter is made that would use it.
 
 use super::{Frame, Value, View};
 
-/// Every type of value.
-pub trait Store {}
-impl Store for f32 {}
-impl Store for f16 {}
+pub struct Avx2;
+pub struct Avx512;
 
-pub(super) fn is_supported() -> bool {
-    false
+pub trait Vector {
+    fn is_supported() -> bool {
+        false
+    }
 }
 
-pub(super) fn write<V: Value>(_: &[u8], _: &[u8], view: &View, _: Frame, _: &mut [V]) {
-    panic!("a vector kernel on an architecture that has none: {view:?}");
+impl Vector for Avx2 {}
+impl Vector for Avx512 {}
+
+pub fn write<S: Vector, V: Value>(_: &[u8], _: &[u8], view: &View, _: Frame, _: &mut [V]) {
+    unreachable!("vectors on an architecture that has none: {view:?}");
 }

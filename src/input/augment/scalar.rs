@@ -1,8 +1,7 @@
-//! The augmenter in plain Rust: the specification of the others.
+//! The augmenter in plain Rust: the specification of the vector versions.
 
 use super::{Mirror, Row, Value};
 
-/// One row of a crop, value by value.
 #[inline(always)]
 pub(super) fn write_row<V: Value>(row: Row<'_>, out: &mut [V]) {
     let last = row.bytes.len() - 1;

@@ -8,7 +8,7 @@ use crate::input::view::{Frame, Mirror, View};
 use crate::philox::{Purpose, words};
 use crate::shard::{CHANNELS, SAMPLE_BYTES, SIDE};
 
-/// Values behind an input, more than a cache line holds.
+/// Values after an input that must stay as they are: more than a cache line holds.
 const NUM_AFTER: usize = 64;
 
 /// (3, 256, 256) of noise.
@@ -17,7 +17,7 @@ fn noise(stream: u32) -> Vec<u8> {
     words.flat_map(u32::to_le_bytes).collect()
 }
 
-/// What is left of `V::round`: the bits, so that -0 and 0 differ.
+/// Compares values by their bits, so that -0 and 0 differ.
 trait Bits: Value {
     const UNWRITTEN: Self;
     fn bits(self) -> u32;
@@ -37,8 +37,8 @@ impl Bits for f16 {
     }
 }
 
-/// The bits of an input that begins `lead` values after the beginning of an allocation, with neighbours on both sides
-/// that must stay as they are.
+/// The bits of an input that begins `lead` values into an allocation, after checking that its neighbours on both sides
+/// are untouched.
 fn written<V: Bits>(augmenter: Augmenter, view: &View, frame: Frame, lead: usize) -> Vec<u32> {
     let mut all = vec![V::UNWRITTEN; lead + frame.num_values() + NUM_AFTER];
     augmenter.write(&noise(0), &noise(1), view, frame, &mut all[lead..][..frame.num_values()]);
@@ -70,7 +70,7 @@ fn expected(view: &View, frame: Frame) -> Vec<f32> {
     out
 }
 
-/// Any view of any frame, and among the numbers those that overflow f16, vanish in it, or leave everything as it is.
+/// Any view of any frame, with numbers among them that overflow f16, vanish in it, or change nothing.
 fn any_view() -> impl Strategy<Value = (View, Frame)> {
     let lights = prop_oneof![Just(0.0_f32), -200.0_f32..200.0, Just(-0.0), Just(1e6)];
     let scales = prop_oneof![Just(1.0_f32), Just(1.0 / 58.0), Just(-1.0), 1e-8_f32..1e-3, 1.0_f32..1e4];
@@ -110,7 +110,7 @@ proptest! {
     }
 }
 
-/// Those that this processor can run.
+/// The vector augmenters that this processor can run.
 fn vector_augmenters() -> Vec<Augmenter> {
     Augmenter::avx2().into_iter().chain(Augmenter::avx512()).collect()
 }
