@@ -1,9 +1,10 @@
-//! The workers that read and decode, and the order restored behind them.
+//! The workers that read and decode, and the reorder buffer behind them.
 //!
-//! A fixed set of slots goes round: a worker takes an empty one, then the next job, fills it and puts it in line; one of
-//! the workers at a time takes the slots out in the order of their jobs, so that no core is shared with a thread that only
-//! does that, and the last sample is still in its cache. A worker takes its slot before its job, so the earliest
-//! unfinished job always has one, and jobs in the works are never further apart than there are slots.
+//! A fixed set of slots circulates: a worker takes an empty slot, then the next job, fills the slot and inserts it into
+//! the reorder buffer. One worker at a time consumes slots from there in the order of their jobs, so that no core is
+//! shared with a thread that does only that, and the last sample is still in its cache. A worker takes its slot before
+//! its job, so the earliest unfinished job always has a slot, and unfinished jobs are never further apart than there
+//! are slots.
 
 use std::panic::resume_unwind;
 use std::sync::Mutex;
@@ -19,36 +20,31 @@ use super::statistics::ColourSums;
 use crate::error::{Error, Result};
 use crate::shard::format::{SAMPLE_BYTES, Split};
 
-/// Slots beside the one that each worker fills: how far a slow image may fall behind.
-const SLOTS_A_WORKER: usize = 6;
+/// Slots per worker beside the one that it fills: how many images the others may decode while one is slow.
+const SPARE_SLOTS_PER_WORKER: usize = 6;
 
-/// A packed image, or why there is none.
+/// A job and its result, in a buffer that is used again.
 #[derive(Debug)]
 pub struct SampleSlot {
-    /// Its place in the [`PackPlan`].
+    /// The number of the job in the [`PackPlan`].
     pub job: u64,
-    /// Which split it belongs to.
     pub split: Split,
-    /// Its class.
     pub label: u32,
-    /// Its name in the source.
+    /// The image's name in the source.
     pub name: Vec<u8>,
-    /// (3, 256, 256), 0-255.
+    /// (3, 256, 256), 0-255, if the outcome is `Packed`.
     pub sample: Vec<u8>,
-    /// Of the sample.
     pub colour_sums: ColourSums,
-    /// Whether `sample` holds an image.
     pub outcome: SlotOutcome,
 }
 
-/// What became of a job.
 #[derive(Debug)]
 pub enum SlotOutcome {
-    /// The slot holds its sample.
+    /// The slot holds the sample.
     Packed,
-    /// The image cannot be read.
+    /// The image cannot be read, and packing may continue without it.
     Unreadable(Unreadable),
-    /// Packing cannot go on.
+    /// Packing cannot continue.
     Failed(Error),
 }
 
@@ -66,22 +62,23 @@ impl SampleSlot {
     }
 }
 
-/// Does all jobs from `first_job` on and gives them to `take` in their order, one at a time, on any of the threads.
+/// Does all jobs from `first_job` on and gives their slots to `consume`, in the order of the jobs, one at a time, on
+/// any of the threads.
 pub fn decode_in_order<F: FnMut(&mut SampleSlot) -> Result<()> + Send>(
     source: &Source,
     plan: &PackPlan,
     first_job: u64,
     num_threads: usize,
-    take: F,
+    consume: F,
 ) -> Result<()> {
-    let num_slots = num_threads * (1 + SLOTS_A_WORKER);
+    let num_slots = num_threads * (1 + SPARE_SLOTS_PER_WORKER);
     let (give_back, empty) = bounded(num_slots);
     for _ in 0..num_slots {
         give_back.send_blocking(SampleSlot::new()).expect("room for every slot");
     }
     let next_job = AtomicU64::new(first_job);
     let waiting = (0..num_slots).map(|_| None).collect();
-    let line = Mutex::new(ReorderBuffer { next_job: first_job, waiting, take: Some(take) });
+    let reorder = Mutex::new(ReorderBuffer { next_job: first_job, waiting, consumer: Some(consume) });
     let reader = SourceReader::open(source)?;
     thread::scope(|scope| {
         let start = |_| {
@@ -90,7 +87,7 @@ pub fn decode_in_order<F: FnMut(&mut SampleSlot) -> Result<()> + Send>(
                 plan,
                 next_job: &next_job,
                 empty: empty.clone(),
-                line: &line,
+                reorder: &reorder,
                 give_back: give_back.clone(),
                 reader: reader.clone(),
                 decoder: Decoder::default(),
@@ -104,27 +101,27 @@ pub fn decode_in_order<F: FnMut(&mut SampleSlot) -> Result<()> + Send>(
     })
 }
 
-/// Filled slots, waiting for those before them.
+/// Filled slots that wait for those before them.
 struct ReorderBuffer<F> {
-    /// The first that was not taken.
+    /// The first job that has not been consumed.
     next_job: u64,
-    /// Each at its job modulo their number.
+    /// The slot of a job is at the job's number modulo the length.
     waiting: Vec<Option<SampleSlot>>,
-    /// `None` while a worker uses it.
-    take: Option<F>,
+    /// `None` while a worker has it.
+    consumer: Option<F>,
 }
 
 impl<F> ReorderBuffer<F> {
     fn insert(&mut self, slot: SampleSlot) {
         let place = self.place(slot.job);
-        assert!(self.waiting[place].is_none(), "job {} lies further ahead than there are slots", slot.job);
+        assert!(self.waiting[place].is_none(), "job {} is further ahead than there are slots", slot.job);
         self.waiting[place] = Some(slot);
     }
 
     fn next(&mut self) -> Option<SampleSlot> {
         let place = self.place(self.next_job);
         let slot = self.waiting[place].take()?;
-        assert_eq!(slot.job, self.next_job, "the job at its place");
+        assert_eq!(slot.job, self.next_job, "the job of the slot");
         self.next_job += 1;
         Some(slot)
     }
@@ -139,28 +136,29 @@ struct Worker<'a, F> {
     plan: &'a PackPlan,
     next_job: &'a AtomicU64,
     empty: Receiver<SampleSlot>,
-    line: &'a Mutex<ReorderBuffer<F>>,
+    reorder: &'a Mutex<ReorderBuffer<F>>,
     give_back: Sender<SampleSlot>,
     reader: SourceReader,
     decoder: Decoder,
-    /// The file of the image at hand.
+    /// The bytes of the current image's file.
     bytes: Vec<u8>,
 }
 
 impl<F> Drop for Worker<'_, F> {
-    /// It ends where no job is left, or where packing cannot go on: the others need no slots any more.
+    /// A worker ends when no job is left or packing cannot continue; either way the others need no more slots.
     fn drop(&mut self) {
         self.give_back.close();
     }
 }
 
-/// What a worker keeps of a file buffer between images.
+/// A file buffer larger than this is not kept for the next image.
 const KEPT_FILE_BYTES: usize = 16 << 20;
 
 impl<F: FnMut(&mut SampleSlot) -> Result<()>> Worker<'_, F> {
     fn run(mut self) -> Result<()> {
         while let Ok(mut slot) = self.empty.recv_blocking() {
-            // A closed channel gives what it still holds; asked before the job, since a job that is begun must be done.
+            // A closed channel still gives what it holds. Asked before taking a job, since a job once taken must be
+            // done.
             if self.empty.is_closed() {
                 break;
             }
@@ -179,20 +177,35 @@ impl<F: FnMut(&mut SampleSlot) -> Result<()>> Worker<'_, F> {
         Ok(())
     }
 
-    /// Puts a slot in line, and takes those whose turn it is unless another worker is at it, who then takes this one too.
+    /// Slots are filled in any order and consumed in the order of their jobs, by one worker at a time. The consumer is
+    /// a closure that is kept in the reorder buffer while nobody uses it. In pseudo-code:
+    ///
+    /// ```text
+    /// with the lock:  insert the slot
+    ///                 if the consumer is away: return      (whoever has it finds this slot too)
+    ///                 take the consumer
+    /// loop:
+    ///   with the lock:     next = the slot of the next job, if it is there
+    ///                      if there is none: put the consumer back and return
+    ///   without the lock:  consume(next), so that others insert meanwhile
+    /// ```
+    ///
+    /// No slot is left behind: "there is none" and "put it back" happen under one lock, so a slot that is inserted
+    /// later finds the consumer. After an error the consumer is not put back, so nothing after the failed job is
+    /// consumed.
     fn hand_over(&self, slot: SampleSlot) -> Result<()> {
-        let lock = || self.line.lock().expect("no worker panics while it looks at the line");
-        let mut line = lock();
-        line.insert(slot);
-        let Some(mut take) = line.take.take() else { return Ok(()) };
-        while let Some(mut slot) = line.next() {
-            drop(line);
-            take(&mut slot)?;
-            // Once no job is left nobody needs the slot.
+        let lock = || self.reorder.lock().expect("no worker panics while it holds the lock");
+        let mut buffer = lock();
+        buffer.insert(slot);
+        let Some(mut consume) = buffer.consumer.take() else { return Ok(()) };
+        while let Some(mut slot) = buffer.next() {
+            drop(buffer);
+            consume(&mut slot)?;
+            // Fails once no job is left, when nobody needs the slot.
             let _ = self.give_back.send_blocking(slot);
-            line = lock();
+            buffer = lock();
         }
-        line.take = Some(take);
+        buffer.consumer = Some(consume);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! What kind of dataset a folder holds, seen from its structure and its files' first bytes.
+//! Recognises a dataset's layout by its folders and by the first bytes of its files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,54 +9,33 @@ use crate::error::{Error, Result};
 
 /// Names of a training split's folder, in any case.
 const TRAIN_NAMES: [&str; 4] = ["train", "training", "training_set", "train_set"];
-/// Names of a validation split's folder, the first that exists is taken.
+/// Names of a validation split's folder, in any case: the first that exists is taken.
 const VAL_NAMES: [&str; 8] = ["val", "valid", "validation", "validation_set", "val_set", "test", "test_set", "testing"];
-/// Folders that hold nothing but one folder are looked through so deep.
+/// How many folders that hold nothing but one folder are looked through.
 const MAX_WRAPPERS: usize = 4;
 
-/// A dataset as it lies.
+/// A recognised layout and the paths of its parts.
 #[derive(Debug)]
 pub enum FoundLayout {
-    /// A folder a class in both.
-    SplitFolders {
-        /// The training split's.
-        train: PathBuf,
-        /// The validation split's.
-        val: PathBuf,
-    },
-    /// A folder a class, no splits.
-    ClassFolders {
-        /// The folder of classes.
-        root: PathBuf,
-    },
-    /// A folder a class beside a flat folder.
-    ImageNet {
-        /// A folder a class.
-        train: PathBuf,
-        /// Images only.
-        val: PathBuf,
-    },
-    /// ImageNet's archives.
-    ImageNetTar {
-        /// An archive of an archive a class.
-        train: PathBuf,
-        /// An archive of images.
-        val: Option<PathBuf>,
-    },
-    /// MNIST and its kin.
+    /// Two folders of class folders.
+    SplitFolders { train: PathBuf, val: PathBuf },
+    /// A folder of class folders, without splits.
+    ClassFolders { root: PathBuf },
+    /// A folder of class folders beside a flat folder of images.
+    ImageNet { train: PathBuf, val: PathBuf },
+    /// An archive of one archive per class, and an archive of images.
+    ImageNetTar { train: PathBuf, val: Option<PathBuf> },
+    /// Files of pixels and labels, as MNIST and datasets like it are published.
     Idx(Vec<IdxPair>),
 }
 
-/// Whether the validation images come with a list of labels.
+/// Whether the validation images come with a list of labels, so that their folder may be flat.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ValLabels {
-    /// So the folder of validation images may be flat.
     Given,
-    /// So it needs a folder a class.
     None,
 }
 
-/// Looks at the folder `data`.
 pub fn detect(data: &Path, walker: Walker, labels: ValLabels) -> Result<FoundLayout> {
     if !data.exists() {
         return Err(Error::data(data, "no such folder"));
@@ -64,22 +43,24 @@ pub fn detect(data: &Path, walker: Walker, labels: ValLabels) -> Result<FoundLay
     if !data.is_dir() {
         return Err(Error::data(data, "not a folder; give the folder that holds the images or archives"));
     }
-    let mut folder = data.to_path_buf();
-    for _ in 0..MAX_WRAPPERS {
-        let listing = walker.list(&folder)?;
-        if let Some(found) = with_splits(&listing, walker, labels)? {
+    // Each folder is the only thing in the one before.
+    let mut folders = vec![(data.to_path_buf(), walker.list(data)?)];
+    for depth in 0..MAX_WRAPPERS {
+        let listing = &folders[depth].1;
+        if let Some(found) = with_splits(listing, walker, labels)? {
             return Ok(found);
         }
-        match only_folder(&listing) {
-            Some(inner) => folder = inner,
-            None => break,
-        }
+        let Some(inner) = listing.only_folder().map(Path::to_path_buf) else { break };
+        let inner_listing = walker.list(&inner)?;
+        folders.push((inner, inner_listing));
     }
-    let root = class_root(data, walker)?;
-    if walker.list(&root)?.folders.is_empty() || !walker.holds_files(&root)? {
+    let holds_only_folders = |listing: &Listing| !listing.folders.is_empty() && listing.files.is_empty();
+    let (root, listing) = folders.iter().rfind(|(_, listing)| holds_only_folders(listing)).unwrap_or(&folders[0]);
+    let holds_files = |folder: &PathBuf| walker.files_under(folder).is_ok_and(|files| !files.is_empty());
+    if listing.folders.is_empty() || (listing.files.is_empty() && !listing.folders.iter().any(holds_files)) {
         return Err(nothing_found(data));
     }
-    Ok(FoundLayout::ClassFolders { root })
+    Ok(FoundLayout::ClassFolders { root: root.clone() })
 }
 
 fn with_splits(listing: &Listing, walker: Walker, labels: ValLabels) -> Result<Option<FoundLayout>> {
@@ -92,65 +73,39 @@ fn with_splits(listing: &Listing, walker: Walker, labels: ValLabels) -> Result<O
         return Ok(Some(FoundLayout::ImageNetTar { train, val }));
     }
     let Some(train) = named(&listing.folders, &TRAIN_NAMES) else { return Ok(None) };
-    let train = undoubled(train, walker)?;
-    if walker.list(&train)?.folders.is_empty() {
+    let (train, train_listing) = undoubled(train, walker)?;
+    if train_listing.folders.is_empty() {
         return Err(Error::data(&train, "expected a folder per class, found none"));
     }
     let Some(val) = named(&listing.folders, &VAL_NAMES) else {
         return Ok(Some(FoundLayout::ClassFolders { root: train }));
     };
-    let val = undoubled(val, walker)?;
-    let classes = walker.list(&val)?;
+    let (val, val_listing) = undoubled(val, walker)?;
     if labels == ValLabels::Given {
         return Ok(Some(FoundLayout::ImageNet { train, val }));
     }
-    if classes.folders.is_empty() {
+    if val_listing.folders.is_empty() {
         let problem = format!(
             "expected a folder per class, found {} files; ImageNet's flat validation images need --val-labels FILE",
-            classes.files.len()
+            val_listing.files.len()
         );
         return Err(Error::data(&val, problem));
     }
     Ok(Some(FoundLayout::SplitFolders { train, val }))
 }
 
-/// The folder of the first of `names` that there is one of.
-fn named(folders: &[PathBuf], names: &[&str]) -> Option<PathBuf> {
-    names.iter().find_map(|name| folders.iter().find(|folder| name_of(folder).eq_ignore_ascii_case(name)).cloned())
+/// The folder with the first of `names` that any folder has.
+fn named<'a>(folders: &'a [PathBuf], names: &[&str]) -> Option<&'a Path> {
+    let is_named = |folder: &Path, name: &str| folder.file_name().is_some_and(|own| own.eq_ignore_ascii_case(name));
+    names.iter().find_map(|name| folders.iter().find(|folder| is_named(folder, name))).map(PathBuf::as_path)
 }
 
-fn name_of(folder: &Path) -> String {
-    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// `training_set/training_set`, as Kaggle's archives unpack, is one folder.
-fn undoubled(folder: PathBuf, walker: Walker) -> Result<PathBuf> {
-    let listing = walker.list(&folder)?;
-    Ok(match only_folder(&listing) {
-        Some(inner) if inner.file_name() == folder.file_name() => inner,
-        _ => folder,
-    })
-}
-
-/// The folder of classes: `data`, or what is wrapped in folders that hold nothing else.
-fn class_root(data: &Path, walker: Walker) -> Result<PathBuf> {
-    let mut root = data.to_path_buf();
-    for _ in 0..MAX_WRAPPERS {
-        let Some(inner) = only_folder(&walker.list(&root)?) else { break };
-        let classes = walker.list(&inner)?;
-        if classes.folders.is_empty() || !classes.files.is_empty() {
-            break;
-        }
-        root = inner;
-    }
-    Ok(root)
-}
-
-/// The one folder of a folder that holds nothing else.
-fn only_folder(listing: &Listing) -> Option<PathBuf> {
-    match (listing.folders.as_slice(), listing.files.as_slice()) {
-        ([only], []) => Some(only.clone()),
-        _ => None,
+/// `training_set/training_set`, as Kaggle's archives unpack, is one folder: it and its contents.
+fn undoubled(folder: &Path, walker: Walker) -> Result<(PathBuf, Listing)> {
+    let listing = walker.list(folder)?;
+    match listing.only_folder() {
+        Some(inner) if inner.file_name() == folder.file_name() => Ok((inner.to_path_buf(), walker.list(inner)?)),
+        _ => Ok((folder.to_path_buf(), listing)),
     }
 }
 

@@ -1,4 +1,6 @@
-//! The files of a folder, sorted, without surprises: hidden ones and links in circles are passed over.
+//! The files of a folder in the order of their paths' bytes. Hidden files are left out, and so are circles of links.
+// By hand: walkdir sorts a folder's names but not whole paths, and looks for circles at links only, so that a class
+// folder with a link to the dataset's root would be listed twice.
 
 use std::collections::HashSet;
 use std::fs;
@@ -9,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{IoContext, Result};
 
-/// What archivers for another system leave behind: never a class.
+/// A folder that macOS' archiver leaves behind: never a class.
 const LEFT_BEHIND: &[u8] = b"__MACOSX";
 
-/// Names a folder whatever path leads to it.
+/// Identifies a folder, whatever path leads to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FolderId {
     device: u64,
@@ -20,7 +22,7 @@ pub struct FolderId {
 }
 
 impl FolderId {
-    /// Of the folder at `path`, links followed.
+    /// The folder at `path`; links are followed.
     pub fn of(path: &Path) -> Result<Self> {
         Ok(Self::new(&fs::metadata(path).at("read", path)?))
     }
@@ -30,33 +32,39 @@ impl FolderId {
     }
 }
 
-/// A file found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundFile {
-    /// With the folder that was asked for.
+    /// Begins with the folder that was walked.
     pub path: PathBuf,
-    /// 0 for a link to nothing, which reading will report.
+    /// 0 for a broken link, which reading will report.
     pub num_bytes: u64,
 }
 
-/// What a folder directly holds.
+/// The direct contents of a folder, each kind in the order of its paths' bytes.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Sorted by their names' bytes.
     pub files: Vec<FoundFile>,
-    /// Sorted by their names' bytes.
     pub folders: Vec<PathBuf>,
 }
 
-/// Looks into folders, but never into the one that the shards are written to.
+impl Listing {
+    /// The folder in a folder that holds nothing else.
+    pub fn only_folder(&self) -> Option<&Path> {
+        match (self.folders.as_slice(), self.files.as_slice()) {
+            ([only], []) => Some(only),
+            _ => None,
+        }
+    }
+}
+
+/// Lists folders, but never the one that the shards are written to.
 #[derive(Clone, Copy, Debug)]
 pub struct Walker {
-    /// The folder that the shards are written to, where it exists already.
+    /// The folder that the shards are written to, if it exists already.
     pub out: Option<FolderId>,
 }
 
 impl Walker {
-    /// What `folder` directly holds.
     pub fn list(&self, folder: &Path) -> Result<Listing> {
         let mut listing = Listing::default();
         for entry in fs::read_dir(folder).at("read the folder", folder)? {
@@ -78,33 +86,24 @@ impl Walker {
                 }
                 // Pipes, sockets, devices: opening one may never return.
                 Ok(_) => {}
-                Err(error) if leads_nowhere(&error) => listing.files.push(FoundFile { path, num_bytes: 0 }),
+                Err(error) if is_broken_link(&error) => listing.files.push(FoundFile { path, num_bytes: 0 }),
                 Err(error) => return Err(error).at("read", &path),
             }
         }
-        listing.files.sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
-        listing.folders.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
+        sort_files(&mut listing.files);
+        listing.folders.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
         Ok(listing)
     }
 
-    /// Every file under `folder`, at any depth, sorted by their paths' bytes.
+    /// Every file under `folder`, at any depth, in the order of their paths' bytes.
     pub fn files_under(&self, folder: &Path) -> Result<Vec<FoundFile>> {
         let mut files = Vec::new();
         self.descend(folder, &mut HashSet::new(), &mut files)?;
-        files.sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
+        sort_files(&mut files);
         Ok(files)
     }
 
-    /// Whether `folder` holds a file at any depth.
-    pub fn holds_files(&self, folder: &Path) -> Result<bool> {
-        let listing = self.list(folder)?;
-        if !listing.files.is_empty() {
-            return Ok(true);
-        }
-        Ok(listing.folders.iter().any(|folder| self.files_under(folder).is_ok_and(|files| !files.is_empty())))
-    }
-
-    /// `above` holds the folders on the way down: one met again is a circle of links.
+    /// `above` holds the folders on the way down: one that is met again closes a circle of links.
     fn descend(&self, folder: &Path, above: &mut HashSet<FolderId>, files: &mut Vec<FoundFile>) -> Result<()> {
         let id = FolderId::of(folder)?;
         if !above.insert(id) {
@@ -120,8 +119,13 @@ impl Walker {
     }
 }
 
+/// Whole paths as bytes, not name by name: `a.b/1` stands before `a/1`.
+fn sort_files(files: &mut [FoundFile]) {
+    files.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
+}
+
 /// A link to nothing, or to itself.
-fn leads_nowhere(error: &io::Error) -> bool {
+fn is_broken_link(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
 
@@ -149,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_files_are_passed_over() {
+    fn hidden_files_are_left_out() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join(".git")).unwrap();
         fs::write(folder.path().join(".git/1"), "x").unwrap();
