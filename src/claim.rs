@@ -1,4 +1,4 @@
-//! A folder that one process at a time works in.
+//! Folders that one process at a time works in.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -7,19 +7,19 @@ use std::path::Path;
 use crate::error::{Error, IoContext, Result};
 use crate::publish::UNFINISHED_PREFIX;
 
-/// Locks `file`, which stands for `folder`, for as long as it is open; `taken` says what to do when another process holds
-/// it.
+/// Locks `file`, which stands for `folder`, for as long as it is open. `taken` is the error's text if another process
+/// holds the lock.
 pub fn lock(file: &File, folder: &Path, taken: &str) -> Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(Error::data(folder, taken)),
-        // A file system without locks.
+        // The file system has no locks.
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
         Err(TryLockError::Error(error)) => Err(error).at("lock the folder", folder),
     }
 }
 
-/// Deletes what a process that was killed left unfinished in a folder that is locked.
+/// Deletes the unfinished files that a killed process left in a locked folder.
 pub fn delete_unfinished(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).at("read the folder", folder)? {
         let entry = entry.at("read the folder", folder)?;

@@ -1,24 +1,24 @@
-//! Time, as devices of chosen times keep it: the wall's, or one that moves only when someone waits.
+//! The clock of simulated devices: real time, or time that passes only while someone waits.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// Tells the time and waits. Clones tell the same time.
+/// Tells the time and waits. Clones share their time.
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// Real time.
     Wall,
-    /// Time that passes only by waiting, so that whatever happens on it happens the same way each time.
+    /// Time that passes only by waiting, so that tests are deterministic.
     Manual(Arc<Mutex<Instant>>),
 }
 
 impl Clock {
-    /// A clock that stands still until someone waits.
+    /// A manual clock, which stands still until someone waits.
     pub fn manual() -> Self {
         Self::Manual(Arc::new(Mutex::new(Instant::now())))
     }
 
-    /// What it shows.
+    /// The current time.
     pub fn now(&self) -> Instant {
         match self {
             Self::Wall => Instant::now(),
@@ -26,7 +26,7 @@ impl Clock {
         }
     }
 
-    /// Returns when it shows `moment` or later.
+    /// Waits until `moment`, or returns at once if it has passed.
     pub fn wait_until(&self, moment: Instant) {
         match self {
             Self::Wall => std::thread::sleep(moment.saturating_duration_since(Instant::now())),

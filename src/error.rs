@@ -1,69 +1,69 @@
-//! What can be wrong with the input: what, where, what was expected and found, and what to do.
+//! Errors say what is wrong and where, what was expected and found, and what to do.
 
 use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The library's result.
+/// The library's `Result`.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A fault of the input or of the machine. Broken invariants of the code panic instead.
+/// A fault in the input or the machine. Broken invariants of the code panic instead.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried, as a verb: `read`, `create`.
+        /// The failed action, as a verb such as `read` or `create`.
         action: &'static str,
-        /// The file or folder.
+        /// The file or folder concerned.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         #[source]
         source: io::Error,
     },
-    /// A file or folder is not what it should be.
+    /// A file or folder has the wrong contents.
     #[error("{}: {problem}", path.display())]
     Data {
-        /// The file or folder.
+        /// The file or folder concerned.
         path: PathBuf,
-        /// Expected, found, and what to do.
+        /// What was expected and found, and what to do.
         problem: String,
     },
-    /// The command line or a recipe asks for what cannot be: exit code 2.
+    /// The command line or a recipe asks for something impossible; exit code 2.
     #[error("{0}")]
     Usage(String),
-    /// The training itself failed (a loss that is not finite).
+    /// Training failed, for example because the loss is not finite.
     #[error("{0}")]
     Training(String),
-    /// The GPU or one of its libraries refused.
+    /// The GPU or one of its libraries reported an error.
     #[error("cuda: {0}")]
     Device(String),
-    /// The input pipeline stopped for a reason that lies in no file.
+    /// The input pipeline stopped for a reason other than a file.
     #[error("the input pipeline: {0}")]
     Input(String),
 }
 
 impl Error {
-    /// A [`Error::Data`] of a path.
+    /// Makes an [`Error::Data`].
     pub fn data(path: impl AsRef<Path>, problem: impl Into<String>) -> Self {
         Self::Data { path: path.as_ref().to_path_buf(), problem: problem.into() }
     }
 
-    /// A [`Error::Usage`].
+    /// Makes an [`Error::Usage`].
     pub fn usage(problem: impl Into<String>) -> Self {
         Self::Usage(problem.into())
     }
 }
 
-/// What a panic that was caught says.
+/// The message of a caught panic.
 pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
 }
 
-/// Gives an [`io::Error`] its place.
-pub trait IoContext<T> {
-    /// `action` is a verb: "read", "create".
+/// Adds the action and the path to an [`io::Error`].
+pub(crate) trait IoContext<T> {
+    /// `action` is a verb, such as "read" or "create".
     fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T>;
 }
 

@@ -19,7 +19,7 @@ pub mod input;
 pub mod model;
 pub mod pack;
 pub mod philox;
-pub mod progress;
+mod progress;
 pub mod publish;
 pub mod recipe;
 pub mod shard;

@@ -1,9 +1,9 @@
-//! All randomness: Philox 4x32-10, a pure function from (seed, purpose, position) to bits.
+//! All randomness comes from Philox 4x32-10, a pure function from (seed, purpose, position) to bits.
 //!
 //! Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011). There is no state, so no
-//! result depends on who draws first, and a run can begin at any step.
+//! result depends on the order of draws, and a run can begin at any step.
 
-/// What a draw is for: draws of different purposes never share bits.
+/// The use of a draw. Draws for different purposes never share bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
@@ -17,7 +17,7 @@ pub enum Purpose {
     Init = 4,
     /// The order in which images are packed: (round, split).
     Pack = 5,
-    /// Made-up batches that stand in for real ones: (element / 4, slot).
+    /// Synthetic batches: (element / 4, slot).
     Synthetic = 6,
     /// Which images of a folder go to the validation split: (hash of the path).
     Split = 7,
@@ -53,17 +53,17 @@ pub fn philox4x32_10(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
-/// A word as a number of 0 <= x < 1, in steps of 2^-24.
+/// Maps a word to 0 <= x < 1, in steps of 2^-24.
 pub fn uniform(word: u32) -> f32 {
     (word >> 8) as f32 * (1.0 / 16_777_216.0)
 }
 
-/// A word as a whole number below `bound`, by multiplication (its bias is below `bound` / 2^32).
+/// Maps a word to an integer below `bound`, by multiplication (the bias is below `bound` / 2^32).
 pub fn below(word: u32, bound: u32) -> u32 {
     ((u64::from(word) * u64::from(bound)) >> 32) as u32
 }
 
-/// Two words as two independent draws of N(0, 1), after Box and Muller.
+/// Maps two words to two independent draws from N(0, 1), after Box and Muller.
 pub fn normal_pair(first: u32, second: u32) -> [f32; 2] {
     // In (0, 1], so that the logarithm is finite.
     let radius = (-2.0 * ((f64::from(first) + 1.0) / 4_294_967_296.0).ln()).sqrt();
@@ -71,8 +71,8 @@ pub fn normal_pair(first: u32, second: u32) -> [f32; 2] {
     [(radius * angle.cos()) as f32, (radius * angle.sin()) as f32]
 }
 
-/// A random order of `0..len` that needs no memory: a Feistel network over the next power of four, whose values
-/// beyond `len` are walked over.
+/// A random permutation of `0..len` that needs no memory: a Feistel network over the next power of four, which is
+/// applied again while its value is not below `len`.
 #[derive(Clone, Copy, Debug)]
 pub struct Permutation {
     seed: u64,
@@ -83,17 +83,18 @@ pub struct Permutation {
 }
 
 impl Permutation {
-    /// More rounds than the four that Luby and Rackoff need; tests hold the spread of small orders against chance.
+    /// More rounds than the four that Luby and Rackoff need; tests compare the spread of small permutations with
+    /// chance.
     const NUM_ROUNDS: u32 = 8;
 
-    /// The order numbered `stream` (an epoch, a split) of `len` things.
+    /// Permutation number `stream` (an epoch, a split) of `len` elements.
     pub fn new(seed: u64, purpose: Purpose, stream: u32, len: u64) -> Self {
-        assert!(len > 0 && len <= 1 << 62, "a permutation of {len} things");
+        assert!(len > 0 && len <= 1 << 62, "a permutation of {len} elements");
         let half_bits = (u64::BITS - (len - 1).leading_zeros()).div_ceil(2).max(1);
         Self { seed, purpose, stream, len, half_bits }
     }
 
-    /// What stands at `position`.
+    /// The element at `position`.
     pub fn at(&self, position: u64) -> u64 {
         assert!(position < self.len, "position {position} of an order of {}", self.len);
         let mut value = self.encrypt(position);

@@ -1,21 +1,20 @@
-//! Progress of long work on standard error: a bar on a terminal, a line every few seconds elsewhere.
+//! Shows the progress of long work on standard error: a bar on a terminal, a line every few seconds elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
-/// Between two plain lines.
+/// The time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// How far a piece of work has come.
 #[derive(Debug)]
 pub struct Progress {
     what: String,
     unit: &'static str,
     total: u64,
     begun: Instant,
-    /// Done before this process began, when it goes on with earlier work: not counted in the speed.
+    /// Units done by an earlier process, which do not count in the speed.
     begun_at: u64,
     done: u64,
     message: String,
@@ -29,7 +28,7 @@ enum Display {
 }
 
 impl Progress {
-    /// Work of `total` `unit`s, of which `done` were done by an earlier process.
+    /// Begins `total` units of work, of which an earlier process has done `done`.
     pub fn new(what: impl Into<String>, unit: &'static str, total: u64, done: u64) -> Self {
         let what = what.into();
         let display = if std::io::stderr().is_terminal() {
@@ -44,7 +43,6 @@ impl Progress {
         Self { what, unit, total, begun: Instant::now(), begun_at: done, done, message: String::new(), display }
     }
 
-    /// `done` units are done in all.
     pub fn set(&mut self, done: u64) {
         self.done = done;
         let speed = self.per_second();
@@ -69,17 +67,16 @@ impl Progress {
         }
     }
 
-    /// Another `units` are done.
     pub fn add(&mut self, units: u64) {
         self.set(self.done + units);
     }
 
-    /// What else to say beside the speed: shown from the next change on.
+    /// Sets a message that is shown beside the speed from the next update on.
     pub fn say(&mut self, message: &str) {
         self.message = if message.is_empty() { String::new() } else { format!(", {message}") };
     }
 
-    /// A line above the bar.
+    /// Prints a line, above the bar if there is one.
     pub fn line(&self, line: &str) {
         match &self.display {
             Display::Bar(bar) => bar.suspend(|| crate::tell!("{line}")),
@@ -87,7 +84,7 @@ impl Progress {
         }
     }
 
-    /// Units a second since this process began.
+    /// Units per second since this process began.
     pub fn per_second(&self) -> f64 {
         let seconds = self.begun.elapsed().as_secs_f64();
         if seconds > 0.0 { (self.done - self.begun_at) as f64 / seconds } else { 0.0 }

@@ -1,4 +1,4 @@
-//! Files that appear by rename: whole or not at all.
+//! Files that appear by rename, whole or not at all.
 
 use std::fs::{File, Permissions};
 use std::io::Write;
@@ -9,10 +9,10 @@ use tempfile::NamedTempFile;
 
 use crate::error::{IoContext, Result};
 
-/// Unfinished files begin with this; whatever starts over may delete them.
-pub const UNFINISHED_PREFIX: &str = ".unfinished-";
+/// Unfinished files begin with this; a process that starts over may delete them.
+pub(crate) const UNFINISHED_PREFIX: &str = ".unfinished-";
 
-/// A temporary file in the folder of `path`, with the permissions that a plainly created file has.
+/// Creates a temporary file in the folder of `path`, with the permissions of an ordinary new file.
 pub fn unfinished(path: &Path) -> Result<NamedTempFile> {
     tempfile::Builder::new()
         .prefix(UNFINISHED_PREFIX)
@@ -21,7 +21,7 @@ pub fn unfinished(path: &Path) -> Result<NamedTempFile> {
         .at("create", path)
 }
 
-/// Gives a finished temporary file its name, durably.
+/// Gives a finished temporary file its final name; both survive a power failure.
 pub fn publish(file: NamedTempFile, path: &Path) -> Result<()> {
     file.as_file().sync_all().at("write", path)?;
     file.persist(path).map_err(|error| error.error).at("rename to", path)?;
@@ -29,8 +29,7 @@ pub fn publish(file: NamedTempFile, path: &Path) -> Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).at("write", folder)
 }
 
-/// Writes a small file by rename.
-pub fn publish_bytes(bytes: &[u8], path: &Path) -> Result<()> {
+pub(crate) fn publish_bytes(bytes: &[u8], path: &Path) -> Result<()> {
     let mut file = unfinished(path)?;
     file.write_all(bytes).at("write", path)?;
     publish(file, path)

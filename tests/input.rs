@@ -1,4 +1,4 @@
-//! The input pipeline over a made dataset: what reaches the trainer, and when it stops.
+//! The input pipeline over a synthetic dataset: what reaches the trainer, and when it stops.
 
 mod common;
 #[path = "common/sparse.rs"]
@@ -42,7 +42,7 @@ fn start(dataset: &Arc<Dataset>, plan: Plan, options: PipelineOptions) -> Pipeli
     Pipeline::start(Arc::clone(dataset), split, plan, augmentation(dataset), options).unwrap()
 }
 
-/// Everything that is left of a source.
+/// All remaining batches of a source.
 fn drained(mut source: impl BatchSource) -> Result<Vec<Batch>> {
     let mut batches = Vec::new();
     while let Some(batch) = source.recv()? {
@@ -62,7 +62,7 @@ fn any_number_of_workers_and_buffers_gives_the_same_bytes() {
     };
     let expected = play(1, 2);
     assert_eq!(expected.iter().map(|batch| batch.step).collect::<Vec<_>>(), (0..12).collect::<Vec<_>>());
-    // 22 samples in batches of 4: five steps an epoch.
+    // 22 samples in batches of 4: five steps per epoch.
     assert_eq!(expected.iter().map(|batch| batch.epoch).collect::<Vec<_>>(), [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2]);
     for (workers, buffers) in [(1, 1), (1, 6), (2, 3), (2, 4), (5, 2), (5, 5)] {
         assert!(play(workers, buffers) == expected, "{workers} workers, {buffers} buffers");
@@ -183,7 +183,7 @@ fn a_damaged_sample_reaches_the_trainer_with_its_path() {
     }
 }
 
-/// Writes `bytes` at `offset` of a shard that lies there.
+/// Overwrites the bytes at `offset` of a shard.
 fn overwrite(path: &Path, offset: usize, bytes: &[u8]) {
     let file = std::fs::File::options().write(true).open(path).unwrap();
     file.write_all_at(bytes, offset as u64).unwrap();
@@ -193,7 +193,7 @@ fn overwrite(path: &Path, offset: usize, bytes: &[u8]) {
 fn damaged_tables_are_reported_with_their_path_when_their_shard_is_first_read() {
     let samples = 4096 + alexnet::shard::SAMPLE_BYTES;
     let labels = samples + 8 * alexnet::shard::SAMPLE_BYTES;
-    let places = [(labels + 1, "the labels"), (labels + 8 * 4 + 1, "the table of checksums"), (4000, "the padding")];
+    let places = [(labels + 1, "the table of labels"), (labels + 8 * 4 + 1, "the table of checksums"), (4000, "the padding")];
     for (offset, problem) in places {
         let dir = tempfile::tempdir().unwrap();
         made_dataset(dir.path(), NUM_TRAIN, NUM_VAL, 4, 5);
@@ -226,7 +226,7 @@ fn a_damaged_mean_image_is_reported_when_the_dataset_is_opened() {
 fn a_dataset_larger_than_the_memory_opens_and_gives_its_first_batch() {
     let dir = tempfile::tempdir().unwrap();
     let hole = hole_checksum();
-    // 252 GB, all but the headers and tables of it holes.
+    // 252 GB, sparse except for the headers and tables.
     let info = sparse_dataset(dir.path(), 1_281_167, 50_000, 1000, 1024, &|_| hole);
     assert_eq!((info.train.shards.len(), info.val.shards.len()), (1252, 49));
     let dataset = Arc::new(Dataset::open(dir.path()).unwrap());
@@ -249,7 +249,7 @@ fn a_pipeline_may_be_dropped_at_any_step() {
         }
         drop(pipeline);
     }
-    // Nobody else holds it: the workers are gone.
+    // There is no other owner, so the workers have ended.
     assert_eq!(Arc::strong_count(&dataset), 1);
 }
 

@@ -1,4 +1,4 @@
-//! The trace of a run: that it can be read, that nobody does two things at once, and that nothing is missing.
+//! The trace of a run can be read, has no overlapping spans in a row, and misses none.
 
 mod common;
 
@@ -13,7 +13,7 @@ use alexnet::train::stop::Stop;
 use common::made_dataset;
 use serde_json::Value;
 
-/// The events of a trace, by the name of their line; each as (name, step, begin and end in microseconds).
+/// The events of a trace by the name of their row, each as (name, step, begin and end in microseconds).
 type Lines = BTreeMap<String, Vec<(String, u64, f64, f64)>>;
 
 fn read(path: &Path) -> Lines {
@@ -59,7 +59,7 @@ fn a_runs_trace_has_every_step_once_and_no_line_does_two_things_at_once() {
     for (line, spans) in &mut lines {
         spans.sort_by(|a, b| a.2.total_cmp(&b.2));
         for pair in spans.windows(2) {
-            // Times are written to the nanosecond: a rounding may put an end after the next beginning.
+            // Times are rounded to the nanosecond, which may put an end after the next beginning.
             assert!(pair[0].3 <= pair[1].2 + 0.002, "{line}: {:?} and {:?}", pair[0], pair[1]);
         }
     }
@@ -76,7 +76,7 @@ fn a_runs_trace_has_every_step_once_and_no_line_does_two_things_at_once() {
     filled.sort_unstable();
     filled.dedup();
     assert_eq!(filled, all);
-    // A batch is filled before the device has it.
+    // A batch is filled before it is uploaded.
     let first_step = lines["device: steps"][0].2;
     assert!(lines.iter().any(|(line, spans)| line.starts_with("input worker") && spans[0].2 < first_step));
 }

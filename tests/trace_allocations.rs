@@ -1,4 +1,4 @@
-//! What recording a span allocates: nothing.
+//! Recording a span allocates nothing.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -10,14 +10,14 @@ thread_local! {
     static NUM_ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The system's allocator, counted for each thread.
+/// Counts each thread's allocations.
 struct Counted;
 
-// SAFETY: every call goes to the system's allocator as it is.
+// SAFETY: every call is forwarded unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = NUM_ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises are the system's conditions.
+        // SAFETY: the caller keeps the conditions of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 

@@ -1,4 +1,4 @@
-//! Shows what a packed dataset is.
+//! Shows what a packed dataset contains.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use alexnet::shard::{Dataset, Split};
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 
-/// Show what a packed dataset is: classes, splits, sizes, statistics, where it came from.
+/// Show what a packed dataset contains: classes, splits, sizes, statistics and the source.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110, after_help = EXAMPLES)]
 struct InspectArguments {
@@ -29,7 +29,7 @@ struct InspectArguments {
     #[arg(long, value_name = "FILE.png")]
     sheet: Option<PathBuf>,
 
-    /// Write the sample numbered INDEX of --split as a picture of 256 x 256
+    /// Write sample INDEX of --split as a 256 x 256 picture
     #[arg(long, num_args = 2, value_names = ["INDEX", "FILE.png"])]
     export: Option<Vec<String>>,
 
@@ -85,7 +85,8 @@ fn verify_all(out: &Path) -> anyhow::Result<()> {
         alexnet::tell!("damaged: {damage}");
     }
     if !verification.damages.is_empty() {
-        let problem = format!("{} damages, {} samples are sound", verification.damages.len(), verification.num_sound);
+        let problem =
+            format!("{} damaged parts, {} samples are intact", verification.damages.len(), verification.num_sound);
         return Err(Error::data(out, problem).into());
     }
     alexnet::say!("all {} samples verified", verification.num_sound);

@@ -10,38 +10,38 @@ use clap::Parser;
 ///
 /// Each image is decoded once, turned upright, resized so that its shorter side is 256, cut to the centre
 /// 256 x 256, and stored with the mean image of the training split subtracted (docs/shard-format.md).
-/// Killed or stopped, the same command goes on where it was.
+/// If it is killed or stopped, the same command resumes where it was.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
 struct PackArguments {
     /// The folder of images, in any of the layouts below
     data: PathBuf,
 
-    /// The folder of shards; made if there is none
+    /// The folder to write shards to; created if it does not exist
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
 
-    /// Part of a folder per class that becomes the validation split, drawn by each file's path [default: 0.1]
-    #[arg(long, value_name = "PART", value_parser = fraction)]
+    /// Fraction of each class folder that becomes the validation split, drawn by each file's path [default: 0.1]
+    #[arg(long, value_name = "FRACTION", value_parser = fraction)]
     val_fraction: Option<f64>,
 
-    /// Classes of a flat val/: lines of "image class", or a class a line in the order of the file names
+    /// Classes of a flat val/: lines of "image class", or one class per line in the order of the file names
     #[arg(long, value_name = "FILE")]
     val_labels: Option<PathBuf>,
 
-    /// Names for people: a name a line in label order, or lines of "folder name"
+    /// Readable class names: one per line in label order, or lines of "folder name"
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
 
-    /// Pack at most so many training images, drawn by the seed
+    /// Pack at most N training images, drawn by the seed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_train: Option<u64>,
 
-    /// Pack at most so many validation images, the same for every seed
+    /// Pack at most N validation images, the same for every seed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_val: Option<u64>,
 
-    /// List images that cannot be read in OUT/skipped.csv and go on; this is the default
+    /// List images that cannot be read in OUT/skipped.csv and continue; this is the default
     #[arg(long)]
     skip_bad: bool,
 
@@ -53,38 +53,39 @@ struct PackArguments {
     #[arg(long, conflicts_with = "skip_bad")]
     strict: bool,
 
-    /// Workers that decode [default: one a processor]
+    /// Threads that decode [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
-    /// Seed of the order of the training samples
+    /// Seed for the order of the training samples
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
-    /// Samples of a full shard; one takes 192 KiB
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_SHARD_SAMPLES, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    /// Samples per shard, 192 KiB each
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_SHARD_SAMPLES)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=65536))]
     shard_samples: u32,
 
-    /// Delete what OUT holds of an earlier packing and start over
+    /// Delete an earlier packing in OUT and start over
     #[arg(long)]
     force: bool,
 }
 
 const EXAMPLES: &str = "\
-Layouts of DATA, recognised by themselves; files are known by content, not by extension:
+Layouts of DATA, which are detected; files are recognised by content, not by extension:
   train/ and val/ with a folder per class (also training_set, test_set, test, valid, validation)
-  a folder per class alone; --val-fraction of it becomes the validation split
+  a folder per class, without splits; --val-fraction of it becomes the validation split
   ImageNet: train/n01440764/*.JPEG beside a flat val/, with --val-labels FILE
   ImageNet's archives ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, with --val-labels FILE, not unpacked
-  IDX files as MNIST and its kin are published (train-images-idx3-ubyte.gz and companions)
+  IDX files, as MNIST and datasets like it are published (train-images-idx3-ubyte.gz and companions)
 
 Examples:
   pack-shards photos                                      a folder per class, 10% for validation, into ./out
-  pack-shards photos --out shards --val-fraction 0.2      another folder, another part
+  pack-shards photos --out shards --val-fraction 0.2      another folder, another fraction
   pack-shards ILSVRC/Data/CLS-LOC --out imagenet --val-labels ILSVRC/LOC_val_solution.csv
                                                           ImageNet from Kaggle's archive
   pack-shards fashion-mnist --max-train 4000 --max-val 1000
-                                                          a part of Fashion-MNIST
+                                                          a subset of Fashion-MNIST
   pack-shards photos --strict                             stop at the first image that cannot be read
 
 Then: inspect-shards out, and train --shards out";

@@ -1,4 +1,4 @@
-//! A host batch: what the augmenter fills and a backend uploads.
+//! A host batch, which the augmenter fills and a backend uploads.
 
 use std::any::Any;
 use std::fmt;
@@ -12,9 +12,10 @@ use memmap2::MmapMut;
 /// The type of a batch's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
-    /// For the CPU.
+    /// What the CPU backend takes.
     F32,
-    /// For CUDA: exact for whole numbers to 2048, so within 2^-11 of a relit value, and half the bytes.
+    /// What the CUDA backend takes: half the bytes. Integers to 2048 are exact; values after colour jitter have a
+    /// relative error of at most 2^-11.
     F16,
 }
 
@@ -27,7 +28,7 @@ impl Dtype {
         }
     }
 
-    /// Bytes of one value.
+    /// The size of one value in bytes.
     pub fn size(self) -> usize {
         match self {
             Self::F32 => 4,
@@ -36,40 +37,41 @@ impl Dtype {
     }
 }
 
-/// (N, 3, canvas, canvas), mean subtracted, on the 0-255 scale times `augment.scale`.
+/// The values of a batch: (N, 3, canvas, canvas), mean subtracted, on the 0-255 scale times `augment.scale`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
-    /// For the CPU.
+    /// For the CPU backend.
     F32(HostBuffer<f32>),
-    /// For CUDA.
+    /// For the CUDA backend.
     F16(HostBuffer<f16>),
 }
 
-/// A fixed number of values, all zero at first, in large pages where the kernel gives some. A device that reads them on its own may have
-/// its driver hold the pages in place.
+/// A fixed number of values, initially zero, in huge pages if the operating system provides them. A device that reads
+/// them by itself may have its driver lock the pages.
 pub struct HostBuffer<T> {
-    /// Dropped before the pages are unmapped.
+    /// Unlocks the pages when it is dropped, before they are unmapped.
     page_lock: Option<Box<dyn Any + Send + Sync>>,
     pages: MmapMut,
     values: PhantomData<T>,
 }
 
 impl<T: Pod> HostBuffer<T> {
-    /// Room for `num_values`, at least one. Panics where the kernel has no memory, as every allocation does.
+    /// Allocates `num_values`, at least one. Panics if there is no memory, as every allocation does.
     pub fn zeros(num_values: usize) -> Self {
         let pages = MmapMut::map_anon(num_values * size_of::<T>()).expect("memory for a batch");
-        // Fewer entries of the page table to look up: some hundredths of the augmenter's time. A kernel without large pages refuses, and loses only that.
+        // Fewer entries of the page table to look up: a few percent of the augmenter's time. An operating system
+        // without huge pages refuses, which costs only that.
         #[cfg(target_os = "linux")]
         let _ = pages.advise(memmap2::Advice::HugePage);
         Self { page_lock: None, pages, values: PhantomData }
     }
 
-    /// Keeps what holds the pages until the buffer is dropped.
+    /// Keeps a lock on the pages until the buffer is dropped.
     pub fn lock_pages(&mut self, page_lock: Box<dyn Any + Send + Sync>) {
         self.page_lock = Some(page_lock);
     }
 
-    /// Whether something holds the pages.
+    /// Whether the pages are locked.
     pub fn is_page_locked(&self) -> bool {
         self.page_lock.is_some()
     }
@@ -116,23 +118,23 @@ impl<T: Pod + fmt::Debug> fmt::Debug for HostBuffer<T> {
     }
 }
 
-/// The samples of one step.
+/// The inputs and labels of one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// Its place in the plan: training steps count from 0.
+    /// The step of the plan, counted from 0.
     pub step: u64,
-    /// The epoch it belongs to.
+    /// The epoch that the step belongs to.
     pub epoch: u32,
-    /// The first so many samples are real; the last batch of an evaluation may be short.
+    /// How many samples are valid; the last batch of an evaluation may be short, and the rest is zero.
     pub num_valid: usize,
-    /// (N, 3, canvas, canvas).
+    /// The inputs, (N, 3, canvas, canvas).
     pub values: Values,
-    /// (N) classes.
+    /// The classes, (N).
     pub labels: Vec<u32>,
 }
 
 impl Batch {
-    /// Room for `num_samples` inputs of `sample_values` values, all zero.
+    /// Allocates `num_samples` inputs of `sample_values` values, all zero.
     pub fn zeros(dtype: Dtype, num_samples: usize, sample_values: usize) -> Self {
         let values = match dtype {
             Dtype::F32 => Values::F32(HostBuffer::zeros(num_samples * sample_values)),
@@ -141,12 +143,12 @@ impl Batch {
         Self { step: 0, epoch: 0, num_valid: 0, values, labels: vec![0; num_samples] }
     }
 
-    /// Samples it has room for.
+    /// The number of samples that it has room for.
     pub fn num_samples(&self) -> usize {
         self.labels.len()
     }
 
-    /// Bytes of the values.
+    /// The size of the values in bytes.
     pub fn num_bytes(&self) -> usize {
         match &self.values {
             Values::F32(values) => size_of_val::<[_]>(values),

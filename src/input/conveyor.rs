@@ -1,8 +1,8 @@
-//! The conveyor: tasks that carry buffers from the plan through the workers to the trainer.
+//! The conveyor: asynchronous tasks that carry buffers from the plan through the workers to the trainer.
 //!
 //! planner (takes an empty buffer for each step, in step order) -> fillers (several batches at a time) -> order
-//! restored -> trainer. Whoever finds its channel closed ends, so dropping either end stops everything. The tasks
-//! only wait: computing is done by the workers, and waiting for the workers by tokio's blocking threads.
+//! restored -> trainer. A task that finds its channel closed ends, so dropping either end stops everything. The tasks
+//! only wait: the workers compute, and Tokio's blocking threads wait for the workers.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -18,29 +18,29 @@ use super::plan::Plan;
 use super::stats::PipelineStats;
 use crate::error::{Error, Result, panic_message};
 
-/// Batches that are being filled at a time: the second one's samples keep the workers busy that have none left of the
-/// first.
+/// The number of batches that are filled at a time: the second keeps those workers busy for which the first has no
+/// samples left.
 const NUM_FILLERS: usize = 2;
 
-/// Does the work on a batch; called from threads that may block.
+/// The work on a batch, called from threads that may block.
 pub(super) trait Work: Send + Sync + 'static {
     /// Makes `batch` the batch of `step`.
     fn fill(&self, step: u64, batch: &mut Batch) -> Result<()>;
-    /// Asks for what `step` will read to be brought to memory.
+    /// Requests that what `step` reads be brought into memory.
     fn advise(&self, step: u64);
 }
 
-/// What the prefetcher asks for.
+/// What the prefetcher requests.
 #[derive(Clone, Debug)]
 pub(super) struct Reads {
-    /// The steps of the plan whose reads are asked for.
+    /// The steps of the plan whose reads are requested.
     pub(super) steps: Range<u64>,
-    /// How far the reads go ahead of the step that is filled; `None` asks for nothing.
+    /// How many steps the requests are ahead of the step being filled; `None` requests nothing.
     pub(super) ahead: Option<NonZeroU64>,
 }
 
 impl Reads {
-    /// For a run over `steps` that is `prefetch_steps` ahead of itself.
+    /// The reads of a run over `steps`, requested `prefetch_steps` ahead.
     pub(super) fn new(plan: &Plan, steps: &Range<u64>, prefetch_steps: u64) -> Self {
         let lead = plan.read_lead();
         let steps = plan.first_read(steps.start)..steps.end.saturating_add(lead);
@@ -49,7 +49,7 @@ impl Reads {
     }
 }
 
-/// What goes over the conveyor, and how far ahead.
+/// The steps to carry and the channels at both ends.
 #[derive(Debug)]
 pub(super) struct Belt {
     pub(super) steps: Range<u64>,
@@ -60,7 +60,7 @@ pub(super) struct Belt {
     pub(super) stats: Arc<PipelineStats>,
 }
 
-/// Carries until the steps or either end of the channels is at an end.
+/// Carries batches until the last step, or until either end is dropped.
 pub(super) async fn carry_batches(belt: Belt, work: Arc<impl Work>) {
     let Belt { steps, num_buffers, reads, empty, ready, stats } = belt;
     let (jobs, jobs_out) = bounded(1);
@@ -75,7 +75,7 @@ pub(super) async fn carry_batches(belt: Belt, work: Arc<impl Work>) {
     restore_order(steps.start, filled_out, ready, &stats).await;
 }
 
-/// Since buffers are given out in step order, the step that the trainer waits for always has one.
+/// Buffers are given out in step order, so the step that the trainer waits for always has one.
 async fn plan_steps(
     steps: Range<u64>,
     empty: Receiver<Batch>,
@@ -88,7 +88,7 @@ async fn plan_steps(
         let Ok(buffer) = empty.recv().await else { return };
         stats.buffer_taken();
         stats.planner_waited(step, begun);
-        // A prefetcher that lags is told of the next step only.
+        // A prefetcher that is behind sees only the latest step.
         let _ = advice.force_send(step);
         if jobs.send((step, buffer)).await.is_err() {
             return;
@@ -104,7 +104,7 @@ async fn prefetch(reads: Reads, planned: Receiver<u64>, work: Arc<impl Work>) {
         let end = steps.end.min(step.saturating_add(1).saturating_add(ahead.get()));
         while next < end {
             let (work, step) = (Arc::clone(&work), next);
-            // A panic here would come again where the step is filled, and is reported there.
+            // A panic here would recur when the step is filled, and is reported there.
             let _ = spawn_blocking(move || work.advise(step)).await;
             next += 1;
         }
@@ -122,8 +122,8 @@ async fn fill_batches(jobs: Receiver<(u64, Batch)>, filled: Sender<(u64, Result<
     }
 }
 
-/// Holds batches back until all earlier ones have gone. The first error ends it, in its step's turn: what comes
-/// before an error does not depend on timing either.
+/// Holds batches back until all earlier ones have been sent. The first error ends it, when its step's turn comes, so
+/// that what precedes an error does not depend on timing.
 async fn restore_order(
     mut next: u64,
     filled: Receiver<(u64, Result<Batch>)>,
@@ -151,5 +151,5 @@ fn panicked(step: u64, failed: tokio::task::JoinError) -> Error {
         Ok(payload) => panic_message(&*payload),
         Err(cancelled) => cancelled.to_string(),
     };
-    Error::Input(format!("the batch of step {step}: a worker panicked: {message}; this is a fault of the program"))
+    Error::Input(format!("the batch of step {step}: a worker panicked: {message}; this is a bug in the program"))
 }

@@ -1,4 +1,4 @@
-//! The filler: makes a batch from its plan, by all workers at once.
+//! The filler makes a batch from its plan, on all workers at once.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,10 +15,9 @@ use super::workers::AugmentWorkers;
 use crate::error::{Error, Result};
 use crate::shard::{Dataset, Split, SplitReader};
 
-/// Samples that a worker takes at a time, at most: some microseconds of hand-over for a tenth of a millisecond of work.
+/// The most samples in a task, a tenth of a millisecond of work: handing over a task costs some microseconds.
 const MAX_TASK_SAMPLES: usize = 4;
 
-/// Everything that is needed to fill a batch, and nothing that changes.
 #[derive(Debug)]
 pub(super) struct Filler {
     pub(super) dataset: Arc<Dataset>,
@@ -28,18 +27,18 @@ pub(super) struct Filler {
     pub(super) augmenter: Augmenter,
     pub(super) workers: AugmentWorkers,
     pub(super) stats: Arc<PipelineStats>,
-    /// The reads of all earlier steps have been asked for.
+    /// Reads have been requested for all steps before this one.
     pub(super) next_read: AtomicU64,
     pub(super) kept: Kept,
 }
 
 impl Filler {
-    /// Makes `batch` the batch of `step`. Of several damaged samples the first in the batch is reported.
+    /// Makes `batch` the batch of `step`. If several samples are damaged, the first in the batch is reported.
     pub(super) fn fill(&self, step: u64, batch: &mut Batch) -> Result<()> {
         let plan = self.plan.batch(step, &self.augmentation);
         (batch.step, batch.epoch, batch.num_valid) = (plan.step, plan.epoch, plan.views.len());
         if self.next_read.load(Relaxed) <= step + self.plan.read_lead() {
-            // The prefetcher has not come so far: without it each page would be read alone.
+            // The prefetcher has not requested this step yet, and without a request each page would be read alone.
             self.ask_for(runs_of(plan.views.iter().map(|view| view.sample).collect()));
         }
         batch.labels[plan.views.len()..].fill(0);
@@ -50,12 +49,12 @@ impl Filler {
         }
     }
 
-    /// Room without a view becomes zeros, so that a batch depends on its plan alone.
+    /// Rows without a view become zero, so that a batch depends only on its plan.
     fn fill_views<V: Value>(&self, step: u64, views: &[View], values: &mut [V], labels: &mut [u32]) -> Result<()> {
         let sample_values = self.augmentation.frame().num_values();
         let (values, unused) = values.split_at_mut(views.len() * sample_values);
         unused.fill(V::ZERO);
-        // At least four tasks a worker, so that few wait for the last.
+        // At least four tasks per worker, so that the workers finish at nearly the same time.
         let task_samples = (views.len() / (4 * self.workers.count())).clamp(1, MAX_TASK_SAMPLES);
         let failure = Mutex::new(None);
         self.workers.scope(|scope| {
@@ -73,7 +72,6 @@ impl Filler {
         failure.map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    /// One worker's task.
     fn write_views<V: Value>(&self, step: u64, views: &[View], values: &mut [V], labels: &mut [u32]) -> Result<()> {
         let begun = Instant::now();
         let (samples, mean, frame) = (self.samples(), self.dataset.mean(), self.augmentation.frame());
@@ -86,7 +84,7 @@ impl Filler {
         Ok(())
     }
 
-    /// Asks the operating system to read ahead what the plan reads with a step, but for what is in memory already.
+    /// Asks the operating system to read what the plan reads with a step, except what is already in memory.
     pub(super) fn advise(&self, step: u64) {
         let mut runs = self.plan.reads(step);
         let were_read = |run: &Range<usize>| self.samples().were_read(run.clone());

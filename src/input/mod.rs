@@ -1,21 +1,22 @@
-//! Input: from shards to host batches, cropped, mirrored and relit, in step order, ahead of the trainer.
+//! Input: turns shards into host batches of cropped, mirrored and colour-jittered views, in step order, ahead of the
+//! trainer.
 //!
-//! In: a [`crate::shard::Dataset`] and the plan of each step. Out: [`Batch`]es, each from a fixed set that the
-//! pipeline owns, lent to the trainer and given back. Each batch is a pure function of the seed and its step.
+//! In: a [`crate::shard::Dataset`] and the plan of each step. Out: [`Batch`]es, each from a fixed set that the pipeline
+//! owns, lent to the trainer and returned. The contents of a batch are a pure function of the seed and the step.
 
 pub mod augment;
-pub mod batch;
+mod batch;
 mod conveyor;
 mod filler;
-pub mod order;
+mod order;
 pub mod paced;
-pub mod pipeline;
-pub mod plan;
+mod pipeline;
+mod plan;
 mod reread;
 pub mod source;
-pub mod stats;
+pub(crate) mod stats;
 pub mod synthetic;
-pub mod view;
+mod view;
 mod workers;
 
 pub use augment::Augmenter;

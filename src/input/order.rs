@@ -1,32 +1,33 @@
-//! The order of blocks: nearly as mixed as a whole shuffle, but read from the disk in long runs.
+//! The order of blocks: mixed nearly as well as a full shuffle, but read from the disk in long runs.
 //!
-//! An epoch is cut into blocks of neighbours, the blocks are put in a random order, and the samples of every
-//! [`WINDOW_BLOCKS`] of them are shuffled together. So whoever reads the blocks in their order, a window ahead of the
-//! trainer, reads [`BLOCK_SAMPLES`] samples of 192 KiB at a time: 12 MiB, where even a disk that turns spends little time
-//! on finding them. Samples of one block meet in a batch more often than others; packing has put them side by side by chance.
+//! An epoch is cut into blocks of neighbours, the blocks are shuffled, and the samples of every [`WINDOW_BLOCKS`]
+//! blocks are shuffled together. So a reader that takes the blocks in this order, one window ahead of the trainer,
+//! reads [`BLOCK_SAMPLES`] samples of 192 KiB at a time: 12 MiB, for which even a spinning disk spends little time
+//! seeking. Samples of one block meet in a batch more often than others, but packing has made them neighbours at
+//! random.
 
 use std::ops::Range;
 
 use crate::philox::{Permutation, Purpose, below, words};
 
-/// Neighbours that stay in one window.
+/// The number of neighbours that stay in one window.
 pub const BLOCK_SAMPLES: usize = 64;
-/// Blocks that are shuffled together: 2048 samples, sixteen batches of 128, 403 MB of the page cache, of which there are two
-/// (the one that is trained on and the one that is read).
+/// The number of blocks that are shuffled together: 2048 samples, sixteen batches of 128. A window takes 403 MB of the
+/// page cache, and there are two: the one that is trained on and the one that is read.
 pub const WINDOW_BLOCKS: usize = 32;
-/// Samples that are shuffled together.
+/// The number of samples that are shuffled together.
 pub const WINDOW_SAMPLES: usize = BLOCK_SAMPLES * WINDOW_BLOCKS;
 
-/// The order of one epoch: a pure function, without a list in memory.
+/// The order of one epoch: a pure function without a list in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockOrder {
     seed: u64,
     epoch: u32,
     num_samples: usize,
-    /// The sample with which the first block begins: blocks are cut elsewhere each epoch, so the same samples are not
-    /// neighbours for ever, and what is left over is left over by chance.
+    /// The first sample of the first block. Blocks are cut at different places each epoch, so that the same samples are
+    /// not neighbours every time, and the remainder is left out at random.
     origin: usize,
-    /// The order of the whole blocks; `None` where there is none. What is left of the samples stands behind them.
+    /// The order of the whole blocks, if there is any. The remaining samples come last.
     blocks: Option<Permutation>,
 }
 
@@ -45,22 +46,22 @@ impl BlockOrder {
         let window = position / WINDOW_SAMPLES;
         let start = window * WINDOW_SAMPLES;
         let len = WINDOW_SAMPLES.min(self.num_samples - start);
-        // Windows are numbered over all epochs. After 2^32 of them, 7 million epochs of ImageNet, they begin again.
+        // Windows are numbered over all epochs. The numbers repeat after 2^32, 7 million epochs of ImageNet.
         let number = (u64::from(self.epoch) * self.num_samples.div_ceil(WINDOW_SAMPLES) as u64 + window as u64) as u32;
         let mixed = Permutation::new(self.seed, Purpose::Window, number, len as u64);
         let place = start + mixed.at((position - start) as u64) as usize;
         (self.block_start(place / BLOCK_SAMPLES) + place % BLOCK_SAMPLES) % self.num_samples
     }
 
-    /// The samples at the `places` of the order before windows are shuffled, as neighbours: each window's places hold
-    /// the same samples as its positions.
+    /// The samples at `places` of the order before windows are shuffled, as runs of neighbours. The places of a window
+    /// hold the same samples as its positions.
     pub fn runs(&self, places: Range<usize>) -> Vec<Range<usize>> {
         let mut runs = Vec::new();
         let mut place = places.start;
         while place < places.end {
             let len = (BLOCK_SAMPLES - place % BLOCK_SAMPLES).min(places.end - place);
             let first = (self.block_start(place / BLOCK_SAMPLES) + place % BLOCK_SAMPLES) % self.num_samples;
-            // A block may go over the end of the split, and on from its beginning.
+            // A block may wrap around the end of the split.
             let before_end = len.min(self.num_samples - first);
             runs.push(first..first + before_end);
             if before_end < len {
@@ -71,7 +72,7 @@ impl BlockOrder {
         runs
     }
 
-    /// Counted from 0 without an end: a block's first sample is this modulo the number of samples.
+    /// Not wrapped: a block's first sample is this modulo the number of samples.
     fn block_start(&self, slot: usize) -> usize {
         let block = match &self.blocks {
             Some(blocks) if slot < self.num_samples / BLOCK_SAMPLES => blocks.at(slot as u64) as usize,
@@ -106,13 +107,13 @@ mod tests {
         }
 
         #[test]
-        fn a_window_s_runs_hold_the_samples_of_its_positions(num_samples in 1_usize..6000, seed: u64, epoch in 0_u32..1000) {
+        fn a_window_s_runs_hold_its_samples(num_samples in 1_usize..6000, seed: u64, epoch in 0_u32..1000) {
             let order = BlockOrder::new(seed, epoch, num_samples);
             for start in (0..num_samples).step_by(WINDOW_SAMPLES) {
                 let window = start..num_samples.min(start + WINDOW_SAMPLES);
                 let runs = order.runs(window.clone());
                 prop_assert!(runs.iter().all(|run| run.end <= num_samples && run.len() <= BLOCK_SAMPLES), "{runs:?}");
-                // At most two runs a block and one more where a block goes over the end.
+                // One run per block, and at most two more for a block that wraps around and for the remainder.
                 prop_assert!(runs.len() <= WINDOW_BLOCKS + 2, "{runs:?}");
                 let read = sorted(runs.into_iter().flatten().collect());
                 prop_assert_eq!(read, sorted(window.map(|position| order.at(position)).collect()));

@@ -1,4 +1,4 @@
-//! The pipeline: real batches from shards, made ahead of the trainer in a fixed set of buffers.
+//! The pipeline fills batches from shards ahead of the trainer, in a fixed set of buffers.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,30 +22,30 @@ use crate::error::{Error, Result};
 use crate::shard::{Dataset, Split};
 use crate::trace::Tracer;
 
-/// How much the pipeline may use, and which steps it plays.
+/// The resources of a pipeline and the steps that it runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PipelineOptions {
-    /// The type that the backend asks for.
+    /// The type of values that the backend takes.
     pub dtype: Dtype,
-    /// Threads that compute.
+    /// The number of threads that augment.
     pub workers: usize,
-    /// Batches that exist, at least one: those being filled, waiting, and lent to the trainer. They are all of the
-    /// pipeline's memory, and so its look-ahead.
+    /// The number of batches that circulate, at least one: those being filled, waiting, and lent to the trainer. They
+    /// bound the pipeline's memory and its look-ahead.
     pub buffers: usize,
-    /// The operating system is asked to read the samples of so many steps beyond the one being filled, and in the order of blocks a
-    /// window more. 0 asks for none but those of the step itself.
+    /// How many steps ahead of the one being filled the operating system is asked to read; in the order of blocks, one
+    /// window more. With 0 it is asked only for the step itself.
     pub prefetch_steps: u64,
-    /// The steps to play: a run that resumes begins at its own.
+    /// The steps to run; a resumed run does not begin at 0.
     pub steps: Range<u64>,
 }
 
 impl PipelineOptions {
-    /// Two that are filled, two that wait, and two that the trainer holds while the device reads them.
+    /// Two that are being filled, two that wait, and two that the trainer holds while the device reads them.
     pub const DEFAULT_BUFFERS: usize = 6;
-    /// At 128 samples of 192 KiB a step, 100 MB on their way from the disk.
+    /// With 128 samples of 192 KiB per step, 100 MB are being read.
     pub const DEFAULT_PREFETCH_STEPS: u64 = 4;
 
-    /// With the default buffers and look-ahead.
+    /// Options with the default number of buffers and look-ahead.
     pub fn new(dtype: Dtype, workers: usize, steps: Range<u64>) -> Self {
         let (buffers, prefetch_steps) = (Self::DEFAULT_BUFFERS, Self::DEFAULT_PREFETCH_STEPS);
         Self { dtype, workers, buffers, prefetch_steps, steps }
@@ -55,7 +55,7 @@ impl PipelineOptions {
 /// Lends batches to one trainer. Dropping it stops and joins its threads.
 #[derive(Debug)]
 pub struct Pipeline {
-    /// What the trainer has still to get.
+    /// The steps that the trainer has not received yet.
     steps: Range<u64>,
     num_buffers: usize,
     num_lent: usize,
@@ -68,7 +68,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Allocates the buffers and begins to fill them.
+    /// Allocates the buffers and starts to fill them.
     pub fn start(
         dataset: Arc<Dataset>,
         split: Split,
@@ -79,7 +79,7 @@ impl Pipeline {
         Self::start_traced(dataset, split, plan, augmentation, options, Tracer::default())
     }
 
-    /// As [`Pipeline::start`], and tells `tracer` what its threads do.
+    /// Like [`Pipeline::start`], and records the threads' work with `tracer`.
     pub fn start_traced(
         dataset: Arc<Dataset>,
         split: Split,
@@ -91,7 +91,7 @@ impl Pipeline {
         let num_samples = dataset.split(split).num_samples();
         assert!(plan.num_samples() <= num_samples, "a plan of {} of {num_samples} samples", plan.num_samples());
         if options.workers == 0 {
-            return Err(Error::usage("0 workers: at least one fills the batches"));
+            return Err(Error::usage("0 workers: at least one is needed to fill the batches"));
         }
         let stats = Arc::new(PipelineStats::traced(tracer));
         let buffer = Batch::zeros(options.dtype, plan.batch_size(), augmentation.frame().num_values());
@@ -122,7 +122,7 @@ impl Pipeline {
     ) -> Result<Self> {
         let PipelineOptions { buffers: num_buffers, steps, .. } = options;
         if num_buffers == 0 {
-            return Err(Error::usage("0 buffers: a batch needs one"));
+            return Err(Error::usage("0 buffers: at least one is needed to hold a batch"));
         }
         let memory_bytes = (num_buffers * (buffer.num_bytes() + size_of_val(buffer.labels.as_slice()))) as u64;
         let (empty, empty_out) = bounded(num_buffers);
@@ -135,7 +135,8 @@ impl Pipeline {
             Belt { steps: steps.clone(), num_buffers, reads, empty: empty_out, ready, stats: Arc::clone(&stats) };
         let no_thread = |error| Error::Input(format!("cannot start its thread: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(no_thread)?;
-        // Its end waits for the blocking threads, and with the last of them goes `work`, whose workers are joined.
+        // When the runtime ends it waits for its blocking threads; the last of them drops `work`, which joins its
+        // workers.
         let carry = move || runtime.block_on(conveyor::carry_batches(belt, work));
         let conveyor = std::thread::Builder::new().name("input".into()).spawn(carry).map_err(no_thread)?;
         Ok(Self {
@@ -156,7 +157,7 @@ impl BatchSource for Pipeline {
         if self.steps.is_empty() {
             return Ok(None);
         }
-        // All lent: none could ever be filled, and waiting would have no end.
+        // If all were lent, none could be filled and this would wait forever.
         assert!(self.num_lent < self.num_buffers, "{} of {} batches are lent", self.num_lent, self.num_buffers);
         let begun = Instant::now();
         let received = self.ready.recv_blocking();
@@ -174,7 +175,7 @@ impl BatchSource for Pipeline {
         assert!(self.num_lent > 0, "a batch of step {} that was not lent", batch.step);
         self.num_lent -= 1;
         self.stats.buffer_emptied();
-        // Closed after the last step was planned: the buffer is not needed again.
+        // Fails after the last step was planned, when the buffer is not needed again.
         let _ = self.empty.try_send(batch);
     }
 
@@ -192,7 +193,7 @@ impl Drop for Pipeline {
         self.empty.close();
         self.ready.close();
         if let Some(conveyor) = self.conveyor.take() {
-            // A panic there has ended the channel, and `recv` has said so.
+            // After a panic there, `recv` has reported that the channel ended.
             let _ = conveyor.join();
         }
     }

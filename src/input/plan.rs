@@ -1,4 +1,4 @@
-//! The plan: which samples a step sees, and how. A pure function of the seed and the step.
+//! The plan says which views of which samples a step sees: a pure function of the seed and the step.
 
 use std::ops::Range;
 
@@ -8,28 +8,28 @@ use crate::error::{Error, Result};
 use crate::philox::{Permutation, Purpose};
 use crate::recipe::settings::OrderKind;
 
-/// What a step sees.
+/// The views of one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchPlan {
-    /// Counts from 0.
+    /// The number of the step, from 0.
     pub step: u64,
     /// The epoch that the step belongs to.
     pub epoch: u32,
-    /// In the batch's order; fewer than the batch has room for only in an evaluation's last step.
+    /// The views in the batch's order. Only the last step of an evaluation may have fewer than the batch has room for.
     pub views: Vec<View>,
 }
 
 /// The plan of every step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plan {
-    /// Epoch after epoch, without end.
+    /// Training, epoch after epoch without end.
     Train(TrainPlan),
-    /// Every sample once.
+    /// Evaluation, with every sample once.
     Eval(EvalPlan),
 }
 
 impl Plan {
-    /// Samples (views, in an evaluation) of a batch.
+    /// The number of samples (in an evaluation, views) in a batch.
     pub fn batch_size(&self) -> usize {
         match self {
             Self::Train(plan) => plan.batch_size,
@@ -37,7 +37,7 @@ impl Plan {
         }
     }
 
-    /// How many steps there are: `None` where there is no end.
+    /// The number of steps; `None` for training, which has no end.
     pub fn num_steps(&self) -> Option<u64> {
         match self {
             Self::Train(_) => None,
@@ -45,7 +45,7 @@ impl Plan {
         }
     }
 
-    /// Samples that the plan reckons with.
+    /// The number of samples that the plan covers.
     pub fn num_samples(&self) -> usize {
         match self {
             Self::Train(plan) => plan.num_samples,
@@ -61,8 +61,8 @@ impl Plan {
         }
     }
 
-    /// What is to be read from the disk with a step, in runs of neighbours. A step's samples have all been read once
-    /// [`Plan::read_lead`] further steps' have been, from [`Plan::first_read`] on.
+    /// What is to be read from the disk with a step, in runs of neighbours. All samples of a step have been read once
+    /// the reads from [`Plan::first_read`] to [`Plan::read_lead`] steps beyond it are done.
     pub fn reads(&self, step: u64) -> Vec<Range<usize>> {
         match self {
             Self::Train(plan) if plan.order == OrderKind::Blocks => plan.block_reads(step),
@@ -70,7 +70,7 @@ impl Plan {
         }
     }
 
-    /// By how many steps the reads go ahead of the samples.
+    /// How many steps the reads are ahead of the samples.
     pub fn read_lead(&self) -> u64 {
         match self {
             Self::Train(plan) if plan.order == OrderKind::Blocks => {
@@ -80,7 +80,8 @@ impl Plan {
         }
     }
 
-    /// The step whose reads come first for a run that begins at `step`: in the middle of a window of blocks its beginning.
+    /// The step whose reads come first for a run that begins at `step`: in the order of blocks, the beginning of its
+    /// window.
     pub fn first_read(&self, step: u64) -> u64 {
         match self {
             Self::Train(plan) if plan.order == OrderKind::Blocks => {
@@ -93,7 +94,7 @@ impl Plan {
         }
     }
 
-    /// Everything about a step.
+    /// The views of a step.
     pub fn batch(&self, step: u64, augmentation: &Augmentation) -> BatchPlan {
         match self {
             Self::Train(plan) => plan.batch(step, augmentation),
@@ -102,8 +103,8 @@ impl Plan {
     }
 }
 
-/// The order of training. What is left of an epoch after its last whole batch is left out; where the order is
-/// shuffled, another remainder each epoch.
+/// The order of training. The remainder of an epoch after its last whole batch is left out; in a shuffled order it is a
+/// different one each epoch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainPlan {
     seed: u64,
@@ -120,8 +121,8 @@ impl TrainPlan {
         Self { seed, num_samples, batch_size, order, rank: 0, world: 1 }.checked()
     }
 
-    /// The plan of trainer `rank` (from 0) of `world`, which share each step's samples: all of the same arguments
-    /// otherwise.
+    /// The plan of trainer `rank` (from 0) of `world`, which share the samples of each step. Their other arguments must
+    /// be equal.
     pub fn of_rank(self, rank: usize, world: usize) -> Result<Self> {
         assert!(rank < world, "rank {rank} of {world}");
         Self { rank, world, ..self }.checked()
@@ -143,12 +144,12 @@ impl TrainPlan {
         Ok(self)
     }
 
-    /// Steps of an epoch, at least one.
+    /// The number of steps in an epoch, at least one.
     pub fn steps_per_epoch(&self) -> u64 {
         (self.num_samples / self.samples_per_step()) as u64
     }
 
-    /// Of all trainers.
+    /// The samples of all trainers.
     fn samples_per_step(&self) -> usize {
         self.batch_size * self.world
     }
@@ -175,9 +176,9 @@ impl TrainPlan {
         }
     }
 
-    /// As many samples as a step of all trainers sees, as their blocks lie on the disk; with an epoch's last step what
-    /// is left out, too, since it stands in the same window. Each trainer reads whole blocks: where trainers share a page
-    /// cache only the first of them waits for the disk.
+    /// As many samples as a step of all trainers sees, in the order in which they are stored, and with the last step of
+    /// an epoch its remainder, which is in the same window. Each trainer reads whole blocks: if trainers share a page
+    /// cache, only the first of them waits for the disk.
     fn block_reads(&self, step: u64) -> Vec<Range<usize>> {
         let step_of_epoch = step % self.steps_per_epoch();
         let first = step_of_epoch as usize * self.samples_per_step();
@@ -193,12 +194,12 @@ impl TrainPlan {
     }
 }
 
-/// How many views of a sample an evaluation averages over.
+/// The number of views of a sample that an evaluation averages over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NumViews {
-    /// The centre.
+    /// The centre crop.
     One,
-    /// The corners, the centre, and their mirror images.
+    /// The four corners and the centre, each with its mirror image.
     Ten,
 }
 
@@ -212,8 +213,8 @@ impl NumViews {
     }
 }
 
-/// The order of an evaluation: the samples as they lie, all views of one before the next. A sample's views may
-/// stand in two batches where the batch's size is no multiple of their number.
+/// The order of an evaluation: the samples as they are stored, all views of one before the next. A sample's views may
+/// be split between two batches if the batch size is not a multiple of their number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvalPlan {
     num_samples: usize,
@@ -234,12 +235,12 @@ impl EvalPlan {
         Ok(Self { num_samples, batch_size, views })
     }
 
-    /// Steps of the evaluation; the last may be short.
+    /// The number of steps; the last may be short.
     pub fn num_steps(&self) -> u64 {
         self.num_rows().div_ceil(self.batch_size) as u64
     }
 
-    /// Views of all samples: the rows of all batches.
+    /// The number of views of all samples, which are the rows of all batches.
     pub fn num_rows(&self) -> usize {
         self.num_samples * self.views.count()
     }
@@ -262,7 +263,7 @@ impl EvalPlan {
     }
 }
 
-/// The samples in ascending order, as runs of neighbours.
+/// Sorts samples into runs of neighbours.
 pub fn runs_of(mut samples: Vec<usize>) -> Vec<Range<usize>> {
     samples.sort_unstable();
     let mut runs: Vec<Range<usize>> = Vec::new();

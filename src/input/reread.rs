@@ -1,18 +1,18 @@
-//! Samples that were read before and are still in memory: asking the kernel to read them again costs a tenth of what augmenting them does.
+//! Tells whether samples that were read before are still in memory. Requesting them again would cost a tenth of the
+//! time that augmenting them takes.
 
 use std::fs;
 use std::sync::OnceLock;
 
-/// Whether what this process has read is still in memory, as far as it can tell.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    /// Of the moment when samples were first left out; `None` where the system does not say.
+    /// The number of major faults when samples were first left out; `None` if the operating system does not tell.
     faults_then: OnceLock<Option<u64>>,
 }
 
 impl Kept {
-    /// Whether samples that were read before need not be asked for. No longer, for good, once the process has waited for a page since:
-    /// what was in memory may have gone, and a page that was not asked for is read alone.
+    /// Whether samples that were read before need not be requested. This ends for good once the process has waited for
+    /// a page: then what was in memory may be gone, and a page that was not requested is read alone.
     pub(super) fn holds(&self) -> bool {
         self.holds_after(major_faults())
     }
@@ -23,12 +23,12 @@ impl Kept {
     }
 }
 
-/// How many pages all threads of the process have waited for until a disk had read them.
+/// The number of pages that the threads of this process have waited for a disk to read.
 fn major_faults() -> Option<u64> {
     faults_in(&fs::read_to_string("/proc/self/stat").ok()?)
 }
 
-/// The 12th number of proc_pid_stat(5). The second is a name, which may hold spaces and brackets.
+/// Field 12 of proc_pid_stat(5). Field 2 is a name, which may contain spaces and brackets.
 fn faults_in(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(9)?.parse().ok()
 }

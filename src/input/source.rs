@@ -1,4 +1,4 @@
-//! A source of batches: what a trainer asks, whether the batches are real or made up.
+//! What a trainer needs of a source of batches, real or synthetic.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use crate::error::Result;
 
 /// Lends batches in step order.
 pub trait BatchSource {
-    /// The next step's batch; waits for it. `None` after the last. After an error there are no more batches.
+    /// Waits for the next step's batch; `None` after the last. After an error there are no more batches.
     fn recv(&mut self) -> Result<Option<Batch>>;
-    /// Gives a batch back, in any order; its buffer is filled again.
+    /// Returns a batch, in any order, so that its buffer is filled again.
     fn recycle(&mut self, batch: Batch);
-    /// Counters that another thread may read.
+    /// The counters, which another thread may read.
     fn stats(&self) -> &Arc<PipelineStats>;
-    /// Bytes of all batches: they are allocated once.
+    /// The size of all batches in bytes; they are allocated once.
     fn memory_bytes(&self) -> u64;
 }

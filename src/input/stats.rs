@@ -1,11 +1,11 @@
-//! What the pipeline says of itself while it runs: counters that anyone may read at any time.
+//! The counters of the pipeline, which any thread may read while it runs.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::trace::{Interval, Tracer, Track};
 
-/// The counters, shared by everyone who counts and everyone who reads.
+/// The counters, shared by the threads that count and those that read.
 #[derive(Debug, Default)]
 pub struct PipelineStats {
     augment_nanos: AtomicU64,
@@ -19,34 +19,35 @@ pub struct PipelineStats {
     tracer: Tracer,
 }
 
-/// The counters at one moment.
+/// The values of the counters at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PipelineSnapshot {
-    /// Summed over the workers: checking, cropping, mirroring and relighting, and waiting for the disk in between.
+    /// The time of all workers together: verifying, cropping, mirroring and colour jitter, and waiting for the disk
+    /// meanwhile.
     pub augment_seconds: f64,
-    /// The trainer waited for a batch.
+    /// The time that the trainer waited for a batch.
     pub input_wait_seconds: f64,
-    /// The planner waited for an empty buffer: the trainer is slower than the input.
+    /// The time that the planner waited for an empty buffer, because the trainer is slower than the input.
     pub buffer_wait_seconds: f64,
-    /// Views written.
+    /// The number of views written.
     pub num_images: u64,
-    /// Batches filled.
+    /// The number of batches filled.
     pub num_batches: u64,
-    /// Batches that wait for the trainer.
+    /// The number of batches that wait for the trainer.
     pub ready_batches: u64,
-    /// Buffers that wait for a plan.
+    /// The number of buffers that wait for a plan.
     pub empty_buffers: u64,
-    /// Samples for which the kernel refused the advice to read ahead: they are read all the same, later.
+    /// The number of samples for which the operating system refused to read ahead; they are read later all the same.
     pub num_failed_advice: u64,
 }
 
 impl PipelineStats {
-    /// Counters at zero, of a pipeline that also tells `tracer` what it does.
-    pub fn traced(tracer: Tracer) -> Self {
+    /// Counters at zero, for a pipeline whose work `tracer` records.
+    pub(crate) fn traced(tracer: Tracer) -> Self {
         Self { tracer, ..Self::default() }
     }
 
-    /// The counters now.
+    /// Reads all counters.
     pub fn snapshot(&self) -> PipelineSnapshot {
         let seconds = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Relaxed)).as_secs_f64();
         PipelineSnapshot {
@@ -61,7 +62,7 @@ impl PipelineStats {
         }
     }
 
-    /// One of the workers' threads says that it augmented images of `step` since `begun`.
+    /// Counts the images of `step` that the calling worker has augmented since `begun`.
     pub(super) fn augmented(&self, step: u64, num_images: usize, begun: Instant) {
         let interval = Interval::since(begun);
         self.num_images.fetch_add(num_images as u64, Relaxed);
@@ -78,14 +79,14 @@ impl PipelineStats {
         self.input_wait_nanos.fetch_add(time.as_nanos() as u64, Relaxed);
     }
 
-    /// For the buffer of `step`, since `begun`.
+    /// Counts the planner's wait for the buffer of `step` since `begun`.
     pub(super) fn planner_waited(&self, step: u64, begun: Instant) {
         let interval = Interval::since(begun);
         self.buffer_wait_nanos.fetch_add((interval.ended - begun).as_nanos() as u64, Relaxed);
         self.tracer.span(Track::Conveyor, "buffer wait", step, interval);
     }
 
-    // Counted before a batch enters a queue and after it left, so that no depth falls below zero.
+    // Counted before a batch enters a queue and after it has left, so that no depth falls below zero.
 
     pub(super) fn batch_ready(&self) {
         self.num_batches.fetch_add(1, Relaxed);

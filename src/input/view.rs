@@ -1,4 +1,4 @@
-//! A view: how the network sees a sample. Where it is cut, whether it is mirrored, and how it is lit.
+//! A view is how the network sees a sample: its crop, whether it is mirrored, and its colour jitter (PCA lighting).
 
 use crate::error::{Error, Result};
 use crate::philox::{Purpose, below, normal_pair, words};
@@ -6,19 +6,19 @@ use crate::recipe::settings::{AugmentSettings, CropPosition};
 use crate::shard::dataset::PixelStatistics;
 use crate::shard::{CHANNELS, SIDE};
 
-/// Whether left and right are exchanged.
+/// Whether a crop is flipped left to right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mirror {
-    /// As it is.
+    /// Not flipped.
     No,
     /// Flipped about the crop's vertical axis.
     Yes,
 }
 
-/// How the network sees a sample.
+/// A view of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
-    /// Its index in the split.
+    /// The sample's index in the split.
     pub sample: usize,
     /// The crop's first row in the sample.
     pub top: usize,
@@ -26,34 +26,34 @@ pub struct View {
     pub left: usize,
     /// Whether the crop is mirrored.
     pub mirror: Mirror,
-    /// Added to every value of red, green and blue, on the 0-255 scale.
+    /// The colour jitter: what is added to every value of red, green and blue, on the 0-255 scale.
     pub light: [f32; CHANNELS],
 }
 
-/// The shape of the network's input: what is the same for every view.
+/// The shape and scale of the network's input, the same for every view.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Frame {
     /// The side of the crop, at most 256.
     pub crop: usize,
-    /// The side of the input: the crop lies in its top left corner, zeros (the mean) fill the rest.
+    /// The side of the input: the crop is in its top left corner, and the rest is zero, which is the mean.
     pub canvas: usize,
-    /// Every value is multiplied by this.
+    /// The factor of every value.
     pub scale: f32,
 }
 
 impl Frame {
-    /// Values of one input, (3, canvas, canvas).
+    /// The number of values of one input, (3, canvas, canvas).
     pub fn num_values(&self) -> usize {
         CHANNELS * self.canvas * self.canvas
     }
 
-    /// The highest `top` and `left`.
+    /// The largest `top` and `left`.
     pub fn last_position(&self) -> usize {
         SIDE - self.crop
     }
 }
 
-/// The settings of the augmentation, resolved for one dataset: from it every view is drawn.
+/// The augmentation settings resolved for one dataset, from which every view is drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Augmentation {
     frame: Frame,
@@ -64,7 +64,7 @@ pub struct Augmentation {
 }
 
 impl Augmentation {
-    /// Checks the settings, and scales the lighting to the deviations of the dataset's pixels.
+    /// Checks the settings and scales the colour jitter to the deviations of the dataset's pixels.
     pub fn new(settings: &AugmentSettings, statistics: &PixelStatistics) -> Result<Self> {
         let AugmentSettings { crop, canvas, position, mirror, lighting, scale } = *settings;
         if crop == 0 || crop > SIDE {
@@ -94,10 +94,10 @@ impl Augmentation {
         self.frame
     }
 
-    /// The view of a sample that is trained on in an epoch: a pure function of its arguments.
+    /// The view of a sample in an epoch of training, a pure function of its arguments.
     ///
     /// A random crop begins at 0..=32 in both directions: 33 x 33 x 2 = 2178 views. The paper counts 32 x 32 x 2 =
-    /// 2048 (section 4.1); its code draws from 33, as Caffe does, and so trains on the corners that it is tested on.
+    /// 2048 (section 4.1); its code draws from 33, as Caffe does, and so trains on the corners that it is evaluated on.
     pub fn training_view(&self, seed: u64, epoch: u32, sample: usize) -> View {
         let index = u32::try_from(sample).expect("samples of a split are counted in 32 bits");
         let draw = |number| words(seed, Purpose::Augment, [index, epoch, number]);
@@ -118,7 +118,7 @@ impl Augmentation {
         view
     }
 
-    /// The middle of a sample, as it is.
+    /// The centre crop, neither mirrored nor jittered.
     pub fn centre_view(&self, sample: usize) -> View {
         let middle = self.frame.last_position() / 2;
         View { sample, top: middle, left: middle, mirror: Mirror::No, light: [0.0; CHANNELS] }
@@ -136,7 +136,7 @@ impl Augmentation {
         })
     }
 
-    /// Sum over the components i of p_i * a_i * s_i (section 4.1), for `draws` a_i of N(0, 1).
+    /// The sum over the components i of p_i * a_i * s_i (section 4.1), where `draws` are the a_i from N(0, 1).
     fn light(&self, draws: [f32; CHANNELS]) -> [f32; CHANNELS] {
         std::array::from_fn(|channel| (0..CHANNELS).map(|i| draws[i] * self.lights[i][channel]).sum())
     }
@@ -165,7 +165,7 @@ mod tests {
         (0..num_views).map(|i| augmentation.training_view(9, (i % 7) as u32, i / 7)).collect()
     }
 
-    /// Whether a count of draws of probability `p` is within five standard deviations of what chance gives.
+    /// Whether a count of draws of probability `p` is within five standard deviations of its expectation.
     fn within_chance(count: usize, num_draws: usize, p: f64) -> bool {
         let (mean, variance) = (num_draws as f64 * p, num_draws as f64 * p * (1.0 - p));
         (count as f64 - mean).abs() < 5.0 * variance.sqrt()

@@ -1,4 +1,4 @@
-//! The workers: threads that compute, and end with their owner.
+//! The worker threads of the input, which end with their owner.
 
 use std::thread::JoinHandle;
 
@@ -6,7 +6,6 @@ use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
 
-/// A pool of threads of its own.
 #[derive(Debug)]
 pub(super) struct AugmentWorkers {
     /// `None` only while it is dropped.
@@ -33,8 +32,8 @@ impl AugmentWorkers {
         self.threads.len()
     }
 
-    /// Runs the tasks that `body` spawns and waits for all of them. The tasks are only ever taken from the front of
-    /// one queue, so those of an earlier batch go before those of a later one; a panic in one of them goes on here.
+    /// Runs the tasks that `body` spawns and waits for all of them. Tasks are taken only from the front of one queue,
+    /// so those of an earlier batch come before those of a later one. A panic in a task continues here.
     pub(super) fn scope<'scope>(&self, body: impl FnOnce(&Scope<'scope>)) {
         self.pool.as_ref().expect("the pool lives as long as its owner").in_place_scope(body);
     }
@@ -42,10 +41,10 @@ impl AugmentWorkers {
 
 impl Drop for AugmentWorkers {
     fn drop(&mut self) {
-        // Dropping a pool tells its threads to end; the library does not wait for them.
+        // Dropping the pool tells its threads to end, but does not wait for them.
         drop(self.pool.take());
         for thread in self.threads.drain(..) {
-            // A panic of a task has already gone to whoever waited for the task.
+            // Whoever waited for a task that panicked has seen the panic already.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,5 @@
-//! Pass 1: every image decoded once, in order, into raw shards; the sums and the list of skipped images beside them.
+//! Pass 1: decodes every image once, in order, into raw shards, and accumulates the sums and the list of skipped
+//! images.
 
 use std::fs::File;
 use std::thread::{self, Scope, ScopedJoinHandle};
@@ -17,21 +18,17 @@ use crate::error::{Error, IoContext, Result};
 use crate::progress::Progress;
 use crate::shard::Split;
 
-/// Between two changes of the progress bar.
+/// Images between two updates of the progress bar.
 const IMAGES_A_STEP: u64 = 16;
 
-/// What pass 1 is asked to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// What to do about images that cannot be read.
     pub bad_images: BadImages,
-    /// Samples of a full shard.
     pub shard_samples: u64,
-    /// Workers.
     pub num_threads: usize,
 }
 
-/// Decodes what `state` has not seen yet.
+/// Decodes the images that `state` does not cover yet.
 pub fn collect(
     source: &Source,
     plan: &PackPlan,
@@ -61,7 +58,7 @@ pub fn collect(
     })
 }
 
-/// How far packing has come, and what must be on the disk before that is written down.
+/// A state that packing can resume from, and the files that must be on the disk before it is written.
 struct ResumePoint {
     raw: Option<RawShardWriter>,
     skipped: File,
@@ -83,12 +80,12 @@ struct Collector<'scope, 'a> {
     limits: Limits,
     num_jobs: u64,
     scope: &'scope Scope<'scope, 'a>,
-    /// As of the last complete shard, but for the sums and counts, which run ahead of it.
+    /// Describes the last complete shard, except for the sums and counts, which run ahead of it.
     state: State,
     sums: PixelSums,
     skipped: SkippedList,
     raw: Option<(RawShard, RawShardWriter)>,
-    /// The one that is on its way to the disk.
+    /// The resume point that is being written.
     record: Option<ScopedJoinHandle<'scope, Result<()>>>,
 }
 
@@ -130,8 +127,8 @@ impl Collector<'_, '_> {
         Ok((shard, raw))
     }
 
-    /// Completes the raw shard at hand, if any, and writes down that everything before the next job is done: while
-    /// packing goes on, but one such record at a time.
+    /// Completes the current raw shard, if any, and records that everything before the next job is done. Packing
+    /// continues meanwhile; one resume point is written at a time.
     fn seal(&mut self) -> Result<()> {
         self.wait()?;
         let raw = self.raw.take().map(|(shard, raw)| {
@@ -142,15 +139,17 @@ impl Collector<'_, '_> {
         self.state.num_summed = self.sums.num_samples();
         self.state.num_skipped = self.skipped.num_rows();
         self.state.skipped_bytes = skipped_bytes;
-        let record = ResumePoint { raw, skipped, sums: self.sums.to_bytes(), state: self.state.clone() };
+        let record = ResumePoint { raw, skipped, sums: self.sums.encode(), state: self.state.clone() };
         let folder = self.folder;
         self.record = Some(self.scope.spawn(move || record.write(folder)));
         Ok(())
     }
 
-    /// Until the last record is on the disk.
+    /// Waits until the last resume point is on the disk.
     fn wait(&mut self) -> Result<()> {
-        self.record.take().map_or(Ok(()), |record| record.join().expect("a thread that writes records does not panic"))
+        self.record
+            .take()
+            .map_or(Ok(()), |record| record.join().expect("a thread that writes resume points does not panic"))
     }
 
     fn skip(&mut self, slot: &SampleSlot, reason: &Unreadable) -> Result<()> {
@@ -160,7 +159,7 @@ impl Collector<'_, '_> {
         self.check_limit(Some(format!("{name}: {}", reason.0)))
     }
 
-    /// Stops where too many images are bad; the list of them is left where people look for it.
+    /// Stops if too many images are bad, and leaves their list in the folder of shards.
     fn check_limit(&mut self, last: Option<String>) -> Result<()> {
         let num_bad = self.skipped.num_rows();
         let at_most = self.limits.bad_images.at_most(self.num_jobs);
@@ -172,10 +171,12 @@ impl Collector<'_, '_> {
         let last = last.map_or(String::new(), |last| format!("{last}\n"));
         let problem = match self.limits.bad_images {
             BadImages::Stop => format!(
-                "{last}--strict stops at the first image that cannot be read; leave it out to list such images and go on"
+                "{last}--strict stops at the first image that cannot be read; \
+                 leave it out to list such images and continue"
             ),
             BadImages::Skip(_) => format!(
-                "{last}{num_bad} of {} images cannot be read, and --max-bad allows {at_most}; see {}. Raise --max-bad to go on where packing stopped",
+                "{last}{num_bad} of {} images cannot be read, and --max-bad allows {at_most}; see {}. \
+                 Raise --max-bad to resume where packing stopped",
                 self.num_jobs,
                 list.display()
             ),
@@ -184,7 +185,7 @@ impl Collector<'_, '_> {
     }
 
     fn finish(mut self) -> Result<(State, PixelSums)> {
-        // Without a raw shard too: the last images may all have been skipped.
+        // Even without a raw shard: the last images may all have been skipped.
         self.seal()?;
         self.wait()?;
         self.skipped.publish(&self.folder.file(SKIPPED_FILE))?;

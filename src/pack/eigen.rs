@@ -3,8 +3,8 @@
 /// Enough for any matrix: convergence is quadratic, and five sweeps usually do.
 const NUM_SWEEPS: usize = 30;
 
-/// The eigenvalues, falling, and for each its unit eigenvector, whose largest part is positive: a vector and its
-/// opposite serve alike, and one of them must be chosen for all time.
+/// The eigenvalues in descending order and their unit eigenvectors. A vector and its opposite serve equally; the one
+/// whose largest component is positive is chosen, so that results are reproducible.
 pub fn symmetric_eigen(mut a: [[f64; 3]; 3]) -> ([f64; 3], [[f64; 3]; 3]) {
     // Rows become the eigenvectors.
     let mut vectors = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
@@ -18,7 +18,7 @@ pub fn symmetric_eigen(mut a: [[f64; 3]; 3]) -> ([f64; 3], [[f64; 3]; 3]) {
     (order.map(|i| a[i][i]), order.map(|i| with_sign(vectors[i])))
 }
 
-/// Turns the plane of axes `p` and `q` so that `a[p][q]` becomes zero (Golub and Van Loan, section 8.5).
+/// Rotates the plane of axes `p` and `q` so that `a[p][q]` becomes zero (Golub and Van Loan, section 8.5).
 fn rotate(a: &mut [[f64; 3]; 3], vectors: &mut [[f64; 3]; 3], p: usize, q: usize) {
     if a[p][q] == 0.0 {
         return;

@@ -1,4 +1,4 @@
-//! ShardPass 2: the mean image is known, so every raw shard becomes a shard, and `dataset.json` says that all is done.
+//! Pass 2: turns every raw shard into a shard with the mean image subtracted, then writes `dataset.json`.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -14,15 +14,14 @@ use super::state::State;
 use super::statistics::PixelSums;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::shard::ShardReader;
 use crate::shard::dataset::{Class, DATASET_VERSION, DatasetInfo, ShardInfo, SourceInfo, SplitInfo};
 use crate::shard::format::{Header, SAMPLE_BYTES, Split};
-use crate::shard::reader::ShardReader;
 use crate::shard::writer::ShardWriter;
 
-/// The disk bounds this pass, not the processor: more threads than this only take disk space for more half shards.
+/// This pass is bound by the disk: more threads would only take more space for half-written shards.
 pub const MAX_THREADS: usize = 4;
 
-/// Writes the shards and `dataset.json` of complete raw shards.
 pub fn finish(
     source: &Source,
     folder: &OutFolder,
@@ -45,7 +44,7 @@ pub fn finish(
     Ok(info)
 }
 
-/// A number that another source, another setting or another pixel changes.
+/// Changes with the source, the settings and every pixel of the mean.
 fn dataset_id(state: &State, mean: &[u8]) -> u64 {
     let mut hash = Xxh3::new();
     let identity = serde_json::to_vec(&(&state.identity, &state.colour_sums)).expect("an identity is plain data");
@@ -64,7 +63,7 @@ struct ShardPass<'a> {
 }
 
 impl ShardPass<'_> {
-    /// The headers of the shards, in the order of the raw ones.
+    /// Returns the headers of the shards, in the order of the raw shards.
     fn write_shards(self, num_threads: usize) -> Result<Vec<Header>> {
         let shards = &self.state.shards;
         let next = AtomicUsize::new(0);
@@ -75,7 +74,7 @@ impl ShardPass<'_> {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(raw) = shards.get(at) else { return Ok(written) };
                 written.push((at, self.write_shard(raw)?));
-                progress.lock().expect("no thread panics while it holds the bar").add(raw.num_samples);
+                progress.lock().expect("no thread panics while it holds the lock").add(raw.num_samples);
             }
         };
         let mut written = thread::scope(|scope| {
@@ -116,7 +115,7 @@ impl ShardPass<'_> {
         Ok(header)
     }
 
-    /// A raw shard is deleted once its shard is there, so the shard of a deleted one is complete.
+    /// A raw shard is deleted only after its shard has appeared, so the shard must exist and be complete.
     fn written_before(self, path: &Path, raw: &RawShard) -> Result<Header> {
         let header = *ShardReader::open(path)?.header();
         if header.dataset_id != self.dataset_id || header.num_samples != raw.num_samples {
@@ -170,7 +169,7 @@ fn describe(source: &Source, state: &State, dataset_id: u64, headers: &[Header])
     }
 }
 
-/// The last part of the source's path, found also for `.` and `..`.
+/// The last component of the source's path, resolved so that `.` and `..` have one too.
 fn name_of(root: &Path) -> String {
     let whole = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
     whole.file_name().map_or_else(|| "images".into(), |name| name.to_string_lossy().into_owned())

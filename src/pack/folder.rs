@@ -1,4 +1,4 @@
-//! The folder that is packed into: claimed by one packer at a time, never someone else's.
+//! The folder that is packed into. One packer at a time claims it, and only if it holds nothing but a packed dataset.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,18 +11,18 @@ use crate::error::{Error, IoContext, Result};
 use crate::shard::Split;
 use crate::shard::dataset::DATASET_FILE;
 
-/// Work that is not finished: raw shards, the list of images, and how far packing has come.
+/// Holds the working files: raw shards, the list of images, and the state of packing.
 const PACKING_FOLDER: &str = ".packing";
-/// The images that could not be read.
+/// Lists the images that could not be read.
 pub const SKIPPED_FILE: &str = "skipped.csv";
 
-/// The folder, locked until it is dropped.
+/// The folder that is packed into, locked until this is dropped.
 #[derive(Debug)]
 pub struct OutFolder {
     path: PathBuf,
     packing: PathBuf,
     existed: Existed,
-    /// Holds the lock.
+    /// The lock lasts as long as the file is open.
     _lock: File,
 }
 
@@ -33,7 +33,7 @@ enum Existed {
 }
 
 impl OutFolder {
-    /// Makes the folder where there is none, and refuses one that another packer works in or that holds other things.
+    /// Creates the folder if it does not exist, and refuses one that another packer works in or that holds other files.
     pub fn claim(path: &Path) -> Result<Self> {
         let existed = if path.exists() { Existed::Before } else { Existed::No };
         if existed == Existed::Before && !path.is_dir() {
@@ -57,39 +57,34 @@ impl OutFolder {
         Ok(folder)
     }
 
-    /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A file of it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// A file of the unfinished work.
     pub fn unfinished(&self, name: &str) -> PathBuf {
         self.packing.join(name)
     }
 
-    /// The folder of the list of images.
+    /// The folder that holds the list of images.
     pub fn index(&self) -> PathBuf {
         self.packing.join("index")
     }
 
-    /// How far packing has come.
     pub fn state(&self) -> PathBuf {
         self.packing.join("state.json")
     }
 
-    /// Bytes that the file system has left.
-    pub fn free_bytes(&self) -> Result<u64> {
+    fn free_bytes(&self) -> Result<u64> {
         let status =
             rustix::fs::statvfs(&self.path).map_err(io::Error::from).at("ask for the free space of", &self.path)?;
         Ok(status.f_bavail.saturating_mul(status.f_frsize))
     }
 
-    /// Refuses work that needs `num_bytes` more than there are.
+    /// Fails if fewer than `num_bytes` are free.
     pub fn check_free(&self, num_bytes: u64) -> Result<()> {
         let free = self.free_bytes()?;
         if free >= num_bytes {
@@ -103,7 +98,7 @@ impl OutFolder {
         Err(Error::data(&self.path, problem))
     }
 
-    /// Deletes an earlier dataset, finished or not, but for the list of images.
+    /// Deletes an earlier dataset, finished or not, except the list of images.
     pub fn clear(&self) -> Result<()> {
         remove_file(&self.file(DATASET_FILE))?;
         remove_file(&self.file(SKIPPED_FILE))?;
@@ -114,7 +109,7 @@ impl OutFolder {
         self.clear_unfinished()
     }
 
-    /// Deletes leftovers of work that was never recorded.
+    /// Deletes the files of work that no state records.
     pub fn clear_unfinished(&self) -> Result<()> {
         for name in names_in(&self.packing)? {
             let path = self.packing.join(name);
@@ -125,7 +120,7 @@ impl OutFolder {
         Ok(())
     }
 
-    /// Deletes the unfinished work: all of it is in the shards.
+    /// Deletes the working files once everything is in the shards.
     pub fn finish(&self) -> Result<()> {
         remove_file(&self.state())?;
         fs::remove_dir_all(&self.packing).at("delete", &self.packing)
@@ -133,10 +128,10 @@ impl OutFolder {
 }
 
 impl Drop for OutFolder {
-    /// Work of which nothing was recorded is worth nothing.
+    /// Working files without a state cannot be resumed from, so they are deleted.
     fn drop(&mut self) {
         if !self.state().exists() {
-            // Nothing can be done about a folder that does not go away, and nothing depends on it.
+            // If that fails nothing can be done about it, and nothing depends on it.
             let _ = fs::remove_dir_all(&self.packing);
             if self.existed == Existed::No {
                 let _ = fs::remove_dir(&self.path);
@@ -149,7 +144,7 @@ fn is_shard(name: &str) -> bool {
     Split::ALL.iter().any(|split| name.starts_with(&format!("{}-", split.name()))) && name.ends_with(".shard")
 }
 
-/// Sorted; a name that is not UTF-8 is not ours, and is only ever shown.
+/// Sorted. A name that is not UTF-8 is none of our files, and is only shown.
 fn names_in(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).at("read the folder", folder)? {
@@ -159,7 +154,7 @@ fn names_in(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// A file that is not there is removed already.
+/// A file that does not exist counts as removed.
 pub fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("delete", path),

@@ -1,8 +1,37 @@
 //! Packing: a folder of images becomes shards.
 //!
-//! In: a [`source`] in any layout. Out: shards and `dataset.json` in a folder. A fixed set of sample buffers circulates
-//! among the workers, one of whom at a time writes; the list of images, the raw shards and the state lie on disk, so memory does
-//! not grow with the dataset, and a packer that was killed goes on where it was.
+//! In: a source in any layout. Out: shards and `dataset.json` in a folder. A fixed set of sample buffers circulates
+//! among the workers, one of which at a time writes. The list of images, the raw shards and the state are on disk, so
+//! memory does not grow with the dataset, and a packer that was killed resumes where it was.
+//!
+//! ```
+//! use alexnet::pack::{options::PackOptions, pack_dataset};
+//! use alexnet::shard::{Dataset, SAMPLE_BYTES, Split};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let (photos, out) = (folder.path().join("photos"), folder.path().join("out"));
+//! for (class, colour) in [("dark", 40), ("light", 200)] {
+//!     std::fs::create_dir_all(photos.join(class))?;
+//!     for number in 0..4 {
+//!         let image = image::RgbImage::from_pixel(320, 240, image::Rgb([colour, colour, number]));
+//!         image.save(photos.join(class).join(format!("{number}.png")))?;
+//!     }
+//! }
+//! let report = pack_dataset(&PackOptions { val_fraction: Some(0.0), ..PackOptions::new(&photos, &out) })?;
+//! assert_eq!(report.info.class_names(), ["dark", "light"]);
+//!
+//! let dataset = Dataset::open(&out)?;
+//! let train = dataset.split(Split::Train);
+//! assert_eq!(train.num_samples(), 8);
+//! let sample = train.verified_sample(0)?;
+//! assert_eq!((sample.bytes.len(), dataset.mean().len()), (SAMPLE_BYTES, SAMPLE_BYTES));
+//! // Stored as (pixel - mean) modulo 256.
+//! let red = sample.bytes[0].wrapping_add(dataset.mean()[0]);
+//! assert_eq!(red, [40, 200][sample.label as usize]);
+//! # Ok(())
+//! # }
+//! ```
 
 mod collect;
 pub mod decode;
@@ -13,9 +42,9 @@ pub mod options;
 mod plan;
 mod raw;
 mod skipped;
-pub mod source;
+mod source;
 mod state;
-pub mod statistics;
+mod statistics;
 mod workers;
 
 use std::fmt;
@@ -34,14 +63,14 @@ use crate::shard::dataset::DATASET_FILE;
 use crate::shard::format::{SAMPLE_BYTES, Split};
 use crate::shard::{Dataset, DatasetInfo};
 
-/// What was packed.
+/// What [`pack_dataset`] did.
 #[derive(Clone, Debug)]
 pub struct PackReport {
-    /// As `dataset.json` has it.
+    /// The contents of `dataset.json`.
     pub info: DatasetInfo,
-    /// How fast; `None` where nothing was left to do.
+    /// The speed; `None` if nothing was left to do.
     pub images_per_second: Option<f64>,
-    /// Of the first pass, from the first look at the source, and of the second; 0 where nothing was left to do.
+    /// The time of the first pass, which includes listing the source, and of the second; 0 if nothing was left to do.
     pub pass_seconds: [f64; 2],
 }
 
@@ -59,7 +88,7 @@ impl fmt::Display for PackReport {
     }
 }
 
-/// Packs a source, or goes on where an earlier packer stopped.
+/// Packs a source, or resumes where an earlier packer stopped.
 pub fn pack_dataset(options: &PackOptions) -> Result<PackReport> {
     pack(options).map_err(explain_full_disk)
 }
@@ -108,12 +137,12 @@ fn announce(source: &Source) {
     }
 }
 
-/// The folder holds a finished dataset: of this very packing, whole, or it is an error.
+/// The folder holds a finished dataset, which must be complete and the result of this same packing.
 fn packed_before(identity: &Identity, folder: &OutFolder) -> Result<PackReport> {
     let info = DatasetInfo::read(folder.path())?;
     identity.check_same(&Identity::of_dataset(&info), folder.path())?;
     Dataset::open(folder.path())?;
-    // A packer killed after its last word left its unfinished work.
+    // A packer that was killed after it wrote `dataset.json` left its working files.
     folder.finish()?;
     crate::tell!("{}: packed before, nothing to do; --force packs again", folder.path().display());
     Ok(PackReport { info, images_per_second: None, pass_seconds: [0.0; 2] })
@@ -121,17 +150,17 @@ fn packed_before(identity: &Identity, folder: &OutFolder) -> Result<PackReport> 
 
 fn begin(identity: &Identity, folder: &OutFolder) -> Result<(State, PixelSums)> {
     if let Some((state, sums)) = State::read(folder, identity)? {
-        crate::tell!("{}: goes on after {} images", folder.path().display(), state.next_job);
+        crate::tell!("{}: resumes after {} images", folder.path().display(), state.next_job);
         return Ok((state, sums));
     }
     folder.clear_unfinished()?;
     let (state, mut sums) = (State::new(identity.clone()), PixelSums::default());
-    state.write(folder, &sums.to_bytes())?;
+    state.write(folder, &sums.encode())?;
     Ok((state, sums))
 }
 
-/// Raw shards are deleted one by one as their shards appear, so the disk holds the dataset once, and as many shards
-/// twice as are written at a time.
+/// Raw shards are deleted one by one as their shards appear, so the disk holds the dataset once, and twice only those
+/// shards that are being written.
 fn needed_bytes(plan: &PackPlan, state: &State, options: &PackOptions) -> u64 {
     let num_at_a_time = options.num_threads.min(finish::MAX_THREADS) as u64;
     let num_twice = (num_at_a_time * u64::from(options.shard_samples)).min(plan.num_jobs());
@@ -147,12 +176,12 @@ fn warn_of_classes_without_images(info: &DatasetInfo) {
     }
 }
 
-/// A full disk is the one fault that every write can meet.
+/// Every write can meet a full disk, so its advice is added in one place.
 fn explain_full_disk(error: Error) -> Error {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     match error {
         Error::Io { path, source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge) => {
-            let problem = format!("{source}; make room and run the same command again: it goes on where it stopped");
+            let problem = format!("{source}; make room and run the same command again: it resumes where it stopped");
             Error::data(path, problem)
         }
         other => other,

@@ -5,42 +5,42 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// The part of a folder per class that goes to the validation split unless another is asked for.
+/// The default fraction of each class folder that goes to the validation split.
 pub const DEFAULT_VAL_FRACTION: f64 = 0.1;
-/// Samples of a full shard unless another number is asked for: 202 MB.
+/// The default number of samples in a full shard: 202 MB.
 pub const DEFAULT_SHARD_SAMPLES: u32 = 1024;
 
-/// What to pack, how, and where to.
+/// What to pack, where to, and how.
 #[derive(Clone, Debug)]
 pub struct PackOptions {
-    /// The folder of images.
+    /// The folder of images to pack.
     pub data: PathBuf,
-    /// The folder of shards.
+    /// The folder that the shards are written to.
     pub out: PathBuf,
-    /// Of each class, to the validation split; only where the source has no such split.
+    /// The fraction of each class that becomes the validation split, if the source has no such split.
     pub val_fraction: Option<f64>,
-    /// The classes of a flat folder of validation images.
+    /// A file with the classes of a flat folder of validation images.
     pub val_labels: Option<PathBuf>,
-    /// Names of the classes for people.
+    /// A file with readable names of the classes.
     pub class_names: Option<PathBuf>,
-    /// At most so many images of the training split.
+    /// Limits the number of training images.
     pub max_train: Option<u64>,
-    /// At most so many images of the validation split.
+    /// Limits the number of validation images.
     pub max_val: Option<u64>,
-    /// What to do about images that cannot be read.
+    /// What happens when an image cannot be read.
     pub bad_images: BadImages,
-    /// Of the order of the training samples.
+    /// Determines the order of the training samples.
     pub seed: u64,
-    /// Samples of a full shard.
+    /// The number of samples in a full shard.
     pub shard_samples: u32,
-    /// Workers that decode.
+    /// The number of threads that decode.
     pub num_threads: usize,
-    /// Whether to go on where an earlier packing stopped.
+    /// Whether an earlier packing is resumed.
     pub begin: Begin,
 }
 
 impl PackOptions {
-    /// The defaults of the command line.
+    /// Packs `data` into `out` with the defaults of the command line.
     pub fn new(data: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
         Self {
             data: data.into(),
@@ -62,18 +62,18 @@ impl PackOptions {
 /// Where packing begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
-    /// Where an earlier packing of the same images stopped.
+    /// Where an earlier packing of the same images stopped, if there was one.
     Resume,
-    /// At the first image: what the folder holds of an earlier packing is deleted.
+    /// At the first image, after deleting what an earlier packing left in the folder.
     Over,
 }
 
 /// What to do about images that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum BadImages {
-    /// List them and go on, up to a limit.
+    /// List them and continue, up to a limit.
     Skip(MaxBad),
-    /// Stop at the first.
+    /// Stop at the first such image.
     Stop,
 }
 
@@ -95,9 +95,9 @@ pub enum MaxBad {
     /// 1% of the images, but at least 10.
     #[default]
     OnePercentOrTen,
-    /// So many.
+    /// This number of images.
     Count(u64),
-    /// A part of the images.
+    /// This percentage of the images.
     Percent(f64),
 }
 

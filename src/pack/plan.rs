@@ -1,16 +1,15 @@
-//! Which images are packed, and in which order: a job a image, first the training split's, then the validation
-//! split's. A pure function of the counts and the seed.
+//! Which images are packed, and in which order: one job per image, first those of the training split, then those of the
+//! validation split. A pure function of the counts and the seed.
 
 use super::options::PackOptions;
 use super::source::Source;
 use crate::philox::{Permutation, Purpose};
 use crate::shard::Split;
 
-/// The validation split's order does not depend on the seed: with `--max-val`, every seed is measured on the same
-/// images, and they are of all classes.
+/// The validation split's order does not depend on the seed, so that with `--max-val` every seed is evaluated on the
+/// same images, drawn from all classes.
 const VAL_SEED: u64 = 0;
 
-/// The jobs.
 #[derive(Clone, Debug)]
 pub struct PackPlan {
     counts: [u64; 2],
@@ -19,7 +18,6 @@ pub struct PackPlan {
 }
 
 impl PackPlan {
-    /// Of a listed source.
     pub fn new(source: &Source, options: &PackOptions) -> Self {
         let num_listed = Split::ALL.map(|split| source.index.num_images(split));
         let order = |split: Split, seed| {
@@ -33,12 +31,11 @@ impl PackPlan {
         }
     }
 
-    /// All jobs.
     pub fn num_jobs(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The split of a job, and the number of its image in the source's list.
+    /// The split of a job's image, and the image's number in the source's list.
     pub fn image(&self, job: u64) -> (Split, u64) {
         let num_train = self.counts[Split::Train as usize];
         let (split, position) = if job < num_train { (Split::Train, job) } else { (Split::Val, job - num_train) };

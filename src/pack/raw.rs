@@ -1,4 +1,4 @@
-//! A raw shard: samples as they were decoded, waiting for the mean of all of them.
+//! A raw shard holds samples as they were decoded, until the mean of all of them is known.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -10,19 +10,17 @@ use crate::error::{Error, IoContext, Result};
 use crate::shard::format::{SAMPLE_BYTES, Split};
 use crate::write_back::WriteBack;
 
-/// What is known of a raw shard.
+/// A complete raw shard, as the state of packing lists it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RawShard {
-    /// Its split.
     pub split: Split,
-    /// Its number in the split.
+    /// Counts from 0 within the split.
     pub index: u32,
-    /// At least one.
+    /// A raw shard has at least one sample.
     pub num_samples: u64,
 }
 
 impl RawShard {
-    /// Its file among the unfinished work.
     pub fn file(&self) -> String {
         format!("{}-{:05}.raw", self.split.name(), self.index)
     }
@@ -38,7 +36,7 @@ pub struct RawShardWriter {
 }
 
 impl RawShardWriter {
-    /// Begins a file; an older one is overwritten.
+    /// Overwrites an older file.
     pub fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).at("create", path)?;
         let write_back = WriteBack::begin(&file).at("write", path)?;
@@ -53,7 +51,6 @@ impl RawShardWriter {
         Ok(())
     }
 
-    /// Samples so far.
     pub fn num_samples(&self) -> u64 {
         self.labels.len() as u64
     }
@@ -76,7 +73,6 @@ pub struct RawShardReader {
 }
 
 impl RawShardReader {
-    /// Opens the shard at `path`, which holds so many samples.
     pub fn open(path: &Path, num_samples: u64) -> Result<Self> {
         use std::os::unix::fs::FileExt;
         let file = File::open(path).at("open", path)?;

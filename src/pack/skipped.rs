@@ -1,4 +1,4 @@
-//! `skipped.csv`: the images that could not be read, and why.
+//! `skipped.csv` lists the images that could not be read, and why.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -10,7 +10,7 @@ use crate::shard::Split;
 
 const COLUMNS: [&str; 4] = ["path", "split", "class", "reason"];
 
-/// Appends a row an image.
+/// Appends one row per image.
 #[derive(Debug)]
 pub struct SkippedList {
     path: PathBuf,
@@ -19,7 +19,7 @@ pub struct SkippedList {
 }
 
 impl SkippedList {
-    /// Goes on after the first `num_bytes` of the list at `path`, which hold `num_rows`; the rest is cut off.
+    /// Continues after the first `num_bytes` of the list at `path`, which hold `num_rows`; the rest is cut off.
     pub fn resume(path: &Path, num_bytes: u64, num_rows: u64) -> Result<Self> {
         let mut file =
             File::options().create(true).truncate(false).read(true).write(true).open(path).at("open", path)?;
@@ -40,12 +40,11 @@ impl SkippedList {
         Ok(())
     }
 
-    /// Images listed.
     pub fn num_rows(&self) -> u64 {
         self.num_rows
     }
 
-    /// Hands all rows to the system, and gives their bytes and the file whose `sync_data` brings them to the disk.
+    /// Writes all rows to the file, and returns its size and a handle whose `sync_data` brings them to the disk.
     pub fn flush(&mut self) -> Result<(u64, File)> {
         let flush = |rows: &mut csv::Writer<File>| -> io::Result<(u64, File)> {
             rows.flush()?;
@@ -54,7 +53,7 @@ impl SkippedList {
         flush(&mut self.rows).at("write", &self.path)
     }
 
-    /// Puts a copy of the list where people look for it.
+    /// Writes a copy of the list to `to`.
     pub fn publish(&mut self, to: &Path) -> Result<()> {
         self.flush()?;
         let mut copy = unfinished(to)?;

@@ -1,4 +1,4 @@
-//! How far packing has come, written whenever a raw shard is complete: what a packer that is started again goes on from.
+//! The state of packing, written whenever a raw shard is complete, so that packing can resume from it.
 
 use std::fs;
 use std::path::Path;
@@ -18,21 +18,18 @@ use crate::shard::dataset::PackSettings;
 /// The version of the state that this build writes and reads.
 const STATE_VERSION: u32 = 1;
 
-/// What makes two packings the same: then their shards are the same, byte for byte.
+/// Two packings with equal identities write the same shards, byte for byte.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Of the list of images.
+    /// A hash of the list of images.
     pub fingerprint: String,
-    /// How the source lies.
     pub layout: String,
-    /// Names in the order of the labels.
+    /// The classes' names in the order of their labels.
     pub classes: Vec<String>,
-    /// What was asked for.
     pub settings: PackSettings,
 }
 
 impl Identity {
-    /// Of a listed source under these options.
     pub fn new(source: &Source, options: &PackOptions) -> Self {
         Self {
             fingerprint: format!("{:016x}", source.index.fingerprint()),
@@ -48,7 +45,6 @@ impl Identity {
         }
     }
 
-    /// Of a finished dataset.
     pub fn of_dataset(info: &DatasetInfo) -> Self {
         Self {
             fingerprint: info.source.fingerprint.clone(),
@@ -58,7 +54,7 @@ impl Identity {
         }
     }
 
-    /// Refuses to mix this packing with the one that `out` holds.
+    /// Fails with the differences if `out` holds another packing, whose identity is `held`.
     pub fn check_same(&self, held: &Self, out: &Path) -> Result<()> {
         let differences = self.differences(held);
         if differences.is_empty() {
@@ -97,30 +93,27 @@ impl Identity {
     }
 }
 
-/// How far packing has come.
+/// How far packing has come, as of a complete raw shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     version: u32,
-    /// Which packing it is.
     pub identity: Identity,
-    /// The first job that is not done.
+    /// All jobs before this one are done.
     pub next_job: u64,
-    /// Complete raw shards, in their order.
+    /// The complete raw shards, in order.
     pub shards: Vec<RawShard>,
-    /// Training and validation samples of each class.
+    /// The number of training and validation samples of each class.
     pub class_counts: Vec<[u64; 2]>,
-    /// Of the training samples.
     pub colour_sums: ColourSums,
-    /// Training samples in the sums.
+    /// The number of training samples in the sums.
     pub num_summed: u64,
-    /// Images that cannot be read.
     pub num_skipped: u64,
-    /// Bytes of their list.
+    /// The size of the list of skipped images.
     pub skipped_bytes: u64,
 }
 
 impl State {
-    /// At the first image.
+    /// The state before the first image.
     pub fn new(identity: Identity) -> Self {
         Self {
             version: STATE_VERSION,
@@ -135,7 +128,7 @@ impl State {
         }
     }
 
-    /// What an earlier packer wrote down, if any; its pixel sums with it.
+    /// Reads the state and pixel sums of an earlier packer, if it left any.
     pub fn read(folder: &OutFolder, identity: &Identity) -> Result<Option<(Self, PixelSums)>> {
         let path = folder.state();
         if !path.exists() {
@@ -152,13 +145,13 @@ impl State {
         identity.check_same(&state.identity, folder.path())?;
         let sums_path = folder.unfinished(&state.sums_file());
         let bytes = fs::read(&sums_path).at("read", &sums_path)?;
-        let sums = PixelSums::from_bytes(&bytes, state.num_summed)
+        let sums = PixelSums::decode(&bytes, state.num_summed)
             .ok_or_else(|| unreadable(format!("{} is damaged", sums_path.display())))?;
         Ok(Some((state, sums)))
     }
 
-    /// Writes it down: the sums ([`PixelSums::to_bytes`]) under a new name first, so that the state, which appears by rename, always finds the
-    /// sums that belong to it.
+    /// Writes the sums ([`PixelSums::encode`]) under a new name first, so that the state, which appears by rename,
+    /// always finds the sums that belong to it.
     pub fn write(&self, folder: &OutFolder, sums: &[u8]) -> Result<()> {
         publish_bytes(sums, &folder.unfinished(&self.sums_file()))?;
         let text = serde_json::to_string(self).expect("a state is plain data");
@@ -173,7 +166,6 @@ impl State {
         sums_file(self.shards.len())
     }
 
-    /// Samples in complete raw shards.
     pub fn num_samples(&self) -> u64 {
         self.shards.iter().map(|shard| shard.num_samples).sum()
     }

@@ -1,5 +1,5 @@
-//! The mean image and the colours' covariance of the training split, from exact sums: whole numbers, so that no
-//! result depends on the order in which images are added.
+//! The mean image and the covariance of the colours over the training split, from exact integer sums, so that no result
+//! depends on the order in which images are added.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,12 +7,12 @@ use super::eigen::symmetric_eigen;
 use crate::shard::dataset::PixelStatistics;
 use crate::shard::format::{CHANNELS, PLANE, SAMPLE_BYTES, SIDE};
 
-/// Sums over the pixels of samples: of each colour, and of each product of two.
+/// Sums over pixels of each colour and of each product of two colours.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ColourSums {
-    /// Pixels summed.
+    /// The number of pixels in the sums.
     pub num_pixels: u64,
-    /// Red, green, blue.
+    /// The sums of red, green and blue.
     pub first: [u64; CHANNELS],
     /// Red x red, red x green, red x blue, green x green, green x blue, blue x blue.
     pub second: [u64; 6],
@@ -22,7 +22,7 @@ pub struct ColourSums {
 const PAIRS: [[usize; 2]; 6] = [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2], [2, 2]];
 
 impl ColourSums {
-    /// Of one sample, (3, 256, 256).
+    /// The sums of one sample, (3, 256, 256).
     pub fn of(sample: &[u8]) -> Self {
         assert_eq!(sample.len(), SAMPLE_BYTES, "bytes of a sample");
         let mut sums = Self { num_pixels: PLANE as u64, ..Self::default() };
@@ -35,14 +35,12 @@ impl ColourSums {
         sums
     }
 
-    /// Adds another sample's.
     pub fn add(&mut self, other: &Self) {
         self.num_pixels += other.num_pixels;
         self.first.iter_mut().zip(other.first).for_each(|(sum, other)| *sum += other);
         self.second.iter_mut().zip(other.second).for_each(|(sum, other)| *sum += other);
     }
 
-    /// Mean and principal components.
     pub fn statistics(&self) -> PixelStatistics {
         assert!(self.num_pixels > 0, "statistics of no pixels");
         let n = self.num_pixels as f64;
@@ -62,8 +60,8 @@ impl ColourSums {
     }
 }
 
-/// Of one row: at most 256 x 255, and 256 x 255 x 255. In i32, since the compiler then multiplies and adds eight pairs at
-/// once, and all in one loop, which reads each value once.
+/// The sums of one row: at most 256 x 255 and 256 x 255 x 255. In i32, since the compiler then multiplies and adds
+/// eight pairs at once, and in one loop, which reads each value once.
 fn row_sums(red: &[u8], green: &[u8], blue: &[u8]) -> ([i32; CHANNELS], [i32; 6]) {
     let (mut first, mut second) = ([0; CHANNELS], [0; 6]);
     for ((&red, &green), &blue) in red.iter().zip(green).zip(blue) {
@@ -85,13 +83,13 @@ fn row_sums(red: &[u8], green: &[u8], blue: &[u8]) -> ([i32; CHANNELS], [i32; 6]
 #[derive(Clone, Debug)]
 pub struct PixelSums {
     sums: Vec<u64>,
-    /// Of the samples since the last flush, in a quarter of the memory and of the time.
+    /// The sums since the last flush, in 16 bits: a quarter of the memory and of the time.
     recent: Vec<u16>,
     num_recent: u16,
     num_samples: u64,
 }
 
-/// So many samples of 255 fit 16 bits.
+/// The number of samples whose sum fits 16 bits even if every value is 255.
 const MAX_RECENT: u16 = u16::MAX / 255;
 
 impl Default for PixelSums {
@@ -101,8 +99,8 @@ impl Default for PixelSums {
 }
 
 impl PixelSums {
-    /// From [`PixelSums::to_bytes`] of so many samples; `None` if they are not so many bytes.
-    pub fn from_bytes(bytes: &[u8], num_samples: u64) -> Option<Self> {
+    /// Reverses [`PixelSums::encode`]; `None` if the length is wrong.
+    pub fn decode(bytes: &[u8], num_samples: u64) -> Option<Self> {
         if bytes.len() != SAMPLE_BYTES * 8 {
             return None;
         }
@@ -112,12 +110,11 @@ impl PixelSums {
     }
 
     /// (3, 256, 256) u64, little-endian.
-    pub fn to_bytes(&mut self) -> Vec<u8> {
+    pub fn encode(&mut self) -> Vec<u8> {
         self.flush();
         self.sums.iter().flat_map(|sum| sum.to_le_bytes()).collect()
     }
 
-    /// Adds a sample.
     pub fn add(&mut self, sample: &[u8]) {
         if self.num_recent == MAX_RECENT {
             self.flush();
@@ -129,7 +126,6 @@ impl PixelSums {
         self.num_samples += 1;
     }
 
-    /// Samples added.
     pub fn num_samples(&self) -> u64 {
         self.num_samples
     }
@@ -163,7 +159,7 @@ mod tests {
         let samples = [noise(1), noise(2), noise(3)];
         let mut sums = PixelSums::default();
         samples.iter().for_each(|sample| sums.add(sample));
-        let mut restored = PixelSums::from_bytes(&sums.to_bytes(), 3).unwrap();
+        let mut restored = PixelSums::decode(&sums.encode(), 3).unwrap();
         assert_eq!(restored.mean(), sums.mean());
         for (i, &mean) in sums.mean().iter().enumerate() {
             let exact = samples.iter().map(|sample| f64::from(sample[i])).sum::<f64>() / 3.0;

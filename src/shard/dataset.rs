@@ -1,4 +1,4 @@
-//! `dataset.json`: what the shards of a folder are, written last; and the whole dataset, opened.
+//! `dataset.json`, which describes the shards of a folder and is written last, and the opened dataset.
 
 use std::path::{Path, PathBuf};
 
@@ -14,24 +14,24 @@ pub const DATASET_FILE: &str = "dataset.json";
 /// The version of `dataset.json` that this build writes and reads.
 pub const DATASET_VERSION: u32 = 1;
 
-/// `dataset.json`.
+/// The contents of `dataset.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DatasetInfo {
-    /// [`DATASET_VERSION`].
+    /// The format's version: [`DATASET_VERSION`].
     pub version: u32,
-    /// Sixteen hexadecimal digits, the same in each shard's header.
+    /// Sixteen hexadecimal digits that every shard's header repeats.
     pub id: String,
-    /// A short name for people: the source folder's.
+    /// The name of the source folder.
     pub name: String,
-    /// In the order of their labels.
+    /// The classes in the order of their labels.
     pub classes: Vec<Class>,
-    /// Of the training split's pixels.
+    /// Statistics of the training split's pixels.
     pub statistics: PixelStatistics,
-    /// What the network learns from.
+    /// The shards of the training split.
     pub train: SplitInfo,
-    /// What its error is measured on.
+    /// The shards of the validation split.
     pub val: SplitInfo,
-    /// Images that could not be read: the rows of `skipped.csv`.
+    /// The number of images that could not be read, which `skipped.csv` lists.
     pub num_skipped: u64,
     /// Where the images came from.
     pub source: SourceInfo,
@@ -41,76 +41,76 @@ pub struct DatasetInfo {
     pub written_by: String,
 }
 
-/// A class and its images.
+/// A class and the number of its samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Class {
-    /// As people read it.
+    /// The readable name, or that of the class folder.
     pub name: String,
-    /// Samples in the training split.
+    /// The number of training samples.
     pub num_train: u64,
-    /// Samples in the validation split.
+    /// The number of validation samples.
     pub num_val: u64,
 }
 
 /// Statistics over every pixel of the training split's samples, on the 0-255 scale.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PixelStatistics {
-    /// Red, green, blue.
+    /// The mean of red, green and blue.
     pub channel_mean: [f64; CHANNELS],
-    /// Standard deviations along the principal components of RGB, falling: the square roots of the covariance
-    /// matrix's eigenvalues (the paper's section 4.1; `docs/fidelity.md` says why not the eigenvalues).
+    /// Standard deviations along the principal components of RGB, in descending order: the square roots of the
+    /// covariance matrix's eigenvalues (the paper's section 4.1; `docs/fidelity.md` says why not the eigenvalues).
     pub pca_deviation: [f64; CHANNELS],
     /// `pca_vectors[i]` is the unit (red, green, blue) direction of `pca_deviation[i]`.
     pub pca_vectors: [[f64; CHANNELS]; CHANNELS],
 }
 
-/// The shards of a split.
+/// The samples and shards of a split.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SplitInfo {
-    /// Samples in all shards.
+    /// The number of samples in all shards.
     pub num_samples: u64,
-    /// In their order.
+    /// The shards in order.
     pub shards: Vec<ShardInfo>,
 }
 
-/// A shard's name and proof.
+/// Identifies a shard and its contents.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShardInfo {
-    /// Its name in the dataset's folder.
+    /// The file's name in the dataset's folder.
     pub file: String,
-    /// Samples it holds.
+    /// The number of samples.
     pub num_samples: u64,
-    /// Its size.
+    /// The file's size.
     pub num_bytes: u64,
-    /// The checksum of its header, eight hexadecimal digits, which proves the rest.
+    /// The checksum of the header, eight hexadecimal digits; the header holds the checksums of the rest.
     pub checksum: String,
 }
 
-/// Where the images came from.
+/// Describes the source of the images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceInfo {
-    /// The folder as it was named.
+    /// The folder as it was given to `pack-shards`.
     pub path: String,
     /// `split-folders`, `class-folders`, `imagenet`, `imagenet-tar` or `idx`.
     pub layout: String,
-    /// Images found, good or bad.
+    /// The number of images found, readable or not.
     pub num_images: u64,
-    /// A hash of every image's place and size, sixteen hexadecimal digits.
+    /// A hash of every image's split, label, name and size, sixteen hexadecimal digits.
     pub fingerprint: String,
 }
 
-/// What `pack-shards` was asked to do: packing again with other settings is another dataset.
+/// The options of `pack-shards` that change the dataset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PackSettings {
-    /// Of the order of the samples.
+    /// The seed of the order of the samples.
     pub seed: u64,
-    /// Samples of a full shard.
+    /// The number of samples in a full shard.
     pub shard_samples: u64,
-    /// The part of each class that went to the validation split; 0 where the source has a split of its own.
+    /// The fraction of each class that became the validation split; 0 if the source has splits of its own.
     pub val_fraction: f64,
-    /// At most so many images of the training split were packed.
+    /// The limit on training images.
     pub max_train: Option<u64>,
-    /// At most so many images of the validation split were packed.
+    /// The limit on validation images.
     pub max_val: Option<u64>,
 }
 
@@ -124,7 +124,7 @@ impl DatasetInfo {
         if !path.exists() {
             return Err(Error::data(
                 out,
-                format!("it has no {DATASET_FILE}, so packing has not finished; run pack-shards again to go on"),
+                format!("it has no {DATASET_FILE}, so packing has not finished; run pack-shards again to resume"),
             ));
         }
         let text = std::fs::read_to_string(&path).at("read", &path)?;
@@ -152,7 +152,7 @@ impl DatasetInfo {
         publish_bytes(text.as_bytes(), &out.join(DATASET_FILE))
     }
 
-    /// The shards of a split.
+    /// The description of a split.
     pub fn split(&self, split: Split) -> &SplitInfo {
         match split {
             Split::Train => &self.train,
@@ -166,7 +166,7 @@ impl DatasetInfo {
     }
 }
 
-/// A packed dataset, mapped.
+/// A packed dataset whose shards are memory-mapped.
 #[derive(Debug)]
 pub struct Dataset {
     path: PathBuf,
@@ -177,9 +177,9 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Opens the folder `out`: reads `dataset.json` and the mean image, maps every shard, and holds their headers
-    /// against it. How long that takes depends on the number of shards, not on what they hold: their tables and samples
-    /// are checked when they are first needed.
+    /// Opens the folder `out`: reads `dataset.json` and the mean image, maps every shard and compares their headers
+    /// with `dataset.json`. The time depends on the number of shards, not on their size: tables and samples are
+    /// verified when they are first used.
     pub fn open(out: &Path) -> Result<Self> {
         let info = DatasetInfo::read(out)?;
         let [train, val] = Split::ALL.map(|split| open_split(out, &info, split));
@@ -195,12 +195,12 @@ impl Dataset {
         Ok(Self { path: out.to_path_buf(), mean, info, train, val })
     }
 
-    /// Where it lies.
+    /// The dataset's folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its `dataset.json`.
+    /// The contents of `dataset.json`.
     pub fn info(&self) -> &DatasetInfo {
         &self.info
     }
@@ -210,7 +210,7 @@ impl Dataset {
         &self.mean
     }
 
-    /// The samples of a split.
+    /// The reader of a split's samples.
     pub fn split(&self, split: Split) -> &SplitReader {
         match split {
             Split::Train => &self.train,
@@ -231,8 +231,8 @@ fn open_split(out: &Path, info: &DatasetInfo, split: Split) -> Result<SplitReade
     Ok(reader)
 }
 
-/// Every shard carries the mean image of the whole dataset; one copy of it is read.
-pub fn check_same_mean(shard: &ShardReader, expected: u32) -> Result<()> {
+/// Every shard holds the mean image of the whole dataset, of which only one copy is read.
+pub(super) fn check_same_mean(shard: &ShardReader, expected: u32) -> Result<()> {
     let found = shard.header().mean_checksum;
     if found == expected {
         return Ok(());
@@ -244,8 +244,8 @@ pub fn check_same_mean(shard: &ShardReader, expected: u32) -> Result<()> {
     Err(Error::data(shard.path(), problem))
 }
 
-/// Maps the shard `index` of a split and holds its header against what `info` says of it.
-pub fn open_shard(out: &Path, info: &DatasetInfo, split: Split, index: usize) -> Result<ShardReader> {
+/// Maps shard `index` of a split and compares its header with `info`.
+pub(super) fn open_shard(out: &Path, info: &DatasetInfo, split: Split, index: usize) -> Result<ShardReader> {
     let expected = &info.split(split).shards[index];
     let path = out.join(&expected.file);
     let shard = ShardReader::open(&path)?;

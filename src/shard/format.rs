@@ -1,4 +1,4 @@
-//! The header of a shard: where everything lies, and how each part is proved whole.
+//! The header of a shard: the offset and the checksum of each part.
 
 use std::path::Path;
 
@@ -6,29 +6,29 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::error::{Error, Result};
 
-/// Red, green, blue.
+/// The number of channels: red, green and blue.
 pub const CHANNELS: usize = 3;
 /// Height and width of a sample, in pixels (the paper's section 2).
 pub const SIDE: usize = 256;
-/// Values of one channel.
+/// The number of values in one channel.
 pub const PLANE: usize = SIDE * SIDE;
 /// A sample or a mean image: (3, 256, 256) of one byte, exactly 48 pages of 4 KiB.
 pub const SAMPLE_BYTES: usize = CHANNELS * PLANE;
-/// Parts of a shard begin at multiples of this.
+/// The mean image and every sample begin at a multiple of this.
 pub const PAGE_BYTES: usize = 4096;
 /// The first eight bytes of a shard.
 pub const MAGIC: [u8; 8] = *b"AlexShrd";
 /// The version that this build writes and reads.
 pub const VERSION: u32 = 1;
 
-/// Which part of a dataset.
+/// A part of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u32)]
 pub enum Split {
-    /// What the network learns from.
+    /// The samples that the network is trained on.
     Train = 0,
-    /// What its error is measured on.
+    /// The samples that its error is measured on.
     Val = 1,
 }
 
@@ -44,27 +44,27 @@ impl Split {
         }
     }
 
-    /// `train-00003.shard`.
+    /// The name of a shard, such as `train-00003.shard`.
     pub fn shard_file(self, index: u32) -> String {
         format!("{}-{index:05}.shard", self.name())
     }
 }
 
-/// The first page of a shard, little-endian, without its padding: see `docs/shard-format.md`.
+/// The first page of a shard without its padding, little-endian (`docs/shard-format.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Header {
-    /// [`MAGIC`].
+    /// The first bytes: [`MAGIC`].
     pub magic: [u8; 8],
-    /// [`VERSION`].
+    /// The format's version: [`VERSION`].
     pub version: u32,
-    /// [`CHANNELS`].
+    /// The channels of a sample: [`CHANNELS`].
     pub channels: u32,
-    /// [`SIDE`].
+    /// The height of a sample: [`SIDE`].
     pub height: u32,
-    /// [`SIDE`].
+    /// The width of a sample: [`SIDE`].
     pub width: u32,
-    /// Samples in this shard, at least one.
+    /// The number of samples in this shard, at least one.
     pub num_samples: u64,
     /// Where the mean image begins: (3, 256, 256) u8.
     pub mean_offset: u64,
@@ -74,33 +74,33 @@ pub struct Header {
     pub labels_offset: u64,
     /// Where the CRC-32 of each sample begins: (num_samples) u32.
     pub checksums_offset: u64,
-    /// The whole file.
+    /// The size of the file.
     pub file_bytes: u64,
-    /// The dataset this shard is of: the same number in `dataset.json`.
+    /// Identifies the dataset: the same number as in `dataset.json`.
     pub dataset_id: u64,
-    /// Labels are below this.
+    /// The number of classes; labels are below it.
     pub num_classes: u32,
-    /// [`Split`] as a number.
+    /// The [`Split`] as a number.
     pub split: u32,
-    /// 0, 1, ... within the split.
+    /// The shard's number within the split, from 0.
     pub shard_index: u32,
-    /// CRC-32 of the mean image.
+    /// The CRC-32 of the mean image.
     pub mean_checksum: u32,
-    /// CRC-32 of the labels' bytes.
+    /// The CRC-32 of the labels' bytes.
     pub labels_checksum: u32,
-    /// CRC-32 of the checksums' bytes.
+    /// The CRC-32 of the checksums' bytes.
     pub checksums_checksum: u32,
-    /// CRC-32 of the bytes before it. It proves the other checksums, and those prove the shard.
+    /// The CRC-32 of the bytes before it. It covers the other checksums, and those cover the rest of the shard.
     pub header_checksum: u32,
-    /// Zero.
+    /// Always zero.
     pub reserved: u32,
 }
 
-/// Bytes of [`Header`] that its checksum covers.
+/// The number of header bytes that the checksum covers.
 const CHECKED_BYTES: usize = std::mem::offset_of!(Header, header_checksum);
 
 impl Header {
-    /// The layout of a shard of `num_samples`; the checksums of its parts are for the writer to fill in.
+    /// The header of a shard of `num_samples`, without checksums, which the writer fills in.
     pub fn new(split: Split, shard_index: u32, num_samples: u64, num_classes: u32, dataset_id: u64) -> Self {
         let mean_offset = PAGE_BYTES as u64;
         let samples_offset = mean_offset + SAMPLE_BYTES as u64;
@@ -130,7 +130,7 @@ impl Header {
         }
     }
 
-    /// Sets [`Header::header_checksum`] from everything before it.
+    /// Sets [`Header::header_checksum`], which covers everything before it.
     pub fn sealed(mut self) -> Self {
         self.header_checksum = self.own_checksum();
         self
@@ -140,8 +140,8 @@ impl Header {
         crc32fast::hash(&bytemuck::bytes_of(self)[..CHECKED_BYTES])
     }
 
-    /// Checks the header that is `head`, the first bytes of the file `path` of so many bytes.
-    pub fn parse(head: &[u8; size_of::<Self>()], file_bytes: u64, path: &Path) -> Result<Self> {
+    /// Reads and checks the header in `head`, the first bytes of the file `path`.
+    pub(super) fn parse(head: &[u8; size_of::<Self>()], file_bytes: u64, path: &Path) -> Result<Self> {
         let header: Self = bytemuck::pod_read_unaligned(head);
         let wrong = |what: &str, expected: &dyn std::fmt::Display, found: &dyn std::fmt::Display| {
             Error::data(path, format!("{what}: expected {expected}, found {found}; pack the dataset again"))
@@ -176,7 +176,10 @@ impl Header {
             ..layout
         } == header;
         if !same_layout || header.num_samples == 0 {
-            return Err(Error::data(path, "its header describes another layout than version 1 has; pack again"));
+            return Err(Error::data(
+                path,
+                "its header does not describe the layout of version 1; pack the dataset again",
+            ));
         }
         if file_bytes != header.file_bytes {
             return Err(wrong("truncated or padded: bytes", &header.file_bytes, &file_bytes));

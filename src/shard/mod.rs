@@ -1,12 +1,13 @@
-//! Shards: the packed dataset on disk, one byte a value, memory-mapped.
+//! Shards: the packed dataset on disk, one byte per value, memory-mapped.
 //!
 //! In: 256 x 256 planar pixels and labels from [`crate::pack`]. Out: borrowed bytes of the map, for [`crate::input`].
-//! The map owns the memory; the page cache decides what of it is resident. `docs/shard-format.md` has every byte.
+//! The map owns the memory; the page cache decides which of it is resident. `docs/shard-format.md` describes every
+//! byte.
 
 pub mod dataset;
 pub mod format;
 pub mod picture;
-pub mod reader;
+mod reader;
 pub mod sheet;
 pub mod summary;
 pub mod verify;

@@ -1,4 +1,4 @@
-//! A sample back as a picture: what was packed, to the bit.
+//! Turns a sample back into a picture, bit-identical to what was packed.
 
 use image::{Rgb, RgbImage};
 
@@ -12,7 +12,7 @@ pub fn add_mean(bytes: &[u8], mean: &[u8]) -> Vec<u8> {
 }
 
 /// The values that a network sees, (3, 256, 256): pixel - mean, -255..=255.
-pub fn residuals(bytes: &[u8], mean: &[u8]) -> Vec<i16> {
+pub(super) fn residuals(bytes: &[u8], mean: &[u8]) -> Vec<i16> {
     let pixels = add_mean(bytes, mean);
     pixels.iter().zip(mean).map(|(&pixel, &mean)| i16::from(pixel) - i16::from(mean)).collect()
 }

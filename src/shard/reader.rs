@@ -1,4 +1,4 @@
-//! A memory-mapped shard, and the shards of a split read as one.
+//! Reads a memory-mapped shard, and the shards of a split as one sequence of samples.
 // A file map is unsafe because another process could shrink the file under it. Shards appear by rename and are
 // never written again; docs/shard-format.md tells their owner so.
 #![allow(unsafe_code)]
@@ -14,8 +14,8 @@ use memmap2::{Advice, Mmap};
 use super::format::{Header, PAGE_BYTES, SAMPLE_BYTES};
 use crate::error::{Error, IoContext, Result};
 
-/// The kernel reads no more at a time than a device's read-ahead or its largest request, and leaves out the rest of what it
-/// is asked for, silently. This is its default read-ahead.
+/// The operating system reads at most a device's read-ahead or its largest request at a time, and silently drops the
+/// rest of a larger advice. This is the default read-ahead.
 const ADVICE_BYTES: usize = 128 << 10;
 
 /// One packed image, borrowed from its shard.
@@ -23,22 +23,22 @@ const ADVICE_BYTES: usize = 128 << 10;
 pub struct Sample<'a> {
     /// (3, 256, 256), each byte (pixel - mean) modulo 256.
     pub bytes: &'a [u8],
-    /// The class.
+    /// The number of the class.
     pub label: u32,
 }
 
-/// One shard.
+/// A mapped shard.
 #[derive(Debug)]
 pub struct ShardReader {
     path: PathBuf,
     map: Mmap,
     header: Header,
-    /// The tables were read before and agreed with their checksums.
+    /// Whether the tables have been compared with their checksums.
     tables_verified: AtomicBool,
 }
 
 impl ShardReader {
-    /// Maps a shard and checks its header. Nothing else is read: the rest is checked when it is first needed.
+    /// Maps a shard and checks its header. The rest is read and verified when it is first used.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).at("open", path)?;
         let file_bytes = file.metadata().at("read", path)?.len();
@@ -49,27 +49,27 @@ impl ShardReader {
                 format!("{file_bytes} bytes are too few for a shard; pack the dataset again"),
             ));
         }
-        // Read, not touched in the map, where the kernel would read megabytes around the first byte.
+        // Not through the map, where the operating system would read megabytes around the first byte.
         file.read_exact_at(&mut head, 0).at("read", path)?;
         let header = Header::parse(&head, file_bytes, path)?;
         // SAFETY: the map is read only, and shards are never written after they appeared under their name.
         let map = unsafe { Mmap::map(&file) }.at("map", path)?;
-        // What will be read is always asked for: see `will_need`.
+        // No guessing ahead: what will be read is always asked for, see `will_need`.
         map.advise(Advice::Random).at("advise reading", path)?;
         Ok(Self { path: path.to_path_buf(), map, header, tables_verified: AtomicBool::new(false) })
     }
 
-    /// Where it lies.
+    /// The shard's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its first page.
+    /// The header, which was checked when the shard was opened.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// How many samples it holds.
+    /// The number of samples.
     pub fn num_samples(&self) -> usize {
         self.header.num_samples as usize
     }
@@ -79,7 +79,7 @@ impl ShardReader {
         self.part(self.header.mean_offset, SAMPLE_BYTES)
     }
 
-    /// The sample at `index` of this shard.
+    /// The sample at `index` of this shard, not verified.
     pub fn sample(&self, index: usize) -> Sample<'_> {
         assert!(index < self.num_samples(), "sample {index} of {}", self.num_samples());
         Sample { bytes: self.part(self.sample_offset(index), SAMPLE_BYTES), label: self.word(self.labels(), index) }
@@ -105,7 +105,7 @@ impl ShardReader {
     /// zeros.
     pub fn verify_tables(&self) -> Result<()> {
         self.will_need(self.header.labels_offset, self.num_samples() * 8)?;
-        self.verify_part("the labels", self.labels(), self.header.labels_checksum)?;
+        self.verify_part("the table of labels", self.labels(), self.header.labels_checksum)?;
         self.verify_part("the table of checksums", self.checksums(), self.header.checksums_checksum)?;
         if self.part(size_of::<Header>() as u64, PAGE_BYTES - size_of::<Header>()).iter().any(|&byte| byte != 0) {
             return Err(Error::data(&self.path, "the padding after its header is not zero; copy the shard again"));
@@ -122,14 +122,14 @@ impl ShardReader {
         Ok(())
     }
 
-    /// Tells the kernel that these samples will be read soon: it reads them as one, and does not wait.
+    /// Tells the operating system that these samples will be read soon, in one request, without waiting.
     pub fn advise(&self, samples: Range<usize>) -> Result<()> {
         assert!(samples.end <= self.num_samples(), "samples {samples:?} of {}", self.num_samples());
         self.will_need(self.sample_offset(samples.start), samples.len() * SAMPLE_BYTES)
     }
 
-    /// A page that is touched without this is read alone. The kernel's own guess, megabytes around each such page, would
-    /// read many times what a random order needs.
+    /// A page that is touched without this is read alone. The operating system's own read-ahead, megabytes around each
+    /// such page, would read many times what a random order needs.
     fn will_need(&self, offset: u64, num_bytes: usize) -> Result<()> {
         let end = offset as usize + num_bytes;
         for start in (offset as usize..end).step_by(ADVICE_BYTES) {
@@ -179,14 +179,14 @@ impl ShardReader {
 #[derive(Debug)]
 pub struct SplitReader {
     shards: Vec<ShardReader>,
-    /// The index in the split of each shard's first sample, then the number of all.
+    /// The index in the split of each shard's first sample, then the number of all samples.
     starts: Vec<usize>,
-    /// A bit a sample: it was read before and agreed with its checksum.
+    /// One bit per sample: whether it has been compared with its checksum.
     verified: Vec<AtomicU64>,
 }
 
 impl SplitReader {
-    /// The shards in their order.
+    /// Joins the shards in the order given.
     pub fn new(shards: Vec<ShardReader>) -> Self {
         let mut starts = vec![0];
         for shard in &shards {
@@ -196,17 +196,17 @@ impl SplitReader {
         Self { shards, starts, verified: std::iter::repeat_with(AtomicU64::default).take(num_words).collect() }
     }
 
-    /// How many samples the split holds.
+    /// The number of samples in the split.
     pub fn num_samples(&self) -> usize {
         self.starts[self.shards.len()]
     }
 
-    /// Its shards.
+    /// The shards in order.
     pub fn shards(&self) -> &[ShardReader] {
         &self.shards
     }
 
-    /// The sample at `index` of the split.
+    /// The sample at `index` of the split, not verified.
     pub fn sample(&self, index: usize) -> Sample<'_> {
         let (shard, index) = self.locate(index);
         shard.sample(index)
@@ -230,7 +230,7 @@ impl SplitReader {
         Ok(shard.sample(index_in_shard))
     }
 
-    /// Whether [`Self::verified_sample`] has given all of them.
+    /// Whether [`Self::verified_sample`] has returned all of these samples before.
     pub fn were_read(&self, mut samples: Range<usize>) -> bool {
         samples.all(|index| {
             let (word, bit) = verified_bit(index);
@@ -238,7 +238,7 @@ impl SplitReader {
         })
     }
 
-    /// Tells the kernel that these samples of the split will be read soon: those of one shard are read as one.
+    /// Tells the operating system that these samples will be read soon, in one request per shard.
     pub fn advise(&self, samples: Range<usize>) -> Result<()> {
         let mut next = samples.start;
         while next < samples.end {
@@ -257,7 +257,7 @@ impl SplitReader {
     }
 }
 
-/// The word and the bit in it.
+/// The word of [`SplitReader::verified`] and the bit in it.
 fn verified_bit(index: usize) -> (usize, u64) {
     (index / u64::BITS as usize, 1 << (index % u64::BITS as usize))
 }

@@ -1,4 +1,4 @@
-//! A contact sheet: samples of each class as a network will see them.
+//! Draws a contact sheet: samples of each class as a network will see them.
 
 use font8x8::legacy::BASIC_LEGACY;
 use image::{GenericImage, Rgb, RgbImage, imageops};
@@ -7,13 +7,13 @@ use super::dataset::Dataset;
 use super::format::{SAMPLE_BYTES, SIDE, Split};
 use super::picture::{add_mean, picture, residuals};
 
-/// The centre of a sample that a network sees when it is tested (the paper's section 4.1).
+/// The side of the centre crop that a network is evaluated on (the paper's section 4.1).
 const VIEW: u32 = 224;
 const GAP: u32 = 12;
 const CAPTION_WIDTH: u32 = 232;
-/// Samples of a class.
+/// The number of samples of each class.
 const NUM_COLUMNS: u32 = 6;
-/// Classes, spread evenly over all.
+/// The most classes that get a row; they are spread evenly over all.
 const MAX_ROWS: usize = 16;
 const WIDTH: u32 = GAP + CAPTION_WIDTH + NUM_COLUMNS * (VIEW + GAP);
 
@@ -21,13 +21,13 @@ const PAPER: Rgb<u8> = Rgb([250, 250, 248]);
 const INK: Rgb<u8> = Rgb([30, 30, 34]);
 const PALE_INK: Rgb<u8> = Rgb([120, 120, 126]);
 
-/// Height and width of a character at scale 1.
+/// The height and width of a character at scale 1.
 const GLYPH: u32 = 8;
 const TITLE: u32 = 4;
 const TEXT: u32 = 2;
 const LINE: u32 = GLYPH * TEXT + 8;
 
-/// Draws the sheet of a dataset.
+/// Draws the contact sheet of a dataset.
 pub fn sheet(dataset: &Dataset) -> RgbImage {
     let rows = rows(dataset.info().classes.len());
     let head_height = GAP + GLYPH * TITLE + GAP + LINE + GAP + VIEW + LINE + GAP;
@@ -38,7 +38,7 @@ pub fn sheet(dataset: &Dataset) -> RgbImage {
         let top = head_height + row as u32 * (VIEW + GAP);
         draw_class(&mut sheet, dataset, *label, top);
         for &index in &samples {
-            // Where the kernel refuses, the pages are read all the same, one by one.
+            // If the operating system refuses, the pages are still read, one by one.
             let _ = dataset.split(Split::Train).advise(index..index + 1);
         }
         for (column, index) in samples.into_iter().enumerate() {
@@ -104,7 +104,7 @@ fn draw_head(sheet: &mut RgbImage, dataset: &Dataset) {
     }
 }
 
-/// Residuals of -255..=255 as pixels: zero is 128.
+/// Maps residuals of -255..=255 to pixels: zero becomes 128.
 fn halved(residuals: &[i16]) -> Vec<u8> {
     let pixels: Vec<u8> = residuals.iter().map(|value| (128 + value / 2) as u8).collect();
     assert_eq!(pixels.len(), SAMPLE_BYTES, "values of a sample");
@@ -130,7 +130,7 @@ fn draw_view(sheet: &mut RgbImage, picture: &RgbImage, left: u32, top: u32) {
     sheet.copy_from(&view, left, top).expect("a tile inside the sheet");
 }
 
-/// Lines that fit `width`, broken at spaces where there are any.
+/// Breaks a text into lines that fit `width`, at spaces if possible.
 fn wrapped(text: &str, width: u32, scale: u32) -> Vec<String> {
     let fits = (width / (GLYPH * scale)) as usize;
     let mut lines: Vec<String> = vec![String::new()];
@@ -151,7 +151,7 @@ fn wrapped(text: &str, width: u32, scale: u32) -> Vec<String> {
     lines
 }
 
-/// The font knows ASCII; other characters become question marks. What does not fit the sheet is cut off.
+/// The font covers ASCII; other characters become question marks. What does not fit the sheet is cut off.
 fn draw_text(sheet: &mut RgbImage, text: &str, left: u32, top: u32, scale: u32, ink: Rgb<u8>) {
     for (place, character) in text.chars().enumerate() {
         let glyph = BASIC_LEGACY.get(character as usize).unwrap_or(&BASIC_LEGACY['?' as usize]);

@@ -1,4 +1,4 @@
-//! What a dataset is, as a person would want to read it.
+//! Summarises a dataset for a person to read.
 
 use std::fmt::{self, Write};
 use std::path::Path;
@@ -8,10 +8,10 @@ use indicatif::{DecimalBytes, HumanCount};
 use super::dataset::{Class, DatasetInfo, SplitInfo};
 use super::format::{SIDE, Split};
 
-/// Of more classes than this, only the first and the last are shown.
+/// If there are more classes, only the first and the last ones are shown.
 const MAX_CLASSES_SHOWN: usize = 20;
 
-/// The description of the dataset at `out`, several lines.
+/// Describes the dataset at `out` in several lines.
 pub fn summary(out: &Path, info: &DatasetInfo) -> String {
     let mut text = String::new();
     write_summary(&mut text, out, info).expect("writing to a string does not fail");
@@ -69,7 +69,7 @@ fn write_classes(text: &mut String, classes: &[Class]) -> fmt::Result {
     if let (Some(fewest), Some(most)) = (counts().min(), counts().max())
         && classes.len() > MAX_CLASSES_SHOWN
     {
-        writeln!(text, "  {:>5}  from {} to {} training images a class", "", HumanCount(fewest), HumanCount(most))?;
+        writeln!(text, "  {:>5}  from {} to {} training images per class", "", HumanCount(fewest), HumanCount(most))?;
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ fn write_origin(text: &mut String, info: &DatasetInfo) -> fmt::Result {
         0 => writeln!(text, "  skipped      none")?,
         num => writeln!(text, "  skipped      {} that could not be read: skipped.csv", HumanCount(num))?,
     }
-    write!(text, "  settings     seed {}, {} samples a shard", settings.seed, settings.shard_samples)?;
+    write!(text, "  settings     seed {}, {} samples per shard", settings.seed, settings.shard_samples)?;
     if settings.val_fraction > 0.0 {
         write!(text, ", {} of each class for validation", settings.val_fraction)?;
     }

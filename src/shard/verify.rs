@@ -1,4 +1,4 @@
-//! Every checksum of every shard, recomputed.
+//! Verifies every checksum of every shard.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -11,19 +11,19 @@ use super::reader::ShardReader;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
-/// Between two changes of the progress bar.
+/// Samples between two updates of the progress bar.
 const SAMPLES_A_STEP: usize = 64;
 
-/// What was found.
+/// The result of [`verify`].
 #[derive(Debug)]
 pub struct Verification {
-    /// Samples whose checksums are right.
+    /// The number of samples that agree with their checksums.
     pub num_sound: u64,
-    /// Everything that is wrong.
+    /// Everything that is damaged.
     pub damages: Vec<Error>,
 }
 
-/// Reads the dataset in `out` whole. Its damages are the result, not an error.
+/// Reads the whole dataset in `out`. Damage is part of the result, not an error.
 pub fn verify(out: &Path) -> Result<Verification> {
     let info = DatasetInfo::read(out)?;
     let num_samples = info.train.num_samples + info.val.num_samples;
@@ -47,7 +47,7 @@ pub fn verify(out: &Path) -> Result<Verification> {
 
 fn verify_shard(shard: &ShardReader, progress: &Mutex<Progress>, verification: &mut Verification) {
     if let Err(damage) = shard.verify_mean().and_then(|()| shard.verify_tables()) {
-        // Without its tables nothing can be said about its samples.
+        // Samples cannot be verified without the tables.
         verification.damages.push(damage);
         return;
     }
@@ -56,11 +56,11 @@ fn verify_shard(shard: &ShardReader, progress: &Mutex<Progress>, verification: &
     let damages: Vec<Error> = steps
         .flat_map_iter(|start| {
             let end = (start + SAMPLES_A_STEP).min(num_samples);
-            // Of this step and the next, so that the disk goes on reading while this one is checked. Where the kernel
-            // refuses, the pages are read all the same, one by one.
+            // Covers the next step too, so that the disk keeps reading while this one is verified. If the operating
+            // system refuses, the pages are still read, one by one.
             let _ = shard.advise(start..(end + SAMPLES_A_STEP).min(num_samples));
             let damages: Vec<_> = (start..end).filter_map(|index| shard.verify_sample(index).err()).collect();
-            progress.lock().expect("no thread panics while it holds the bar").add((end - start) as u64);
+            progress.lock().expect("no thread panics while it holds the lock").add((end - start) as u64);
             damages
         })
         .collect();

@@ -1,4 +1,4 @@
-//! Writes one shard, whole or not at all.
+//! Writes one shard, which appears whole or not at all.
 
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::error::{IoContext, Result};
 use crate::publish::{publish, unfinished};
 use crate::write_back::WriteBack;
 
-/// A shard that is being written beside its final name.
+/// A shard that is being written under a temporary name.
 #[derive(Debug)]
 pub struct ShardWriter {
     path: PathBuf,
@@ -22,11 +22,11 @@ pub struct ShardWriter {
 }
 
 impl ShardWriter {
-    /// Begins the shard that `header` lays out, around the `mean` image, (3, 256, 256).
+    /// Begins the shard that `header` describes, with the `mean` image, (3, 256, 256).
     pub fn create(path: &Path, mut header: Header, mean: &[u8]) -> Result<Self> {
         assert_eq!(mean.len(), SAMPLE_BYTES, "bytes of a mean image");
         header.mean_checksum = crc32fast::hash(mean);
-        // Smaller than a sample, so that samples are not copied on their way.
+        // Smaller than a sample, so that samples are written without being copied.
         let mut file = BufWriter::with_capacity(64 << 10, unfinished(path)?);
         let write_back = WriteBack::begin(file.get_ref().as_file()).at("write", path)?;
         file.write_all(&[0; PAGE_BYTES]).at("write", path)?;
@@ -47,7 +47,8 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Writes the tables and the header and gives the shard its name. The header is what `dataset.json` records.
+    /// Writes the tables and the header, gives the shard its name, and returns the header, which `dataset.json`
+    /// records.
     pub fn finish(mut self) -> Result<Header> {
         assert_eq!(self.labels.len() as u64, self.header.num_samples, "samples of the shard");
         let labels: Vec<u8> = self.labels.iter().flat_map(|label| label.to_le_bytes()).collect();

@@ -1,15 +1,15 @@
-//! A span as an event of Chrome's trace format: "X" for what was done, "M" for the name of a line.
+//! Writes spans as events of Chrome's trace format: "X" is a span, "M" the name of a row.
 
 use std::io::{self, Write};
 use std::time::Instant;
 
 use super::{Span, Track};
 
-/// All lines belong to one process.
+/// All rows belong to one process.
 const PROCESS: u32 = 1;
 
 impl Track {
-    /// The line's number, which is also its place from the top.
+    /// The row's number, which is also its position from the top.
     fn id(self) -> usize {
         match self {
             Self::Trainer => 1,
@@ -31,7 +31,7 @@ impl Track {
     }
 }
 
-/// The name and the place of a line.
+/// Writes the name and the position of a row.
 pub(super) fn write_track(out: &mut impl Write, track: Track) -> io::Result<()> {
     let (id, name) = (track.id(), track.name());
     write!(out, r#"{{"ph":"M","pid":{PROCESS},"tid":{id},"name":"thread_name","args":{{"name":"{name}"}}}}"#)?;
@@ -39,7 +39,7 @@ pub(super) fn write_track(out: &mut impl Write, track: Track) -> io::Result<()> 
     write!(out, r#""args":{{"sort_index":{id}}}}}"#)
 }
 
-/// Times are microseconds since `origin`; what began before it begins at it.
+/// Times are microseconds since `origin`; a span that began earlier begins at 0.
 pub(super) fn write_span(out: &mut impl Write, span: &Span, origin: Instant) -> io::Result<()> {
     let micros = |moment: Instant| moment.saturating_duration_since(origin).as_nanos() as f64 / 1e3;
     let (begun, ended) = (micros(span.interval.begun), micros(span.interval.ended));

@@ -1,4 +1,4 @@
-//! The trace's file, and the thread that writes it.
+//! The file of a trace and the thread that writes it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,11 +13,11 @@ use super::event::{write_span, write_track};
 use super::{MAX_WAITING_SPANS, Span, Tracer, Waiting};
 use crate::error::{IoContext, Result};
 
-/// How often the waiting spans are written.
+/// The interval at which waiting spans are written.
 const WRITE_EVERY: Duration = Duration::from_millis(100);
 
-/// A trace that is being written. The file is an array that is open at its end until [`TraceFile::finish`], as the
-/// format allows: the trace of a run that was killed can be read to its last whole line.
+/// A trace that is being written. The file is an array that is not closed until [`TraceFile::finish`], as the format
+/// allows: the trace of a run that was killed can be read up to its last complete line.
 #[derive(Debug)]
 pub struct TraceFile {
     path: PathBuf,
@@ -26,17 +26,17 @@ pub struct TraceFile {
     writer: Option<JoinHandle<io::Result<u64>>>,
 }
 
-/// What a trace holds.
+/// The contents of a finished trace, counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceSummary {
-    /// Spans written.
+    /// The number of spans written.
     pub num_spans: u64,
-    /// Spans that came faster than they could be written, and are missing.
+    /// The number of spans left out because they came faster than they could be written.
     pub num_dropped: u64,
 }
 
 impl TraceFile {
-    /// Begins a trace in a new file at `path`, or over an old one; its time counts from now.
+    /// Begins a trace at `path`, overwriting an older file; its time starts now.
     pub fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).at("create", path)?;
         let (tracer, ended) = (Tracer::on(), Arc::new(AtomicBool::new(false)));
@@ -47,12 +47,12 @@ impl TraceFile {
         Ok(Self { path: path.to_path_buf(), tracer, ended, writer: Some(writer) })
     }
 
-    /// Where to record.
+    /// Records into this trace.
     pub fn tracer(&self) -> Tracer {
         self.tracer.clone()
     }
 
-    /// Writes what waits, closes the array, and says what the file holds.
+    /// Writes the waiting spans and closes the array.
     pub fn finish(mut self) -> Result<TraceSummary> {
         let written = self.join().unwrap_or(Ok(0));
         let num_spans = written.at("write", &self.path)?;
@@ -69,7 +69,7 @@ impl TraceFile {
 }
 
 impl Drop for TraceFile {
-    /// A run that failed leaves a whole trace too; its own error is the one to report.
+    /// A failed run leaves a complete trace too. An error here is dropped, since the run reports its own.
     fn drop(&mut self) {
         let _ = self.join();
     }
@@ -80,7 +80,7 @@ fn write_all(mut out: impl Write, waiting: &Waiting, origin: Instant, ended: &At
     let (mut named, mut num_spans) = (BTreeSet::new(), 0);
     out.write_all(br#"[{"ph":"M","pid":1,"name":"process_name","args":{"name":"alexnet"}}"#)?;
     loop {
-        // Asked before the spans are taken, so that the last ones are written after it said so.
+        // Read before the spans are taken, so that spans recorded before the end are still written.
         let last = ended.load(Ordering::Acquire);
         std::mem::swap(&mut spans, &mut waiting.spans.lock().unwrap_or_else(PoisonError::into_inner));
         for span in spans.drain(..) {

@@ -1,10 +1,10 @@
-//! The trace: what each part of a run did, and when, as a timeline for Perfetto or `chrome://tracing`.
+//! Traces what each part of a run does and when, as a timeline for Perfetto or `chrome://tracing`.
 //!
-//! In: [`Span`]s from any thread. Out: a file of Chrome's trace events, written by a thread of its own while the run goes.
-//! Spans wait in a buffer that is allocated once; what does not fit is counted and left out.
+//! In: [`Span`]s from any thread. Out: a file of Chrome's trace events, written by a dedicated thread during the run.
+//! Spans wait in a buffer that is allocated once; those that do not fit are counted and left out.
 
 mod event;
-pub mod file;
+mod file;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,63 +12,62 @@ use std::time::Instant;
 
 pub use self::file::{TraceFile, TraceSummary};
 
-/// Spans that wait to be written, at most: a hundred steps of an H100's, and 2 MB.
+/// The most spans that wait to be written: those of about a hundred steps on an H100, in 2 MB.
 const MAX_WAITING_SPANS: usize = 1 << 15;
 
-/// From when to when something was done.
+/// The time that something took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval {
-    /// Its first moment.
+    /// When it began.
     pub begun: Instant,
-    /// Its last.
+    /// When it ended.
     pub ended: Instant,
 }
 
 impl Interval {
-    /// From `begun` to now.
+    /// The interval from `begun` to now.
     pub fn since(begun: Instant) -> Self {
         Self { begun, ended: Instant::now() }
     }
 
-    /// How long it took.
+    /// The length in seconds.
     pub fn seconds(&self) -> f64 {
         (self.ended - self.begun).as_secs_f64()
     }
 }
 
-/// Who did something. Each has a line of its own, and does one thing at a time.
+/// A row of the timeline: something that does one thing at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Track {
     /// The conveyor's planner, which waits for empty buffers.
     Conveyor,
-    /// A thread that crops, mirrors and relights.
+    /// A thread of the input that crops, mirrors and colour-jitters.
     Worker(usize),
-    /// The device's way in.
+    /// The device's uploads.
     Upload,
-    /// What computes.
+    /// The device's training steps.
     Device,
-    /// The thread of the loop.
+    /// The thread of the training loop.
     Trainer,
 }
 
-/// Something that was done.
+/// A piece of work on the timeline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span {
-    /// Who did it.
+    /// The row that it appears in.
     pub track: Track,
-    /// What: `fill`, `upload`, `step`, ...
+    /// The kind of work, such as `fill`, `upload` or `step`.
     pub name: &'static str,
-    /// The training step that it was done for.
+    /// The training step that it belongs to.
     pub step: u64,
-    /// When.
+    /// When it was done.
     pub interval: Interval,
 }
 
-/// Takes spans in. Clones write to the same file; the default one is off and does nothing.
+/// Records spans. Clones record into the same file; the default tracer is off and does nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Tracer(Option<Arc<Waiting>>);
 
-/// The spans that are not written yet.
 #[derive(Debug)]
 struct Waiting {
     spans: Mutex<Vec<Span>>,
@@ -81,7 +80,7 @@ impl Tracer {
         Self(Some(Arc::new(Waiting { spans, num_dropped: AtomicU64::new(0) })))
     }
 
-    /// Records what was done; never waits for the disk.
+    /// Records a span, without waiting for the disk.
     pub fn span(&self, track: Track, name: &'static str, step: u64, interval: Interval) {
         let Some(waiting) = &self.0 else { return };
         let mut spans = waiting.spans.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Bad input: one clear message, the right exit code, nothing half-written.
+//! Bad input gives one clear message and the right exit code, and leaves nothing half-written.
 
 use std::fs;
 use std::path::Path;

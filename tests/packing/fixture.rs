@@ -1,4 +1,4 @@
-//! Images, folders of them, and the commands.
+//! Generates images and folders of images, and runs the commands.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,19 +18,19 @@ pub fn inspect_shards() -> Command {
     Command::cargo_bin("inspect-shards").unwrap()
 }
 
-/// Packs `data` into `out`, which must succeed, and gives the last line of standard output.
+/// Packs `data` into `out`, which must succeed, and returns the last line of standard output.
 pub fn pack(data: &Path, out: &Path, args: &[&str]) -> String {
     let output = pack_shards().arg(data).arg("--out").arg(out).args(args).assert().success().get_output().clone();
     String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned()
 }
 
-/// Runs a command that must fail with exit code `code`, and gives its standard error.
+/// Runs a command that must fail with exit code `code`, and returns its standard error.
 pub fn failure(command: &mut Command, code: i32) -> String {
     let output = command.assert().code(code).get_output().clone();
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// A smooth picture that no other seed has: something that JPEG keeps.
+/// A smooth picture, which JPEG preserves well, different for every seed.
 pub fn photo(seed: u32, width: u32, height: u32) -> RgbImage {
     let phase = f64::from(seed) * 0.37;
     RgbImage::from_fn(width, height, |x, y| {
@@ -57,7 +57,7 @@ pub fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// `root/class/0000.jpg` and so on, so many a class, each picture another one.
+/// Writes `root/class/0000.jpg` and so on, different pictures.
 pub fn class_folders(root: &Path, classes: &[&str], num_a_class: u32) {
     for (label, class) in classes.iter().enumerate() {
         for number in 0..num_a_class {
@@ -67,13 +67,13 @@ pub fn class_folders(root: &Path, classes: &[&str], num_a_class: u32) {
     }
 }
 
-/// Every file of a folder and its bytes.
+/// Every file of a folder with its bytes.
 pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
     entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
 }
 
-/// The pixels and labels of a split, in their order.
+/// The pixels and labels of a split, in order.
 pub fn samples(out: &Path, split: Split) -> Vec<(Vec<u8>, u32)> {
     let dataset = Dataset::open(out).unwrap();
     let samples = dataset.split(split);
@@ -85,7 +85,7 @@ pub fn samples(out: &Path, split: Split) -> Vec<(Vec<u8>, u32)> {
         .collect()
 }
 
-/// The one sample of a class in the training split, as a picture.
+/// The only training sample of a class, as a picture.
 pub fn only_sample(out: &Path, class: &str) -> RgbImage {
     let label = Dataset::open(out).unwrap().info().classes.iter().position(|other| other.name == class).unwrap();
     let all = [samples(out, Split::Train), samples(out, Split::Val)].concat();
@@ -94,7 +94,7 @@ pub fn only_sample(out: &Path, class: &str) -> RgbImage {
     picture(&of_class[0].0)
 }
 
-/// The largest difference of any value.
+/// The largest difference between two values.
 pub fn difference(a: &RgbImage, b: &RgbImage) -> u8 {
     assert_eq!(a.dimensions(), b.dimensions());
     a.as_raw().iter().zip(b.as_raw()).map(|(a, b)| a.abs_diff(*b)).max().unwrap()

@@ -1,4 +1,4 @@
-//! Every kind of image, good and bad, by its content.
+//! Every kind of image, good and bad, is recognised by its content.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::fixture::*;
 
-/// A folder with two good classes of ten images beside what a test puts there.
+/// A folder with two good classes of ten images, to which a test adds its own.
 struct Data {
     dir: TempDir,
 }
@@ -34,7 +34,7 @@ impl Data {
         pack(&self.dir.path().join("data"), &self.out(), &["--val-fraction", "0"])
     }
 
-    /// Packs, and gives the reason why the one image of `class` was skipped.
+    /// Packs, and returns the reason why the only image of `class` was skipped.
     fn reason(&self, class: &str) -> String {
         let last = self.pack();
         assert!(last.contains("20 images") && last.contains("1 skipped"), "{last}");
@@ -45,7 +45,7 @@ impl Data {
     }
 }
 
-/// 256 x 256, so that packing moves no pixel: a corner and a stripe tell every turn from another.
+/// 256 x 256, so that packing moves no pixel; a corner and a stripe distinguish every orientation.
 fn marked() -> RgbImage {
     RgbImage::from_fn(256, 256, |x, y| match (x, y) {
         (0..64, 0..64) => Rgb([250, 10, 10]),
@@ -109,7 +109,7 @@ fn grey_sixteen_bit_and_transparent_images_become_rgb() {
     assert_eq!([pixel("grey-glass", 5, 5), pixel("grey-glass", 250, 5)], [[200; 3], [124, 117, 104]]);
 }
 
-/// A JPEG with an EXIF segment that says how the picture is turned.
+/// A JPEG with an EXIF segment that gives the orientation.
 fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
     let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
     exif.push(orientation);
@@ -156,7 +156,7 @@ fn a_turned_webp_comes_out_upright_with_and_without_the_prefix_of_a_jpeg() {
     let turned = imageops::rotate270(&marked());
     let data = Data::new();
     for (class, prefix) in [("bare", &b""[..]), ("prefixed", b"Exif\0\0")] {
-        // An EXIF block whose one entry says: turn by 90 degrees.
+        // An EXIF block whose only entry says: rotate by 90 degrees.
         let exif = [prefix, b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"].concat();
         let mut bytes = Vec::new();
         let mut encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut bytes);
@@ -208,7 +208,7 @@ fn a_truncated_jpeg_is_skipped_wherever_it_is_cut() {
 fn a_jpeg_damaged_in_its_middle_is_skipped_and_not_painted_grey() {
     let mut bytes = jpeg(&photo(1, 400, 300), 90);
     let middle = bytes.len() / 2;
-    // All ones is no Huffman code.
+    // No Huffman code is all ones.
     bytes[middle..middle + 64].copy_from_slice(&[0xFF, 0x00].repeat(32));
     let data = Data::new();
     data.put("bent", &bytes);
@@ -283,7 +283,7 @@ fn class_folders_that_differ_in_case_are_two_classes_and_a_warning() {
     command.arg(data.dir.path().join("data")).arg("--out").arg(data.out());
     let output = command.assert().success().get_output().clone();
     let message = String::from_utf8(output.stderr).unwrap();
-    assert!(message.contains("the classes Good and good differ in case only"), "{message}");
+    assert!(message.contains("the classes Good and good differ only in case"), "{message}");
 }
 
 #[test]

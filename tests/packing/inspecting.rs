@@ -1,4 +1,4 @@
-//! What `inspect-shards` shows, draws and finds.
+//! `inspect-shards` shows, draws and verifies a dataset.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ fn the_summary_tells_what_the_dataset_is() {
             .and(says("lighting"))
             .and(says("split-folders"))
             .and(says("skipped      none"))
-            .and(says("seed 0, 5 samples a shard")),
+            .and(says("seed 0, 5 samples per shard")),
     );
     let json = inspect_shards().arg(&out).arg("--json").assert().success().get_output().stdout.clone();
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
@@ -64,7 +64,7 @@ fn one_flipped_bit_anywhere_in_a_shard_is_found() {
         (3000, "padding"),
         (5000, "the mean image is damaged"),
         (samples + 196_608 + 77, "sample 1 is damaged"),
-        (labels + 4, "the labels is damaged"),
+        (labels + 4, "the table of labels is damaged"),
         (labels + 20 + 8, "the table of checksums is damaged"),
     ];
     for (offset, found) in places {
@@ -82,7 +82,7 @@ fn all_damages_are_listed_not_only_the_first() {
     flip(&out.join(FIRST_SHARD), 4096 + 4 * 196_608 + 5);
     fs::remove_file(out.join("val-00000.shard")).unwrap();
     let message = failure(inspect_shards().arg(&out).arg("--verify"), 1);
-    for wanted in ["sample 0 is damaged", "sample 3 is damaged", "val-00000.shard", "3 damages"] {
+    for wanted in ["sample 0 is damaged", "sample 3 is damaged", "val-00000.shard", "3 damaged parts"] {
         assert!(message.contains(wanted), "{wanted}: {message}");
     }
 }
@@ -147,7 +147,7 @@ fn the_contact_sheet_shows_the_centres_of_samples() {
     let file = dir.path().join("sheet.png");
     inspect_shards().arg(&out).arg("--sheet").arg(&file).assert().success();
     let sheet = image::open(&file).unwrap().into_rgb8();
-    // Some sample's centre lies somewhere on it, to the bit.
+    // The centre of some sample is somewhere on it, bit for bit.
     let sample = picture(&samples(&out, Split::Train)[0].0);
     let row: Vec<u8> = (16..240).flat_map(|x| sample.get_pixel(x, 16).0).collect();
     let found = sheet.as_raw().windows(row.len()).any(|window| window == row);

@@ -1,4 +1,4 @@
-//! Every layout that a dataset may come in.
+//! Every layout of a dataset is recognised and packed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -110,7 +110,7 @@ fn imagenet(data: &Path) -> Vec<(String, &'static str)> {
     for number in 1..=6 {
         let name = format!("ILSVRC2012_val_{number:08}.JPEG");
         let class = if number % 3 == 0 { "n01440764" } else { "n01443537" };
-        // Two heights tell the classes apart in the shards.
+        // Two heights distinguish the classes in the shards.
         let grey = if number % 3 == 0 { 10 } else { 200 };
         let picture = image::RgbImage::from_pixel(64, 64, image::Rgb([grey; 3]));
         write(&data.join("val").join(&name), &jpeg(&picture, 95));
@@ -196,7 +196,7 @@ fn imagenets_archives_give_the_same_samples_as_their_unpacked_folders() {
     let labels = dir.path().join("labels");
     fs::write(&labels, truth.iter().map(|(name, class)| format!("{name} {class}\n")).collect::<String>()).unwrap();
     let members = |folder: &str| files(&data.join(folder)).into_iter().collect::<Vec<_>>();
-    // The order inside an archive is no order of names.
+    // The members of an archive are not sorted by name.
     let mut classes: Vec<_> = ["n01443537", "n01440764"]
         .map(|class| (format!("{class}.tar"), tar_of(&members(&format!("train/{class}")))))
         .into();
@@ -242,7 +242,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn idx_files_are_packed_gzipped_or_plain_grey_or_in_colour() {
     let dir = folder();
     let data = dir.path().join("data");
-    // Image i is of the colour i and the class i mod 3 + 4.
+    // Image i has the colour i and the class i mod 3 + 4.
     let grey: Vec<u8> = (0..30).flat_map(|i| [i; 28 * 28]).collect();
     let labels: Vec<u8> = (0..30).map(|i| i % 3 + 4).collect();
     write(&data.join("train-images-idx3-ubyte.gz"), &gzip(&idx(&[30, 28, 28], &grey)));

@@ -1,4 +1,4 @@
-//! `pack-shards` and `inspect-shards` as people run them: the real binaries, on images made here.
+//! Runs the binaries `pack-shards` and `inspect-shards` on generated images.
 
 mod bad_input;
 mod fixture;

@@ -43,7 +43,7 @@ fn one_thread_and_four_give_the_same_bytes() {
     assert_same(&one, &four);
 }
 
-/// How far a packer has come: raw shards, then shards.
+/// The progress of a packer in shards: raw ones first, then final ones.
 fn progress(out: &Path) -> usize {
     let count = |folder: &Path, ending: &str| {
         let Ok(entries) = fs::read_dir(folder) else { return 0 };
@@ -139,7 +139,7 @@ fn a_file_size_limit_or_full_disk_is_one_clear_error_and_packing_goes_on_afterwa
     let mut command = assert_cmd::Command::new("bash");
     command.args(["-c", script, env!("CARGO_BIN_EXE_pack-shards")]).arg(&data).arg("--out").arg(&out).args(args);
     let message = failure(&mut command, 1);
-    assert!(message.contains("File too large") && message.contains("goes on where it stopped"), "{message}");
+    assert!(message.contains("File too large") && message.contains("resumes where it stopped"), "{message}");
     assert_eq!(message.matches("error:").count(), 1, "{message}");
     assert!(!out.join("dataset.json").exists());
     pack(&data, &out, &args);

@@ -1,8 +1,8 @@
 //! The augmenter: writes one view of a sample as the network's input.
 //!
-//! `out[c][y][x] = (((byte + mean) mod 256) - mean + light[c]) * scale` inside the crop, 0 to the right of it and below.
-//! The mean is taken at the crop's own position. All versions round after the sum and after the product, and once
-//! more to f16, so they agree bit for bit.
+//! `out[c][y][x] = (((byte + mean) mod 256) - mean + light[c]) * scale` inside the crop, 0 to the right of it and
+//! below. The mean is taken at the crop's own position. All versions round after the sum and after the product, and
+//! once more to f16, so they agree bit for bit.
 
 mod scalar;
 #[cfg(test)]
@@ -89,8 +89,8 @@ impl Augmenter {
         }
     }
 
-    /// Writes a view of the sample `bytes`, (3, 256, 256), with the `mean` image of the same shape subtracted, to all of
-    /// `out`, (3, canvas, canvas): each value once, in order.
+    /// Writes a view of the sample `bytes`, (3, 256, 256), with the `mean` image of the same shape subtracted, to all
+    /// of `out`, (3, canvas, canvas): each value once, in order.
     pub fn write<V: Value>(self, bytes: &[u8], mean: &[u8], view: &View, frame: Frame, out: &mut [V]) {
         assert_eq!(bytes.len(), SAMPLE_BYTES, "bytes of a sample");
         assert_eq!(mean.len(), SAMPLE_BYTES, "bytes of a mean image");

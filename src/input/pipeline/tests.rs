@@ -1,4 +1,4 @@
-//! The conveyor with made-up work: order, back-pressure, errors, and stopping at every moment.
+//! The conveyor with synthetic work: order, back-pressure, errors, and stopping at any moment.
 
 use std::num::NonZeroU64;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! Any size to 256 x 256: the centre square of the upright image, resized, planar.
+//! Resizes an image of any size to a sample: the centre square of the upright image at 256 x 256, planar.
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
@@ -6,7 +6,7 @@ use image::metadata::Orientation;
 
 use crate::shard::format::{CHANNELS, PLANE, SAMPLE_BYTES, SIDE};
 
-/// A worker's resizer and the square that it resizes into.
+/// A worker's resizer and its output buffer.
 #[derive(Debug)]
 pub struct Fitter {
     resizer: Resizer,
@@ -20,8 +20,8 @@ impl Default for Fitter {
 }
 
 impl Fitter {
-    /// Shorter side to 256, then the centre 256 x 256, in one step: only the centre is computed. `rgb` is
-    /// (height, width, 3); `planar` becomes (3, 256, 256).
+    /// Resizes the shorter side to 256 and crops the centre 256 x 256, in one step: only the centre is computed. `rgb`
+    /// is (height, width, 3); `planar` becomes (3, 256, 256).
     pub fn fit(&mut self, rgb: &[u8], width: u32, height: u32, orientation: Orientation, planar: &mut [u8]) {
         assert_eq!(planar.len(), SAMPLE_BYTES, "bytes of a sample");
         let source = ImageRef::new(width, height, rgb, PixelType::U8x3).expect("height x width RGB pixels");
@@ -36,8 +36,8 @@ impl Fitter {
         self.forget_large_buffers();
     }
 
-    /// Interleaved to planar, upright. Turning the square is the same as turning the whole image before, since the
-    /// square lies in its very centre, and it moves fewer bytes.
+    /// Interleaved to planar, upright. Rotating the square is the same as rotating the whole image first, since the
+    /// square is its exact centre, and it moves fewer bytes.
     fn arrange(&self, orientation: Orientation, planar: &mut [u8]) {
         let square = self.square.buffer();
         let (red, rest) = planar.split_at_mut(PLANE);
@@ -67,7 +67,7 @@ impl Fitter {
     }
 }
 
-/// Where in the stored square the upright pixel (x, y) lies.
+/// The position in the stored square of the upright pixel (x, y).
 fn stored_place(orientation: Orientation, x: usize, y: usize) -> (usize, usize) {
     let last = SIDE - 1;
     match orientation {

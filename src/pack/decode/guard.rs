@@ -1,4 +1,4 @@
-//! A decoder that panics over one odd file must not cost the other million, nor cover the screen.
+//! Contains a decoder's panic over one odd file: the other million images are packed, and no backtrace is printed.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -10,7 +10,8 @@ thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The result of `decode`, or the message that it panicked with. What `decode` was changing must be made anew then.
+/// The result of `decode`, or the message that it panicked with. After a panic, what `decode` was changing must be
+/// replaced.
 pub fn catch_panic<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
     silence();
     DECODING.set(true);
@@ -19,7 +20,7 @@ pub fn catch_panic<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
     result.map_err(|panic| panic_message(&*panic))
 }
 
-/// Other panics are shown as before.
+/// Turns off the panic hook while this thread decodes.
 fn silence() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,4 +1,4 @@
-//! JPEG, by the decoder that `image` uses, but strict: what is damaged is refused, not painted grey.
+//! JPEG, by the decoder that `image` uses, but strict: a damaged image is rejected instead of being filled with grey.
 
 use image::metadata::Orientation;
 use zune_core::bytestream::ZCursor;
@@ -8,10 +8,10 @@ use zune_jpeg::JpegDecoder;
 
 use super::{Colours, Geometry, Unreadable, check_size, wait_for_turn};
 
-/// The tolerant decoder accepts stray bytes between headers, and so does everyone's libjpeg.
+/// Stray bytes between headers, which libjpeg accepts too.
 const HARMLESS: &str = "Extra bytes between headers";
 
-/// Decodes into `pixels`: grey or RGB, rows from the top.
+/// Decodes into `pixels`, grey or interleaved RGB.
 pub fn decode(bytes: &[u8], pixels: &mut Vec<u8>) -> Result<Geometry, Unreadable> {
     if !reaches_its_end(bytes) {
         return Err(Unreadable::new("truncated: the file ends before the JPEG's end marker"));

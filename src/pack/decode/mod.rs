@@ -1,7 +1,8 @@
-//! One image file to one sample: known by content, decoded once, upright, on the mean colour, 256 x 256, planar.
+//! Turns one image file into one sample: recognised by content, decoded once, upright, 256 x 256, planar, with
+//! transparent pixels on the mean colour.
 //!
-//! In: the bytes of a file. Out: (3, 256, 256) pixels, or why there are none. A [`Decoder`] belongs to one worker and
-//! owns its buffers.
+//! In: the bytes of a file. Out: (3, 256, 256) pixels, or the reason why there are none. A [`Decoder`] belongs to one
+//! worker and owns its buffers.
 
 mod fit;
 mod guard;
@@ -16,48 +17,43 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, Limi
 use self::fit::Fitter;
 
 /// Images of more pixels are skipped: a file of a few kilobytes may claim gigabytes.
-pub const MAX_PIXELS: u64 = 100_000_000;
+pub(crate) const MAX_PIXELS: u64 = 100_000_000;
 /// Files of more bytes are skipped.
-pub const MAX_FILE_BYTES: u64 = 512 << 20;
-/// What the decoder of one image may allocate.
+pub(crate) const MAX_FILE_BYTES: u64 = 512 << 20;
+/// The most that decoding one image may allocate.
 const MAX_ALLOC_BYTES: u64 = 1 << 30;
-/// Of images with more pixels, one is decoded at a time, so that memory does not grow with the number of workers.
+/// Larger images are decoded one at a time, so that memory does not grow with the number of workers.
 const LARGE_PIXELS: u64 = 12_000_000;
-/// What a worker keeps between images.
+/// Larger buffers are not kept for the next image.
 const KEPT_BYTES: usize = 3 * LARGE_PIXELS as usize;
 
-/// What transparent pixels lie on: ImageNet's mean colour, so that they are near zero once the mean is subtracted.
-pub const BACKGROUND: [u8; 3] = [124, 117, 104];
+/// The background of transparent pixels: ImageNet's mean colour, so that they are near zero after the mean is
+/// subtracted.
+const BACKGROUND: [u8; 3] = [124, 117, 104];
 
-/// Why an image cannot be read.
+/// The reason why an image cannot be read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unreadable(pub String);
 
 impl Unreadable {
-    /// With its reason.
-    pub fn new(reason: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
         Self(reason.into())
     }
 }
 
-/// What a value of decoded pixels means.
+/// How the values of decoded pixels are laid out.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Colours {
-    /// One byte a pixel.
+pub(crate) enum Colours {
     Grey,
-    /// Grey and alpha.
     GreyAlpha,
-    /// Red, green, blue.
     Rgb,
-    /// Red, green, blue, alpha.
     Rgba,
     /// All of red, then all of green, then all of blue.
     RgbPlanes,
 }
 
 impl Colours {
-    /// Bytes of a pixel.
-    pub fn num_bytes(self) -> usize {
+    pub(crate) fn num_bytes(self) -> usize {
         match self {
             Self::Grey => 1,
             Self::GreyAlpha => 2,
@@ -67,25 +63,22 @@ impl Colours {
     }
 }
 
-/// The shape of decoded pixels.
+/// The shape of decoded pixels, as stored.
 #[derive(Clone, Copy, Debug)]
-pub struct Geometry {
-    /// In pixels, as stored.
-    pub width: u32,
-    /// In pixels, as stored.
-    pub height: u32,
-    /// Of a pixel.
-    pub colours: Colours,
+pub(crate) struct Geometry {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) colours: Colours,
     /// How the stored image is turned upright.
-    pub orientation: Orientation,
+    pub(crate) orientation: Orientation,
 }
 
 /// Decodes images one after another.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// As decoded.
+    /// The pixels as they are decoded.
     pixels: Vec<u8>,
-    /// As RGB, where they are decoded as something else.
+    /// The pixels as RGB, if they are decoded as something else.
     rgb: Vec<u8>,
     fitter: Fitter,
 }
@@ -110,8 +103,8 @@ impl Decoder {
         decoded
     }
 
-    /// Makes a sample of pixels that are stored as they are.
-    pub fn arrange(&mut self, pixels: &[u8], geometry: Geometry, sample: &mut [u8]) {
+    /// Turns raw pixels into a sample.
+    pub(crate) fn arrange(&mut self, pixels: &[u8], geometry: Geometry, sample: &mut [u8]) {
         self.pixels.clear();
         self.pixels.extend_from_slice(pixels);
         self.fit(geometry, sample);
@@ -159,7 +152,7 @@ impl Decoder {
             ColorType::La8 => Colours::GreyAlpha,
             ColorType::Rgb8 => Colours::Rgb,
             ColorType::Rgba8 => Colours::Rgba,
-            // 16 bits and floating point, too rare to be worth a kept buffer.
+            // 16 bits and floating point are too rare to be worth a buffer.
             other => {
                 let image = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
                 let colours = if other.has_alpha() { Colours::Rgba } else { Colours::Rgb };
@@ -175,11 +168,11 @@ impl Decoder {
 }
 
 /// Whether a file begins like an image that can be decoded.
-pub fn is_image(file: &[u8]) -> bool {
+pub(crate) fn is_image(file: &[u8]) -> bool {
     image::guess_format(file).is_ok_and(|format| format.reading_enabled())
 }
 
-/// Refuses what no image of a dataset is.
+/// Rejects sizes that no image of a dataset has.
 fn check_size(width: u64, height: u64) -> Result<(), Unreadable> {
     if width == 0 || height == 0 {
         return Err(Unreadable(format!("an image of {width} x {height} pixels")));
@@ -198,16 +191,16 @@ fn wait_for_turn(num_pixels: u64) -> Option<MutexGuard<'static, ()>> {
     (num_pixels > LARGE_PIXELS).then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Broken EXIF data leave an image as it is stored.
+/// The orientation as stored if the EXIF data are broken.
 fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    // Many writers of WebP keep the prefix that EXIF data have in a JPEG, and `image` does not look behind it.
+    // Many writers of WebP keep the prefix that EXIF data have in a JPEG, which `image` does not skip.
     let prefixed = decoder.exif_metadata().ok().flatten();
     let behind = prefixed.as_deref().and_then(|exif| exif.strip_prefix(b"Exif\0\0"));
     behind.and_then(Orientation::from_exif_chunk).unwrap_or(orientation)
 }
 
-/// Any colours to (height, width, 3).
+/// Converts any layout to (height, width, 3).
 fn to_rgb(pixels: &[u8], colours: Colours, rgb: &mut Vec<u8>) {
     rgb.clear();
     match colours {
@@ -229,7 +222,7 @@ fn to_rgb(pixels: &[u8], colours: Colours, rgb: &mut Vec<u8>) {
     }
 }
 
-/// A pixel of some opacity over [`BACKGROUND`], rounded.
+/// Blends a pixel with [`BACKGROUND`], rounded.
 fn on_background(colour: [u8; 3], alpha: u8) -> [u8; 3] {
     let alpha = u32::from(alpha);
     let mut shown = [0; 3];
@@ -239,7 +232,7 @@ fn on_background(colour: [u8; 3], alpha: u8) -> [u8; 3] {
     shown
 }
 
-/// The first bytes of a file as a person can read them: they tell a web page from a text file.
+/// The first bytes of a file, readable enough to tell a web page from a text file.
 fn beginning(file: &[u8]) -> String {
     file[..file.len().min(16)].escape_ascii().to_string()
 }
@@ -250,7 +243,7 @@ fn reason(error: &ImageError) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    // What a damaged file makes a decoder say may hold anything.
+    // A damaged file may put anything into a decoder's message.
     cause.to_string().replace(char::is_control, "\u{fffd}")
 }
 

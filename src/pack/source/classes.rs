@@ -1,11 +1,11 @@
-//! The classes of a source: folder names in their order, and what people call them.
+//! The classes of a source: their folder names and their readable names.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use crate::error::{Error, IoContext, Result};
 
-/// The classes in the order of their labels: that of their folder names' bytes.
+/// The classes in the order of their labels, which is that of their folder names' bytes.
 #[derive(Clone, Debug)]
 pub struct Classes {
     folders: Vec<Vec<u8>>,
@@ -14,29 +14,27 @@ pub struct Classes {
 }
 
 impl Classes {
-    /// Of folder names (or IDX labels as text), already in their order.
+    /// Takes folder names (or IDX labels as text) that are already in order.
     pub fn new(folders: Vec<Vec<u8>>) -> Self {
         let labels = folders.iter().enumerate().map(|(label, folder)| (folder.clone(), label as u32)).collect();
         let names = folders.iter().map(|folder| String::from_utf8_lossy(folder).into_owned()).collect();
         Self { folders, labels, names }
     }
 
-    /// How many.
     pub fn num(&self) -> usize {
         self.folders.len()
     }
 
-    /// The label of a folder name.
     pub fn label(&self, folder: &[u8]) -> Option<u32> {
         self.labels.get(folder).copied()
     }
 
-    /// As people read them, in the order of their labels.
+    /// The readable names, in the order of the labels.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// Fewer than two classes are nothing to tell apart.
+    /// Fails if there are fewer than two classes.
     pub fn check(&self, data: &Path) -> Result<()> {
         match self.names.as_slice() {
             [] => Err(Error::data(data, "found no class")),
@@ -48,7 +46,7 @@ impl Classes {
         }
     }
 
-    /// Pairs of classes whose names differ in nothing but case: most likely one class, twice.
+    /// Pairs of classes whose names differ only in case, and so are probably one class.
     pub fn alike(&self) -> Vec<[&str; 2]> {
         let mut first: HashMap<String, &str> = HashMap::new();
         let mut alike = Vec::new();
@@ -63,8 +61,8 @@ impl Classes {
         alike
     }
 
-    /// Takes the names of a file: lines of `folder name...` for every class (such as `n01440764 tench, Tinca tinca`),
-    /// or a name a line in the order of the labels.
+    /// Reads readable names from a file: lines of `folder name...` for every class (such as `n01440764 tench, Tinca
+    /// tinca`), or one name per line in the order of the labels.
     pub fn rename(&mut self, path: &Path) -> Result<()> {
         let text = std::fs::read_to_string(path).at("read", path)?;
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -80,7 +78,8 @@ impl Classes {
             None if lines.len() == self.num() => lines.into_iter().map(String::from).collect(),
             None => {
                 let problem = format!(
-                    "expected a name a line for {} classes, or lines of \"folder name\" that cover all of them; found {} lines",
+                    "expected one name per line for {} classes, or lines of \"folder name\" that cover all of them; \
+                     found {} lines",
                     self.num(),
                     lines.len()
                 );

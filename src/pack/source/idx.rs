@@ -1,4 +1,5 @@
-//! IDX files, as MNIST and its kin are published: raw pixels in one file, labels in another, gzipped or plain.
+//! IDX files, in which MNIST and datasets like it are published: raw pixels in one file, labels in another, gzipped or
+//! plain.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -13,7 +14,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::pack::decode::{Colours, Geometry, MAX_PIXELS};
 use crate::shard::Split;
 
-/// Files that are looked into: a folder of a million photographs holds no IDX files.
+/// Only so many files are opened: a folder of a million photographs holds no IDX files.
 const MAX_LOOKED_INTO: usize = 100;
 const GZIP: [u8; 2] = [0x1F, 0x8B];
 const UNSIGNED_BYTES: u8 = 0x08;
@@ -21,22 +22,18 @@ const UNSIGNED_BYTES: u8 = 0x08;
 /// The images of a split and their labels.
 #[derive(Clone, Debug)]
 pub struct IdxPair {
-    /// What the files' names say; where they say nothing, the images are divided like those of class folders.
+    /// What the files' names say; if they say nothing, the split is drawn as for class folders.
     pub split: Option<Split>,
-    /// The file of pixels.
     pub images: IdxFile,
-    /// The file of labels.
     pub labels: IdxFile,
 }
 
-/// An IDX file and what its first bytes say.
+/// An IDX file and what its header says.
 #[derive(Clone, Debug)]
 pub struct IdxFile {
-    /// Where it lies.
     pub path: PathBuf,
-    /// How it is stored.
     storage: Storage,
-    /// Its dimensions, slowest first: images, height, width and maybe channels; or labels.
+    /// Dimensions, slowest first: (images, height, width), with channels before or after the pixels, or (labels).
     sizes: Vec<u64>,
 }
 
@@ -46,7 +43,7 @@ enum Storage {
     Gzip,
 }
 
-/// Pairs the IDX files among `files`; none is no error, one without its companion is.
+/// Pairs the IDX files among `files`. It is an error if one lacks its companion, but not if there are none.
 pub fn find(files: &[FoundFile]) -> Result<Vec<IdxPair>> {
     let mut images: Vec<(Option<Split>, IdxFile)> = Vec::new();
     let mut labels: Vec<(Option<Split>, IdxFile)> = Vec::new();
@@ -74,7 +71,7 @@ pub fn find(files: &[FoundFile]) -> Result<Vec<IdxPair>> {
         pairs.push(IdxPair { split, images, labels });
     }
     if pairs.len() == 1 {
-        // Nothing beside it: its validation images are drawn from it.
+        // There is no second pair, so its validation images are drawn from it.
         pairs[0].split = None;
     }
     pairs.sort_by_key(|pair| pair.split.map(|split| split as u32));
@@ -93,7 +90,7 @@ fn named_split(path: &Path) -> Option<Split> {
 }
 
 impl IdxFile {
-    /// Looks at the first bytes; `None` if they are not those of an IDX file of images or labels.
+    /// Reads the header; `None` if it is not that of an IDX file of images or labels.
     fn open(path: &Path) -> io::Result<Option<Self>> {
         let file = File::open(path)?;
         let mut first = [0; 2];
@@ -119,17 +116,15 @@ impl IdxFile {
         Ok(Some(Self { path: path.to_path_buf(), storage, sizes }))
     }
 
-    /// Images or labels.
+    /// The number of images or labels.
     pub fn num(&self) -> u64 {
         self.sizes[0]
     }
 
-    /// Bytes before the first value.
     pub fn header_bytes(&self) -> u64 {
         4 + 4 * self.sizes.len() as u64
     }
 
-    /// How the pixels of an image lie.
     pub fn geometry(&self) -> Result<Geometry> {
         let (height, width, colours) = match *self.sizes {
             [_, height, width] => (height, width, Colours::Grey),
@@ -147,7 +142,7 @@ impl IdxFile {
         Ok(Geometry { width: width as u32, height: height as u32, colours, orientation: Orientation::NoTransforms })
     }
 
-    /// The file itself where it can be read at any place, or its unpacked copy at `copy`.
+    /// The file itself if it is plain, or its unpacked copy at `copy`.
     pub fn plain(&self, copy: &Path) -> Result<PathBuf> {
         let place = match self.storage {
             Storage::Plain => self.path.clone(),
@@ -168,7 +163,7 @@ impl IdxFile {
         Ok(place)
     }
 
-    /// The values of a file of labels: one byte an image.
+    /// The values of a file of labels: one byte per image.
     pub fn labels(&self) -> Result<Vec<u8>> {
         let file = BufReader::new(File::open(&self.path).at("open", &self.path)?);
         let mut values = Vec::new();

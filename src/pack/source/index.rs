@@ -1,5 +1,5 @@
-//! The list of images, on disk: a record of fixed size an image and a file of names, so that memory does not grow
-//! with the dataset and any image can be asked for by its number.
+//! The list of images on disk: one record of fixed size per image and a file of names, so that memory does not grow
+//! with the dataset and any image can be looked up by its number.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -17,29 +17,17 @@ use crate::shard::Split;
 pub struct Entry {
     /// Its path under the source's folder, or `archive.tar/member`, as bytes: names need not be UTF-8.
     pub name: Vec<u8>,
-    /// Its class.
     pub label: u32,
-    /// Where its bytes lie.
     pub place: Place,
 }
 
-/// Where the bytes of an image lie.
+/// Where the bytes of an image are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In a file of their own, whose size was this.
-    File {
-        /// Bytes.
-        num_bytes: u64,
-    },
-    /// In a part of a file that holds many.
-    Part {
-        /// Which of the source's containers.
-        container: u32,
-        /// Where they begin in it.
-        offset: u64,
-        /// Bytes.
-        num_bytes: u64,
-    },
+    /// A file of its own, which had this size when it was listed.
+    File { num_bytes: u64 },
+    /// A part of one of the source's containers.
+    Part { container: u32, offset: u64, num_bytes: u64 },
 }
 
 /// [`IndexRecord::container`] of an image in a file of its own.
@@ -57,14 +45,13 @@ struct IndexRecord {
     padding: u32,
 }
 
-/// Writes the list, image by image.
 pub struct IndexWriter {
     paths: IndexPaths,
     records: [BufWriter<File>; 2],
     names: BufWriter<File>,
     names_bytes: u64,
     counts: [u64; 2],
-    /// Of every image's split, label, name and size, in order.
+    /// Covers every image's split, label, name and size, in order.
     hash: Xxh3,
 }
 
@@ -75,7 +62,7 @@ struct IndexPaths {
 }
 
 impl IndexWriter {
-    /// Begins a list in `folder`; an older one is overwritten.
+    /// Overwrites an older list in `folder`.
     pub fn create(folder: &Path) -> Result<Self> {
         let paths = IndexPaths {
             records: Split::ALL.map(|split| folder.join(format!("{}.records", split.name()))),
@@ -88,7 +75,6 @@ impl IndexWriter {
         Ok(Self { paths, records, names, names_bytes: 0, counts: [0; 2], hash: Xxh3::new() })
     }
 
-    /// Appends an image to a split.
     pub fn push(&mut self, split: Split, entry: &Entry) -> Result<()> {
         let (container, offset, num_bytes) = match entry.place {
             Place::File { num_bytes } => (OWN_FILE, 0, num_bytes),
@@ -134,7 +120,7 @@ impl IndexWriter {
     }
 }
 
-/// The list, for reading from any thread.
+/// The finished list, which any thread may read.
 #[derive(Debug)]
 pub struct Index {
     paths: IndexPaths,
@@ -145,7 +131,6 @@ pub struct Index {
 }
 
 impl Index {
-    /// Images of a split.
     pub fn num_images(&self, split: Split) -> u64 {
         self.counts[split as usize]
     }
@@ -155,7 +140,7 @@ impl Index {
         self.fingerprint
     }
 
-    /// The image numbered `number` of a split, in the order of the source.
+    /// Image `number` of a split, in the order of the source.
     pub fn entry(&self, split: Split, number: u64) -> Result<Entry> {
         let at = split as usize;
         assert!(number < self.counts[at], "image {number} of {}", self.counts[at]);

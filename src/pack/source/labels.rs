@@ -1,4 +1,4 @@
-//! `--val-labels FILE`: the classes of a flat folder of validation images.
+//! Reads `--val-labels FILE`: the classes of a flat folder of validation images.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use super::Classes;
 use crate::error::{Error, IoContext, Result};
 
-/// The classes of validation images.
 #[derive(Debug)]
 pub struct LabelFile {
     path: PathBuf,
@@ -22,9 +21,9 @@ enum Labels {
 }
 
 impl LabelFile {
-    /// Reads lines of `image class` or of `class` alone; words are divided by spaces, tabs or commas, and what stands
-    /// after the second is left aside, so that ImageNet's `LOC_val_solution.csv` and Tiny ImageNet's
-    /// `val_annotations.txt` serve as they are.
+    /// Reads lines of `image class` or of `class` alone. Words are separated by spaces, tabs or commas, and everything
+    /// after the second is ignored, so that ImageNet's `LOC_val_solution.csv` and Tiny ImageNet's `val_annotations.txt`
+    /// work unchanged.
     pub fn read(path: &Path, classes: &Classes) -> Result<Self> {
         let text = std::fs::read(path).at("read", path)?;
         let mut by_name = HashMap::new();
@@ -57,7 +56,6 @@ impl LabelFile {
         Ok(Self { path: path.to_path_buf(), labels })
     }
 
-    /// Images that it names a class for.
     pub fn num(&self) -> usize {
         match &self.labels {
             Labels::ByName(labels) => labels.len(),
@@ -65,7 +63,7 @@ impl LabelFile {
         }
     }
 
-    /// Whether it lies at `path`: in a folder of images it is none of them.
+    /// Whether it is the file at `path`, which then is not an image.
     pub fn is_at(&self, path: &Path) -> bool {
         path.file_name() == self.path.file_name()
             && matches!((path.canonicalize(), self.path.canonicalize()), (Ok(a), Ok(b)) if a == b)
@@ -82,7 +80,6 @@ impl LabelFile {
         })
     }
 
-    /// Holds the number of images against the number of labels.
     pub fn check_count(&self, num_images: usize, images: &Path) -> Result<()> {
         if self.num() == num_images {
             return Ok(());
@@ -92,7 +89,7 @@ impl LabelFile {
     }
 }
 
-/// `ILSVRC2012_val_00000001` of `ILSVRC2012_val_00000001.JPEG`.
+/// Strips the extension, as in `ILSVRC2012_val_00000001` for `ILSVRC2012_val_00000001.JPEG`.
 fn stem(file_name: &[u8]) -> &[u8] {
     file_name.iter().rposition(|&byte| byte == b'.').map_or(file_name, |dot| &file_name[..dot])
 }

@@ -1,4 +1,4 @@
-//! Every image of a source into its [`Index`], a class at a time.
+//! Lists every image of a source in its index, one class at a time.
 
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -16,12 +16,11 @@ use crate::error::{Error, IoContext, Result};
 use crate::pack::options::PackOptions;
 use crate::shard::Split;
 
-/// Where an image's split comes from.
 #[derive(Clone, Copy, Debug)]
 enum Splits {
-    /// The source says so.
+    /// The source has splits of its own.
     Own(Split),
-    /// Drawn by its name, this part to the validation split.
+    /// Drawn by name, with this fraction for validation.
     Drawn(f64),
 }
 
@@ -34,7 +33,6 @@ impl Splits {
     }
 }
 
-/// What is needed while a source is listed.
 struct Lister<'a> {
     options: &'a PackOptions,
     walker: Walker,
@@ -45,7 +43,7 @@ struct Lister<'a> {
     val_fraction: f64,
 }
 
-/// Lists what was found into files in `workspace`.
+/// Writes the list into files in `workspace`.
 pub fn list(found: FoundLayout, options: &PackOptions, walker: Walker, workspace: &Path) -> Result<Source> {
     let mut lister = Lister {
         options,
@@ -71,7 +69,8 @@ pub fn list(found: FoundLayout, options: &PackOptions, walker: Walker, workspace
     }
     for [first, second] in classes.alike() {
         lister.warnings.push(format!(
-            "the classes {first} and {second} differ in case only and are packed as two; merge their folders if they are one"
+            "the classes {first} and {second} differ only in case and are packed as two; \
+             merge their folders if they are one"
         ));
     }
     if let Some(names) = &options.class_names {
@@ -295,7 +294,7 @@ fn name_of(path: &Path) -> &[u8] {
     path.file_name().map_or(&[], OsStrExt::as_bytes)
 }
 
-/// `n01440764` of `n01440764.tar`.
+/// The class that an archive is named after, such as `n01440764` for `n01440764.tar`.
 fn class_of_tar(member: &tar::Member) -> &[u8] {
     let name = member.file_name();
     name.strip_suffix(b".tar").unwrap_or(name)

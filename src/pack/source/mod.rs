@@ -1,7 +1,7 @@
-//! Where images come from: a folder in any of the layouts that datasets are published in, listed on disk.
+//! The source of the images: a folder in any of the layouts that datasets are published in.
 //!
-//! In: a folder. Out: numbered [`Entry`]s of each split in an order that depends on names alone, and a
-//! [`SourceReader`] for their bytes. The list lies on disk; what memory holds is a class folder's names at a time.
+//! In: a folder. Out: numbered entries of each split, in an order that depends on names alone, and a [`SourceReader`]
+//! for their bytes. The list of entries is on disk; memory holds the names of one class folder at a time.
 
 mod classes;
 mod detect;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::classes::Classes;
-pub use self::index::{Entry, Index};
+pub use self::index::Index;
 pub use self::read::{Container, SourceReader};
 use self::walk::{FolderId, Walker};
 use super::decode::{Unreadable, is_image};
@@ -27,23 +27,17 @@ use crate::error::{Error, Result};
 use crate::philox::{self, Purpose};
 use crate::shard::Split;
 
-/// How the source lies on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceLayout {
-    /// `train/` and `val/` with a folder per class.
     SplitFolders,
-    /// A folder per class.
     ClassFolders,
-    /// `train/` with a folder per class beside a flat `val/`.
     ImageNet,
-    /// ImageNet's archives.
     ImageNetTar,
-    /// IDX files.
     Idx,
 }
 
 impl SourceLayout {
-    /// As `dataset.json` says it.
+    /// The name in `dataset.json`.
     pub fn name(self) -> &'static str {
         match self {
             Self::SplitFolders => "split-folders",
@@ -54,7 +48,7 @@ impl SourceLayout {
         }
     }
 
-    /// As a person says it.
+    /// The name in messages.
     pub fn description(self) -> &'static str {
         match self {
             Self::SplitFolders => "train/ and val/ with a folder per class",
@@ -66,14 +60,13 @@ impl SourceLayout {
     }
 }
 
-/// A source that was recognised, not yet listed: nothing has been written.
+/// A source that was recognised but not listed yet: nothing has been written.
 #[derive(Debug)]
 pub struct FoundSource {
     found: detect::FoundLayout,
 }
 
 impl FoundSource {
-    /// Looks at the source's structure.
     pub fn detect(options: &PackOptions) -> Result<Self> {
         let labels = if options.val_labels.is_some() { detect::ValLabels::Given } else { detect::ValLabels::None };
         let found = detect::detect(&options.data, walker(options), labels)?;
@@ -86,7 +79,7 @@ impl FoundSource {
         Ok(Self { found })
     }
 
-    /// Lists every image into files in `workspace`.
+    /// Lists every image in files in `workspace`.
     pub fn list(self, options: &PackOptions, workspace: &Path) -> Result<Source> {
         let source = list::list(self.found, options, walker(options), workspace)?;
         source.classes.check(&options.data)?;
@@ -99,32 +92,27 @@ fn walker(options: &PackOptions) -> Walker {
     Walker { out: FolderId::of(&options.out).ok() }
 }
 
-/// A source, listed.
+/// A listed source.
 #[derive(Debug)]
 pub struct Source {
-    /// How it lies on disk.
     pub layout: SourceLayout,
-    /// Its classes.
     pub classes: Classes,
-    /// Its images.
     pub index: Index,
-    /// Files that hold many images.
+    /// The files that hold many images each.
     pub containers: Vec<Container>,
-    /// The folder that images' names start from.
+    /// The folder that the images' names are relative to.
     pub root: PathBuf,
-    /// The part of a class that went to the validation split; 0 where the source has splits of its own.
+    /// The fraction of each class that became the validation split; 0 if the source has splits of its own.
     pub val_fraction: f64,
-    /// What a person should know about it.
     pub warnings: Vec<String>,
 }
 
 impl Source {
-    /// Images of all splits.
     pub fn num_images(&self) -> u64 {
         Split::ALL.iter().map(|&split| self.index.num_images(split)).sum()
     }
 
-    /// Tells a folder of something else from a folder of images, by the first files.
+    /// Fails if none of the first files is an image: then it is a folder of something else.
     fn check_images(&self, data: &Path) -> Result<()> {
         const NUM_LOOKED_AT: u64 = 1000;
         let mut reader = SourceReader::open(self)?;
@@ -152,15 +140,14 @@ impl Source {
     }
 }
 
-/// The split of an image of a source without splits: by its name alone, so that it never changes, whatever else is in
-/// the folder and whatever the seed; and what a smaller fraction draws, a larger one draws too.
+/// Draws the split of an image in a source without splits from its name alone, so that it does not change with the
+/// other files or the seed. What a smaller fraction draws for validation, a larger one draws too.
 pub fn drawn_split(name: &[u8], val_fraction: f64) -> Split {
     let hash = xxh3_64(name);
     let [word, ..] = philox::words(0, Purpose::Split, [hash as u32, (hash >> 32) as u32, 0]);
     if f64::from(philox::uniform(word)) < val_fraction { Split::Val } else { Split::Train }
 }
 
-/// The fraction that an option asks for.
 fn asked_fraction(options: &PackOptions) -> f64 {
     options.val_fraction.unwrap_or(DEFAULT_VAL_FRACTION)
 }

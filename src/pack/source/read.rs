@@ -1,4 +1,4 @@
-//! The bytes of one image, from its own file or from the middle of another.
+//! Reads the bytes of one image, from its own file or from a part of a larger one.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,18 +15,16 @@ use crate::pack::decode::{Geometry, MAX_FILE_BYTES, Unreadable};
 /// A file that holds many images.
 #[derive(Clone, Debug)]
 pub struct Container {
-    /// Where it lies.
     pub path: PathBuf,
-    /// What its images are.
     pub content: Content,
 }
 
 /// What the images of a container are.
 #[derive(Clone, Copy, Debug)]
 pub enum Content {
-    /// Image files.
+    /// Image files to be decoded.
     Files,
-    /// Pixels as they are.
+    /// Raw pixels.
     Pixels(Geometry),
 }
 
@@ -38,7 +36,6 @@ pub struct SourceReader {
 }
 
 impl SourceReader {
-    /// Opens the containers.
     pub fn open(source: &Source) -> Result<Self> {
         let containers: Result<Vec<_>> = source
             .containers
@@ -48,7 +45,7 @@ impl SourceReader {
         Ok(Self { root: source.root.clone(), containers: containers?.into() })
     }
 
-    /// Reads an image's bytes. They are a file to be decoded, or pixels with their geometry.
+    /// Reads an image's bytes: a file to be decoded, or raw pixels if a geometry is returned.
     pub fn read(&mut self, entry: &Entry, bytes: &mut Vec<u8>) -> Result<Option<Geometry>, Unreadable> {
         let unreadable = |error: io::Error| Unreadable(format!("cannot be read: {error}"));
         match entry.place {
@@ -59,7 +56,7 @@ impl SourceReader {
                 check_size(num_bytes)?;
                 bytes.clear();
                 bytes.reserve(num_bytes as usize + 1);
-                // A file that grows meanwhile is not read for ever.
+                // Bounded, should the file grow meanwhile.
                 file.take(MAX_FILE_BYTES).read_to_end(bytes).map_err(unreadable)?;
                 Ok(None)
             }

@@ -1,5 +1,5 @@
-//! Images inside `.tar` files, read where they lie: an archive's members are byte ranges of it, and so are the members
-//! of an archive inside it.
+//! Images inside `.tar` files, read in place: an archive's members are byte ranges of it, and so are the members of an
+//! archive inside it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -14,16 +14,14 @@ const BLOCK_BYTES: usize = 512;
 /// A regular file inside an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// As the archive names it.
     pub name: Vec<u8>,
-    /// Where it begins in the outermost file.
+    /// Counts from the beginning of the outermost file.
     pub offset: u64,
-    /// Its size.
     pub num_bytes: u64,
 }
 
 impl Member {
-    /// The last part of its name.
+    /// The last component of the name.
     pub fn file_name(&self) -> &[u8] {
         self.name.rsplit(|&byte| byte == b'/').next().unwrap_or(&self.name)
     }
@@ -57,7 +55,7 @@ pub fn begins_with_header(file: &File, offset: u64) -> bool {
     ::tar::Header::from_byte_slice(&block).cksum().is_ok_and(|checksum| checksum == sum)
 }
 
-/// The regular files of the archive at `offset`, sorted by their names' bytes; hidden ones are passed over.
+/// The regular files of the archive at `offset`, in the order of their names' bytes, without hidden ones.
 pub fn members(file: &File, path: &Path, offset: u64, num_bytes: u64) -> Result<Vec<Member>> {
     let mut archive = ::tar::Archive::new(Section { file, start: offset, num_bytes, position: 0 });
     let mut members = Vec::new();
@@ -85,7 +83,7 @@ pub fn members(file: &File, path: &Path, offset: u64, num_bytes: u64) -> Result<
     Ok(members)
 }
 
-/// A part of a file, as a file.
+/// A part of a file that reads like a file of its own.
 struct Section<'a> {
     file: &'a File,
     start: u64,
