@@ -193,7 +193,8 @@ fn overwrite(path: &Path, offset: usize, bytes: &[u8]) {
 fn damaged_tables_are_reported_with_their_path_when_their_shard_is_first_read() {
     let samples = 4096 + alexnet::shard::SAMPLE_BYTES;
     let labels = samples + 8 * alexnet::shard::SAMPLE_BYTES;
-    let places = [(labels + 1, "the table of labels"), (labels + 8 * 4 + 1, "the table of checksums"), (4000, "the padding")];
+    let places =
+        [(labels + 1, "the table of labels"), (labels + 8 * 4 + 1, "the table of checksums"), (4000, "the padding")];
     for (offset, problem) in places {
         let dir = tempfile::tempdir().unwrap();
         made_dataset(dir.path(), NUM_TRAIN, NUM_VAL, 4, 5);

@@ -1,10 +1,11 @@
 //! Pass 2: turns every raw shard into a shard with the mean image subtracted, then writes `dataset.json`.
 
+use std::io;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
+use rayon::ThreadPoolBuilder;
+use rayon::prelude::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::folder::{OutFolder, remove_file};
@@ -12,7 +13,7 @@ use super::raw::{RawShard, RawShardReader};
 use super::source::Source;
 use super::state::State;
 use super::statistics::PixelSums;
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::progress::Progress;
 use crate::shard::ShardReader;
 use crate::shard::dataset::{Class, DATASET_VERSION, DatasetInfo, ShardInfo, SourceInfo, SplitInfo};
@@ -65,34 +66,15 @@ struct ShardPass<'a> {
 impl ShardPass<'_> {
     /// Returns the headers of the shards, in the order of the raw shards.
     fn write_shards(self, num_threads: usize) -> Result<Vec<Header>> {
-        let shards = &self.state.shards;
-        let next = AtomicUsize::new(0);
         let progress = Mutex::new(Progress::new("write shards", "images", self.state.num_samples(), 0));
-        let write_some = || -> Result<Vec<(usize, Header)>> {
-            let mut written = Vec::new();
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(raw) = shards.get(at) else { return Ok(written) };
-                written.push((at, self.write_shard(raw)?));
-                progress.lock().expect("no thread panics while it holds the lock").add(raw.num_samples);
-            }
+        let pool = ThreadPoolBuilder::new().num_threads(num_threads).build();
+        let pool = pool.map_err(io::Error::other).at("start threads for", self.folder.path())?;
+        let write = |raw: &RawShard| {
+            let header = self.write_shard(raw)?;
+            progress.lock().expect("no thread panics while it holds the lock").add(raw.num_samples);
+            Ok(header)
         };
-        let mut written = thread::scope(|scope| {
-            let threads: Vec<_> = (0..num_threads).map(|_| scope.spawn(write_some)).collect();
-            let mut all = Ok(Vec::new());
-            for thread in threads {
-                let some = thread.join().expect("a thread that writes shards does not panic");
-                all = all.and_then(|mut all: Vec<_>| {
-                    some.map(|some| {
-                        all.extend(some);
-                        all
-                    })
-                });
-            }
-            all
-        })?;
-        written.sort_by_key(|(at, _)| *at);
-        Ok(written.into_iter().map(|(_, header)| header).collect())
+        pool.install(|| self.state.shards.par_iter().with_max_len(1).map(write).collect())
     }
 
     fn write_shard(self, raw: &RawShard) -> Result<Header> {
