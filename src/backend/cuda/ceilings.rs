@@ -63,8 +63,10 @@ fn upload(context: &Arc<Context>, watch: &Watch, num_bytes: usize) -> Result<f64
     let from = Pinned::<u8>::zeros(context, num_bytes)?;
     let mut to = Buffer::<u8>::zeros(context, "an upload's target", num_bytes)?;
     let seconds = watch.shortest(|stream| {
-        // SAFETY: pinned, and nobody writes it; the watch waits for the copy before either goes.
-        unsafe { stream.copy_to_device(from.as_slice(), &mut to.all_mut()) }
+        // SAFETY: nobody writes to it.
+        let from = unsafe { from.as_slice() };
+        // SAFETY: pinned; the watch waits for the copy before either goes.
+        unsafe { stream.copy_to_device(from, &mut to.all_mut()) }
     })?;
     Ok(num_bytes as f64 / seconds)
 }

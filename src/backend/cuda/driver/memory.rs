@@ -235,14 +235,22 @@ impl<T: Zeroable> Pinned<T> {
 }
 
 impl<T> Pinned<T> {
-    /// The values; no copy to them may be under way.
-    pub fn as_slice(&self) -> &[T] {
-        // SAFETY: `len` values, initialised by `zeros`; the caller has waited for copies to them.
+    /// The values.
+    ///
+    /// # Safety
+    ///
+    /// No copy to them may be under way while they are borrowed.
+    pub unsafe fn as_slice(&self) -> &[T] {
+        // SAFETY: `len` values, initialised by `zeros`; that the device writes none of them is this function's contract.
         unsafe { std::slice::from_raw_parts(self.values.as_ptr(), self.len) }
     }
 
-    /// The values; no copy to or from them may be under way.
-    pub fn as_mut_slice(&mut self) -> &mut [T] {
+    /// The values.
+    ///
+    /// # Safety
+    ///
+    /// No copy to or from them may be under way while they are borrowed.
+    pub unsafe fn as_mut_slice(&mut self) -> &mut [T] {
         // SAFETY: as above, and `self` is borrowed alone.
         unsafe { std::slice::from_raw_parts_mut(self.values.as_ptr(), self.len) }
     }

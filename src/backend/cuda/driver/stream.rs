@@ -121,7 +121,8 @@ impl Stream {
     ///
     /// `to` must not be read or written, and stay allocated as `from` must, until the copy has run.
     pub unsafe fn copy_to_host<T: Pod>(&self, from: Slice<'_, T>, to: &mut Pinned<T>) -> Result<()> {
-        let to = &mut to.as_mut_slice()[..from.len()];
+        // SAFETY: nothing else uses the memory until the copy has run, by this function's contract.
+        let to = &mut unsafe { to.as_mut_slice() }[..from.len()];
         // SAFETY: the lengths are equal; the rest is this function's contract.
         check("cuMemcpyDtoHAsync", unsafe { result::memcpy_dtoh_async(to, from.address(), self.raw) })
     }

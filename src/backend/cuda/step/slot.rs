@@ -88,7 +88,8 @@ impl DeviceSlot {
             // SAFETY: the buffer drops the lock before its values, which never move.
             values.lock_pages(Box::new(unsafe { PageLock::new(stream.context(), values) }?));
         }
-        self.host_labels.as_mut_slice().copy_from_slice(&batch.labels);
+        // SAFETY: the last copy from them was waited for when the slot's last batch was reclaimed.
+        unsafe { self.host_labels.as_mut_slice() }.copy_from_slice(&batch.labels);
         self.num_valid = batch.num_valid;
         stream.wait(&self.finished)?;
         stream.record(&self.upload_begun)?;
@@ -97,8 +98,10 @@ impl DeviceSlot {
         let Values::F16(values) = &batch.values else { unreachable!("seen above") };
         // SAFETY: page-locked above; `reclaim` waits for `uploaded` before the batch leaves, and the backend for everything before it is dropped.
         unsafe { stream.copy_to_device(values, &mut self.input.all_mut()) }?;
+        // SAFETY: nothing is ever copied to them.
+        let labels = unsafe { self.host_labels.as_slice() };
         // SAFETY: pinned; they change only in the next upload, after a `reclaim`.
-        unsafe { stream.copy_to_device(self.host_labels.as_slice(), &mut self.labels.all_mut()) }?;
+        unsafe { stream.copy_to_device(labels, &mut self.labels.all_mut()) }?;
         stream.record(&self.uploaded)
     }
 
@@ -138,7 +141,8 @@ impl DeviceSlot {
     /// Waits for the end of the step, and reads what it found.
     pub fn statistics(&self) -> Result<Statistics> {
         self.wait()?;
-        let [statistics] = self.host_statistics.as_slice() else { unreachable!("one step's") };
+        // SAFETY: the copy that `finish` enqueued came before the event that was waited for, and the next one needs `&mut self`.
+        let [statistics] = unsafe { self.host_statistics.as_slice() } else { unreachable!("one step's") };
         Ok(Statistics {
             loss_sum: statistics.loss_sum,
             num_top1: u64::from(statistics.num_top1),
