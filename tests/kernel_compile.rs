@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::OnceLock;
 
+use alexnet::backend::cuda::Capability;
 use alexnet::backend::cuda::Real;
-use alexnet::backend::cuda::driver::Capability;
 use alexnet::backend::cuda::kernels::source::{SOURCE, options};
 use cudarc::nvrtc::sys::{self, nvrtcResult};
 use half::bf16;

@@ -15,12 +15,12 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::model::Network;
 
-/// `--device`.
+/// A device as `--device` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// A GPU if there is one, else the CPU.
     Auto,
-    /// The CPU.
+    /// This machine's processor.
     Cpu,
     /// The NVIDIA GPU of that number.
     Cuda(u32),
@@ -46,9 +46,9 @@ impl FromStr for DeviceChoice {
 /// What a command says of who computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// Who.
+    /// The device that was asked for.
     pub device: DeviceChoice,
-    /// In which numbers.
+    /// The precision that was asked for.
     pub precision: PrecisionChoice,
     /// Threads that compute on the CPU; by default all cores.
     pub threads: Option<NonZeroUsize>,
@@ -63,7 +63,7 @@ impl Choice {
     }
 }
 
-/// Who computes.
+/// A device that is there, and how it will compute.
 #[derive(Debug)]
 pub enum Chosen {
     /// This machine's processor.
@@ -73,9 +73,9 @@ pub enum Chosen {
         /// Why no GPU was taken, where one was welcome.
         why: Option<String>,
     },
-    /// An NVIDIA GPU.
+    /// An NVIDIA GPU that can train.
     Cuda {
-        /// The card.
+        /// The card and its libraries.
         gpu: Gpu,
         /// What was asked for, or the fastest that it has.
         precision: Precision,

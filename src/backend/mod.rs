@@ -29,21 +29,21 @@ use crate::recipe::settings::TrainSettings;
 pub enum Pass {
     /// Dropout on; activations are kept for the backward pass.
     Train,
-    /// Dropout off.
+    /// Dropout is off, and nothing is kept.
     Eval,
 }
 
 /// Which of a backend's two input buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Slot {
-    /// Even steps.
+    /// Steps 0, 2, 4 and so on.
     Even,
-    /// Odd steps.
+    /// Steps 1, 3, 5 and so on.
     Odd,
 }
 
 impl Slot {
-    /// Both.
+    /// Both slots, in the order of steps.
     pub const ALL: [Self; 2] = [Self::Even, Self::Odd];
 
     /// The slot whose turn it is.
@@ -57,7 +57,7 @@ impl Slot {
 pub struct StepScalars {
     /// Counts dropout's random numbers.
     pub step: u64,
-    /// Of all layers.
+    /// The same for all layers.
     pub learning_rate: f32,
 }
 
@@ -66,7 +66,7 @@ pub struct StepScalars {
 pub struct BackendOptions {
     /// Samples of a batch, at most.
     pub batch_size: usize,
-    /// Of dropout.
+    /// Keys the random numbers of dropout.
     pub seed: u64,
     /// v = momentum v - weight_decay lr w - lr g; w = w + v.
     pub momentum: f32,
@@ -100,7 +100,7 @@ pub struct Statistics {
     pub num_top1: u64,
     /// Samples whose class is among the five highest logits.
     pub num_top5: u64,
-    /// Samples that counted.
+    /// Samples of the batch that counted.
     pub num_samples: u64,
 }
 
@@ -128,7 +128,7 @@ pub enum Transfer {
 pub struct Device {
     /// `cpu`, with the model and the threads.
     pub name: String,
-    /// `f32`.
+    /// `f32`, `tf32` or `bf16`: the numbers that products are computed in.
     pub precision: &'static str,
     /// Bytes of activations, gradients, weights and working memory.
     pub memory_bytes: u64,
@@ -137,7 +137,7 @@ pub struct Device {
 /// A network on a device, as a trainer, an evaluation or a bench drives it: batches go up to one slot while a step runs on the
 /// other.
 pub trait Backend {
-    /// Who computes.
+    /// Names the device, its precision and its memory.
     fn device(&self) -> &Device;
     /// The type in which it wants batches.
     fn input_dtype(&self) -> Dtype;

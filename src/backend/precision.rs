@@ -2,14 +2,14 @@
 
 use std::str::FromStr;
 
-/// `--precision`.
+/// A precision as `--precision` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrecisionChoice {
     /// The fastest that the device has.
     Auto,
-    /// Products of bfloat16.
+    /// Products of bfloat16 factors, summed in f32.
     Bf16,
-    /// Products of TF32.
+    /// Products of TF32 factors, summed in f32.
     Tf32,
     /// Single precision throughout.
     F32,

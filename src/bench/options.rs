@@ -10,7 +10,7 @@ use crate::input::Dtype;
 /// Everything that `bench` can be told, as the library takes it.
 #[derive(Clone, Debug)]
 pub struct BenchOptions {
-    /// The dataset's folder.
+    /// The folder of a packed dataset.
     pub shards: PathBuf,
     /// A recipe's name or file; by default `alexnet`.
     pub recipe: Option<String>,
@@ -18,7 +18,7 @@ pub struct BenchOptions {
     pub sets: Vec<String>,
     /// Who computes, and how.
     pub compute: Choice,
-    /// Threads that augment.
+    /// Threads that augment; by default as many as suit the device.
     pub workers: Option<usize>,
     /// The one stage to measure; all by default.
     pub only: Option<Stage>,
@@ -37,7 +37,7 @@ pub enum Stage {
     Upload,
     /// Steps on two batches that lie on the device.
     Device,
-    /// Training.
+    /// Training as `train` does it, without validations and checkpoints.
     EndToEnd,
 }
 
@@ -75,7 +75,7 @@ pub struct Effort {
 impl Effort {
     /// Some 20 seconds in all.
     pub const QUICK: Self = Self { rounds: 3, stage_time: Duration::from_millis(1500) };
-    /// Several minutes.
+    /// Several minutes in all.
     pub const THOROUGH: Self = Self { rounds: 9, stage_time: Duration::from_secs(6) };
 
     /// Calls `step` until it was called `most` times or a stage's time is over: at least once.

@@ -43,17 +43,17 @@ pub struct OverlapReport {
 /// One choice of times, in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cell {
-    /// Filling a batch.
+    /// The time to fill a batch.
     pub input: u64,
     /// Bringing it to the device.
     pub upload: u64,
-    /// A step.
+    /// The time of a step.
     pub compute: u64,
     /// A step of the loop, from end to end.
     pub step: Rates,
     /// Over the longest of the three.
     pub ratio_to_longest: f64,
-    /// Over their sum.
+    /// The measured step over the sum of the three.
     pub ratio_to_sum: f64,
 }
 

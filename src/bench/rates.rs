@@ -2,16 +2,16 @@
 
 use serde::Serialize;
 
-/// Median and spread.
+/// The median of several measurements, and their spread.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rates {
     /// The middle one; of an even number, the higher of the two in the middle.
     pub median: f64,
-    /// The lowest.
+    /// The lowest measurement.
     pub min: f64,
-    /// The highest.
+    /// The highest measurement.
     pub max: f64,
-    /// How many.
+    /// How many measurements there were.
     pub n: usize,
 }
 

@@ -22,11 +22,11 @@ use crate::train::validation::Validation;
 /// What `evaluate` is asked for.
 #[derive(Clone, Debug)]
 pub struct EvaluateOptions {
-    /// The dataset's folder.
+    /// The folder of a packed dataset.
     pub shards: PathBuf,
-    /// The checkpoint.
+    /// The checkpoint file to evaluate.
     pub checkpoint: PathBuf,
-    /// Of each image.
+    /// How many views of each image are averaged.
     pub views: NumViews,
     /// Only the first so many images.
     pub limit: Option<usize>,
@@ -34,20 +34,20 @@ pub struct EvaluateOptions {
     pub batch_size: usize,
     /// Who computes, and how.
     pub compute: Choice,
-    /// Threads that crop.
+    /// Threads that augment; by default as many as suit the device.
     pub workers: Option<usize>,
 }
 
 /// What `evaluate` found; as JSON, the contract of `--json`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// 0 to 1.
+    /// The share of images whose class is not the likeliest, 0 to 1.
     pub top1_error: f64,
-    /// 0 to 1.
+    /// The share of images whose class is not among the five likeliest, 0 to 1.
     pub top5_error: f64,
     /// Of each image: 1 or 10.
     pub views: usize,
-    /// Images that counted.
+    /// Images that were evaluated.
     pub num_samples: u64,
 }
 

@@ -19,9 +19,9 @@ const BATCH_SIZE: usize = 16;
 /// What `predict` is asked for.
 #[derive(Clone, Debug)]
 pub struct PredictOptions {
-    /// The checkpoint.
+    /// The checkpoint file to predict with.
     pub checkpoint: PathBuf,
-    /// The picture files.
+    /// The picture files, known by their content.
     pub images: Vec<PathBuf>,
     /// The likeliest so many classes are told.
     pub top: usize,
@@ -32,7 +32,7 @@ pub struct PredictOptions {
 /// What one picture shows, or why it could not be read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
-    /// The file.
+    /// The file as it was named.
     pub image: String,
     /// The likeliest classes, falling; empty where the picture could not be read.
     pub classes: Vec<Likely>,
@@ -44,7 +44,7 @@ pub struct Prediction {
 /// A class and how likely it is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Likely {
-    /// Its name.
+    /// The class's name in the dataset.
     pub class: String,
     /// The softmax output of the centre view, 0 to 1.
     pub probability: f32,
@@ -82,7 +82,6 @@ struct Reader {
     augmentation: Augmentation,
     mean: Vec<u8>,
     decoder: Decoder,
-    /// (3, 256, 256).
     sample: Vec<u8>,
 }
 

@@ -32,9 +32,7 @@ pub struct Experiment {
     pub dataset: Option<Arc<Dataset>>,
     /// Where training stands, and by which recipe.
     pub state: RunState,
-    /// The layers.
     pub network: Network,
-    /// Weights and velocities.
     pub parameters: Parameters,
     /// The mean image that travels in the checkpoints, (3, 256, 256).
     pub mean: Vec<u8>,
@@ -61,7 +59,6 @@ impl Experiment {
         Ok(Self { dataset: None, state, network, parameters, mean, augmentation })
     }
 
-    /// Every hyperparameter.
     pub fn settings(&self) -> &Settings {
         &self.state.recipe.settings
     }

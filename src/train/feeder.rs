@@ -16,15 +16,15 @@ pub struct Feeder {
 /// A batch that went to the device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fed {
-    /// The plan's step.
+    /// The batch's step.
     pub step: u64,
-    /// The plan's epoch.
+    /// The batch's epoch.
     pub epoch: u32,
-    /// Samples that count.
+    /// Samples of the batch that count.
     pub num_valid: usize,
     /// How long the source made us wait.
     pub input_wait_seconds: f64,
-    /// Handing it over.
+    /// When the batch was handed to the backend.
     pub upload: Interval,
     /// Bytes of its values.
     pub num_bytes: u64,

@@ -8,7 +8,6 @@ pub const STUCK_STEPS: u64 = 500;
 /// As near to ln(classes) as this share of it is guessing.
 const GUESSING: f64 = 0.01;
 
-/// Watches the loss.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Health {
     num_classes: usize,

@@ -27,19 +27,19 @@ pub enum Kind {
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// What it tells.
+    /// What the line is about.
     pub kind: Kind,
-    /// Steps done.
+    /// Steps done when it was written.
     pub step: u64,
     /// The epoch, from 0.
     pub epoch: u32,
     /// The mean cross-entropy, in nats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
-    /// 0 to 1.
+    /// The share of samples whose class is not the likeliest, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top1_error: Option<f64>,
-    /// 0 to 1.
+    /// The share of samples whose class is not among the five likeliest, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top5_error: Option<f64>,
     /// Of the last step.
@@ -51,7 +51,7 @@ pub struct Line {
     /// How long the trainer waited for batches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_wait_seconds: Option<f64>,
-    /// Seconds since 1970.
+    /// Seconds since 1970, UTC.
     pub time: f64,
     /// Of an event: what happened, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,7 +113,7 @@ impl RunLog {
         self.file.write_all(text.as_bytes()).at("write", &self.path)
     }
 
-    /// Appends an event.
+    /// Writes a line of kind `event`.
     pub fn event(&mut self, step: u64, epoch: u32, event: impl Into<String>) -> Result<()> {
         self.write(&Line { event: Some(event.into()), ..Line::new(Kind::Event, step, epoch) })
     }

@@ -4,20 +4,20 @@
 //! owns one host copy of the weights beside the backend's.
 
 pub mod checkpoint;
-pub mod experiment;
+pub(crate) mod experiment;
 pub mod feeder;
-pub mod health;
+pub(crate) mod health;
 pub mod log;
 pub mod metrics;
 pub mod options;
-pub mod record;
-pub mod run_folder;
-pub mod schedule;
-pub mod setup;
+pub(crate) mod record;
+pub(crate) mod run_folder;
+pub(crate) mod schedule;
+pub(crate) mod setup;
 pub mod stepper;
 pub mod stop;
 pub mod trainer;
-pub mod validation;
+pub(crate) mod validation;
 
 use std::path::Path;
 use std::sync::Arc;

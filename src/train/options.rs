@@ -23,7 +23,7 @@ pub struct TrainOptions {
     pub steps: Option<u64>,
     /// Who computes, and how.
     pub compute: Choice,
-    /// Threads that augment.
+    /// Threads that augment; by default as many as suit the device.
     pub workers: Option<usize>,
     /// Host batches that exist: look-ahead, and all of the input's memory.
     pub buffers: usize,
@@ -33,7 +33,7 @@ pub struct TrainOptions {
     pub keep: usize,
     /// A line in the log after so many steps.
     pub log_every: u64,
-    /// Where Prometheus scrapes.
+    /// Where the metrics endpoint listens.
     pub metrics: Address,
     /// Where a timeline of the run goes.
     pub trace: Option<PathBuf>,
@@ -64,7 +64,7 @@ impl TrainOptions {
 /// Where the images come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
-    /// A packed dataset.
+    /// The folder of a packed dataset.
     Shards(PathBuf),
     /// Synthetic batches of 1000 classes: what the device can do alone.
     Synthetic,

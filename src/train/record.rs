@@ -28,7 +28,6 @@ pub struct Record {
     run: Sums,
 }
 
-/// Sums over steps.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     statistics: Statistics,
@@ -158,7 +157,7 @@ impl Record {
 pub struct StepClock(Instant);
 
 impl StepClock {
-    /// Begins now.
+    /// Begins the first lap.
     pub fn start() -> Self {
         Self(Instant::now())
     }

@@ -25,15 +25,10 @@ pub struct RunFolder {
 /// `[run]` of `config.toml`: what is not of the recipe.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunInfo {
-    /// The dataset's folder.
     pub shards: String,
-    /// The dataset's id.
     pub dataset: String,
-    /// Who computes.
     pub device: String,
-    /// In which numbers.
     pub precision: String,
-    /// Threads that augment.
     pub workers: usize,
     /// The checkpoint whose weights the run began with.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,17 +86,14 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// `checkpoints/`.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
 
-    /// The newest checkpoint.
     pub fn newest_checkpoint(&self) -> Result<PathBuf> {
         let newest = checkpoint::list(&self.checkpoints())?.pop();
         let missing =

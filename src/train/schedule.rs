@@ -22,7 +22,6 @@ pub struct Schedule {
 /// What a validation changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing.
     None,
     /// The learning rate was divided.
     Dropped,

@@ -93,7 +93,6 @@ impl Setup {
         steps.map_or(last, |steps| steps.min(last))
     }
 
-    /// Writes `config.toml`.
     pub fn write_config(&self, device: &Device, workers: usize) -> Result<()> {
         let Experiment { dataset, state, .. } = &self.experiment;
         let shards = dataset.as_ref().map(|dataset| dataset.path().display().to_string());

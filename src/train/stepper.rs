@@ -35,16 +35,16 @@ struct Launched {
 pub struct Settled {
     /// Steps done with it.
     pub num_steps: u64,
-    /// How it went.
+    /// Its times and rates.
     pub observation: StepObservation,
-    /// What it found.
+    /// Its loss and errors.
     pub statistics: Statistics,
 }
 
 /// Whether a batch is brought up while the step runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The next step's.
+    /// The next step's batch is uploaded while this step runs.
     Feed,
     /// None: the run or the epoch ends here.
     Nothing,

@@ -20,7 +20,7 @@ impl Stop {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether someone asked.
+    /// Whether a signal, or the program, has asked to stop.
     pub fn requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -24,7 +24,7 @@ use crate::trace::{Interval, Tracer, Track};
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// Steps done.
+    /// Steps done since the run began.
     pub step: u64,
     /// Whether the run reached its end.
     pub ended: Ended,

@@ -19,7 +19,6 @@ pub struct ErrorRates {
     pub top5_error: f64,
     /// The mean cross-entropy in nats, of one view.
     pub loss: Option<f64>,
-    /// Samples that counted.
     pub num_samples: u64,
 }
 
@@ -72,13 +71,11 @@ pub struct Validation<'a> {
     pub dataset: &'a Arc<Dataset>,
     /// How the network sees them.
     pub augmentation: &'a Augmentation,
-    /// Of each image.
     pub views: NumViews,
     /// Only the first so many images.
     pub limit: Option<usize>,
     /// Views of a batch.
     pub batch_size: usize,
-    /// Threads that crop.
     pub workers: usize,
 }
 

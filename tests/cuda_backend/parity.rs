@@ -2,23 +2,22 @@
 
 use alexnet::backend::StepScalars;
 use alexnet::backend::cpu::CpuBackend;
-use alexnet::backend::cuda::{CudaOptions, Precision, Real};
+use alexnet::backend::cuda::{CudaOptions, Precision};
 use alexnet::backend::parity::compare;
 use alexnet::model::init::initial_parameters;
 use alexnet::recipe::settings::{DropoutScaling, LrnPlace, LrnSettings, ModelSettings};
-use half::bf16;
 
 use crate::device::{backend, network, options};
 
 /// Not step 0, so that dropout's counter is seen to count.
 const SCALARS: StepScalars = StepScalars { step: 3, learning_rate: 0.01 };
 
-fn assert_agrees<R: Real>(settings: ModelSettings, canvas: usize, precision: Precision) {
+fn assert_agrees(settings: ModelSettings, canvas: usize, precision: Precision) {
     let network = network(settings, canvas);
     let parameters = initial_parameters(&network, 5);
-    let mut cuda = backend::<R>(&network, options(), CudaOptions::default(), precision);
+    let mut cuda = backend(&network, options(), CudaOptions::default(), precision);
     let mut cpu = CpuBackend::new(&network, options(), None);
-    let compared = compare(&network, &parameters, options(), SCALARS, precision, &mut cuda, &mut cpu);
+    let compared = compare(&network, &parameters, options(), SCALARS, precision, cuda.as_mut(), &mut cpu);
     let compared = compared.expect("both steps");
     for one in &compared {
         println!("{:<28} {:.2e} of {:.0e}", one.tensor, one.relative_error, one.tolerance);
@@ -34,47 +33,47 @@ fn narrow() -> ModelSettings {
 
 #[test]
 fn f32_agrees_with_the_cpu_to_rounding() {
-    assert_agrees::<f32>(narrow(), 67, Precision::F32);
+    assert_agrees(narrow(), 67, Precision::F32);
 }
 
 #[test]
 fn tf32_agrees_within_its_rounding() {
-    assert_agrees::<f32>(narrow(), 67, Precision::Tf32);
+    assert_agrees(narrow(), 67, Precision::Tf32);
 }
 
 #[test]
 fn bf16_agrees_within_its_rounding() {
-    assert_agrees::<bf16>(narrow(), 67, Precision::Bf16);
+    assert_agrees(narrow(), 67, Precision::Bf16);
 }
 
 #[test]
 fn two_towers_agree() {
-    assert_agrees::<f32>(ModelSettings { towers: 2, ..narrow() }, 67, Precision::F32);
+    assert_agrees(ModelSettings { towers: 2, ..narrow() }, 67, Precision::F32);
 }
 
 #[test]
 fn every_place_of_the_normalisation_agrees() {
     for place in [LrnPlace::AfterPool, LrnPlace::BeforeRelu, LrnPlace::Off] {
         let lrn = LrnSettings { place, ..LrnSettings::default() };
-        assert_agrees::<f32>(ModelSettings { lrn, ..narrow() }, 67, Precision::F32);
+        assert_agrees(ModelSettings { lrn, ..narrow() }, 67, Precision::F32);
     }
 }
 
 #[test]
 fn dropout_scaled_in_training_and_none_at_all_agree() {
     let scaled = ModelSettings { dropout_scaling: DropoutScaling::Training, ..narrow() };
-    assert_agrees::<f32>(scaled, 67, Precision::F32);
-    assert_agrees::<f32>(ModelSettings { dropout: 0.0, ..narrow() }, 67, Precision::F32);
+    assert_agrees(scaled, 67, Precision::F32);
+    assert_agrees(ModelSettings { dropout: 0.0, ..narrow() }, 67, Precision::F32);
 }
 
 #[test]
 fn canvases_that_do_not_fill_the_last_blocks_agree() {
     for canvas in [68, 69, 70, 99] {
-        assert_agrees::<f32>(narrow(), canvas, Precision::F32);
+        assert_agrees(narrow(), canvas, Precision::F32);
     }
 }
 
 #[test]
 fn the_papers_geometry_agrees() {
-    assert_agrees::<bf16>(ModelSettings { width: 0.25, ..ModelSettings::default() }, 227, Precision::Bf16);
+    assert_agrees(ModelSettings { width: 0.25, ..ModelSettings::default() }, 227, Precision::Bf16);
 }

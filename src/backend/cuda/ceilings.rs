@@ -13,7 +13,6 @@ use crate::philox::{Purpose, uniform, words};
 /// How large and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CeilingExtent {
-    /// Of a copy.
     pub copy_bytes: usize,
     /// Rows and columns of all three matrices.
     pub product_side: usize,
@@ -21,7 +20,6 @@ pub struct CeilingExtent {
     pub repeats: usize,
 }
 
-/// The card's ceilings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ceilings {
     /// Read and written by a copy within the device's memory, bytes a second.

@@ -16,7 +16,7 @@
 #![expect(unsafe_code, reason = "calls to CUDA's libraries; each has its argument")]
 
 pub(crate) mod ceilings;
-pub mod driver;
+pub(crate) mod driver;
 mod gpu;
 pub mod kernels;
 pub mod libraries;
@@ -27,6 +27,7 @@ pub(crate) mod step;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub use self::driver::Capability;
 use self::driver::{Buffer, Capture, Context, Event, Graph, Module, Priority, Stream, Timing};
 pub use self::gpu::Gpu;
 use self::kernels::{Kernels, source};
@@ -69,7 +70,6 @@ pub struct CudaBackend<R: Real> {
     context: Arc<Context>,
 }
 
-/// Queues of work.
 #[derive(Debug)]
 struct Streams {
     copy: Stream,
@@ -77,7 +77,6 @@ struct Streams {
     side: Stream,
 }
 
-/// Within a step.
 #[derive(Debug)]
 struct StepEvents {
     gradients_ready: Vec<Event>,

@@ -17,7 +17,7 @@ pub trait Real: Pod + Send + sealed::Sealed {
     const IS_MASTER: bool;
     /// Rounded to the nearest, ties to even.
     fn from_f32(value: f32) -> Self;
-    /// Exact.
+    /// Widens without rounding.
     fn to_f32(self) -> f32;
 }
 

@@ -25,15 +25,15 @@ pub struct Checkpoint {
 /// Everything of a run but its tensors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunState {
-    /// Steps done.
+    /// Steps that are done.
     pub step: u64,
     /// The epoch of the next step.
     pub epoch: u32,
-    /// Every choice.
+    /// Every hyperparameter of the run.
     pub recipe: Recipe,
     /// Class names in the order of their labels.
     pub classes: Vec<String>,
-    /// The dataset's id.
+    /// The id of the dataset that the run trains on.
     pub dataset: String,
     /// The training split's pixel statistics.
     pub statistics: PixelStatistics,
@@ -48,7 +48,7 @@ impl RunState {
     }
 }
 
-/// `step-00000100.safetensors`.
+/// The name of the checkpoint after `step` steps: `step-00000100.safetensors`.
 pub fn file_name(step: u64) -> String {
     format!("step-{step:08}.safetensors")
 }

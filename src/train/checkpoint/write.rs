@@ -15,7 +15,7 @@ use crate::model::Parameters;
 use crate::publish::{publish, unfinished};
 use crate::shard::{CHANNELS, SIDE};
 
-/// The metadata's `format`.
+/// What the metadata's `format` says.
 pub const FORMAT: &str = "alexnet-checkpoint";
 /// The metadata's `version`, which this build writes and reads.
 pub const VERSION: &str = "1";

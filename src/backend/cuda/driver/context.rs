@@ -14,9 +14,9 @@ const OLDEST_DRIVER: i32 = 12_000;
 /// What an architecture can do: 8.0 is the A100's, 9.0 the H100's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Capability {
-    /// Of the architecture.
+    /// 9 of sm_90.
     pub major: u32,
-    /// Within it.
+    /// 0 of sm_90.
     pub minor: u32,
 }
 
@@ -93,7 +93,6 @@ impl Context {
         check("cuCtxSynchronize", result::ctx::synchronize())
     }
 
-    /// `cuda:N` counts it.
     pub fn ordinal(&self) -> u32 {
         self.ordinal
     }
@@ -134,7 +133,6 @@ fn driver_version() -> Result<i32> {
     Ok(version)
 }
 
-/// 13000 as 13.0.
 fn dotted(version: i32) -> String {
     format!("{}.{}", version / 1000, version % 1000 / 10)
 }

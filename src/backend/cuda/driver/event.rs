@@ -13,7 +13,6 @@ use crate::error::Result;
 pub enum Timing {
     /// [`Event::seconds_since`] can be asked.
     Yes,
-    /// Cheaper.
     No,
 }
 

@@ -55,14 +55,8 @@ impl<T: Zeroable> Buffer<T> {
 }
 
 impl<T> Buffer<T> {
-    /// Values.
     pub fn len(&self) -> usize {
         self.len
-    }
-
-    /// Never: a buffer holds something.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Bytes of device memory.
@@ -101,7 +95,6 @@ impl<T> Drop for Buffer<T> {
 }
 
 impl<T> Slice<'_, T> {
-    /// Values.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -150,7 +143,6 @@ impl<T: Pod> SliceMut<'_, T> {
 }
 
 impl<T> SliceMut<'_, T> {
-    /// Values.
     pub fn len(&self) -> usize {
         self.len
     }

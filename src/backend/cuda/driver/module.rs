@@ -10,7 +10,6 @@ use cudarc::driver::sys;
 use super::{Context, check, released};
 use crate::error::Result;
 
-/// A loaded CUBIN.
 #[derive(Debug)]
 pub struct Module {
     loaded: Rc<Loaded>,
@@ -55,7 +54,6 @@ impl Drop for Loaded {
 }
 
 impl Function {
-    /// The kernel's.
     pub fn name(&self) -> &'static str {
         self.name
     }

@@ -13,13 +13,10 @@ use crate::error::Result;
 /// Whose blocks run first where two streams have some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
-    /// As most.
     Normal,
-    /// Before the others.
     High,
 }
 
-/// A kernel's grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaunchShape {
     /// Blocks in x, y and z.

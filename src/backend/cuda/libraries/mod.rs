@@ -34,14 +34,14 @@ enum Wanted {
     Cudnn,
 }
 
-/// What was found.
+/// The versions of the libraries that were opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Versions {
     /// 13.0 as (13, 0).
     pub nvrtc: (u32, u32),
-    /// 130002 for 13.0.2.
+    /// 130002 stands for 13.0.2.
     pub cublas_lt: usize,
-    /// 92801 for 9.28.1.
+    /// 92801 stands for 9.28.1.
     pub cudnn: usize,
 }
 

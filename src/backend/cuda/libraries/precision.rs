@@ -11,7 +11,7 @@ pub enum Precision {
     Bf16,
     /// Factors rounded to TF32, everything else f32.
     Tf32,
-    /// f32 throughout.
+    /// f32 throughout: the slowest, and the nearest to the CPU.
     F32,
 }
 

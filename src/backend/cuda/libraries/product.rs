@@ -25,7 +25,6 @@ type Operation = i32;
 const AS_IS: Operation = 0;
 const TRANSPOSED: Operation = 1;
 
-/// The library's handle.
 #[derive(Debug)]
 pub struct CublasLt {
     raw: sys::cublasLtHandle_t,
@@ -59,7 +58,6 @@ pub enum Kind {
 /// What the forward product does to its sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Epilogue {
-    /// Adds the bias.
     Bias,
     /// Adds the bias, and ReLU; the output is of the factors' type.
     BiasRelu,
@@ -68,7 +66,6 @@ pub enum Epilogue {
 /// (N, inputs) to (N, outputs).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DenseShape {
-    /// N.
     pub num_samples: usize,
     /// Features of the input.
     pub inputs: usize,
@@ -187,7 +184,6 @@ impl Product {
     }
 }
 
-/// What is computed.
 #[derive(Debug)]
 struct Description(sys::cublasLtMatmulDesc_t);
 

@@ -9,10 +9,8 @@ use super::convolution::shape::ConvolutionShape;
 use crate::error::{Error, IoContext, Result};
 use crate::publish::publish_bytes;
 
-/// Of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// The output.
+pub(crate) enum Direction {
     Forward,
     /// The gradient of the kernels.
     WeightGradient,
@@ -22,12 +20,11 @@ pub enum Direction {
 
 /// An algorithm that would run.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// The library's number of it.
     pub algorithm: u32,
     /// Measured, or the library's estimate.
     pub milliseconds: f32,
-    /// Working memory.
     pub workspace_bytes: usize,
     /// Whether it gives the same bits each time.
     pub is_repeatable: bool,
@@ -36,7 +33,7 @@ pub struct Candidate {
 /// Where algorithms come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Search {
-    /// The known ones.
+    /// Those that PyTorch takes too: deterministic, and on tensor cores.
     #[default]
     Known,
     /// `--tune`: the fastest of all, timed at the first start and remembered.
@@ -49,7 +46,7 @@ pub enum Repeatable {
     /// Those that give the same bits each time.
     #[default]
     Required,
-    /// `--fast`: any.
+    /// `--fast`: any algorithm, also one whose sums change their order.
     NotNeeded,
 }
 
@@ -58,7 +55,7 @@ const MAX_WORKSPACE_BYTES: usize = 1 << 30;
 
 /// What is looked up, and what is remembered.
 #[derive(Debug)]
-pub struct Tuning {
+pub(crate) struct Tuning {
     search: Search,
     repeatable: Repeatable,
     /// Card, libraries and precision: all that a time depends on beside the shape.

@@ -142,7 +142,7 @@ impl DeviceSlot {
     pub fn statistics(&self) -> Result<Statistics> {
         self.wait()?;
         // SAFETY: the copy that `finish` enqueued came before the event that was waited for, and the next one needs `&mut self`.
-        let [statistics] = unsafe { self.host_statistics.as_slice() } else { unreachable!("one step's") };
+        let [statistics] = (unsafe { self.host_statistics.as_slice() }) else { unreachable!("one step's") };
         Ok(Statistics {
             loss_sum: statistics.loss_sum,
             num_top1: u64::from(statistics.num_top1),

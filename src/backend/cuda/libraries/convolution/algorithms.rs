@@ -23,7 +23,6 @@ use crate::error::{Error, Result};
 pub struct Chosen<A> {
     /// As cuDNN names it.
     pub algorithm: A,
-    /// At most.
     pub workspace_bytes: usize,
 }
 

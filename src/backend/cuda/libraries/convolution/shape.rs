@@ -3,13 +3,11 @@
 /// (N, in_side, in_side, in_channels) to (N, out_side, out_side, out_channels).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvolutionShape {
-    /// N.
     pub num_samples: usize,
     /// Channels of the input.
     pub in_channels: usize,
     /// Height and width of the input.
     pub in_side: usize,
-    /// Kernels.
     pub out_channels: usize,
     /// Height and width of the output.
     pub out_side: usize,
