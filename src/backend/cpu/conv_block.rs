@@ -252,7 +252,8 @@ mod tests {
     impl Case {
         fn new(tail: &[Tail]) -> Self {
             let description = block(tail);
-            let block = ConvBlock::new(&description, NUM_IMAGES);
+            // Room for one image more: a batch need not be full.
+            let block = ConvBlock::new(&description, NUM_IMAGES + 1);
             let workers = Workers::new(None, block.scratch_values(), f64::NAN);
             let (packed, staged) = (vec![f64::NAN; block.packed_values()], vec![f64::NAN; block.staged_values()]);
             let num_outputs = NUM_IMAGES * description.out_channels * description.out_side.pow(2);

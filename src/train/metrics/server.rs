@@ -18,9 +18,9 @@ use crate::error::{Error, IoContext, Result};
 
 /// Where the endpoint listens unless told otherwise.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
-/// A client that takes longer to ask is hung up on.
+/// A client that takes longer to send its request is disconnected.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two [`Metrics::upkeep`]s.
+/// The time between two calls of [`Metrics::upkeep`].
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Where the endpoint should listen.
@@ -28,9 +28,9 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 pub enum Address {
     /// [`DEFAULT_ADDRESS`], or a free port when that one is taken.
     Default,
-    /// This one; taken is an error.
+    /// This address; it is an error if it is taken.
     Named(SocketAddr),
-    /// Nowhere.
+    /// No endpoint at all.
     Off,
 }
 
@@ -93,7 +93,7 @@ impl Server {
         self.address
     }
 
-    /// What to tell of the endpoint in the first lines of a run.
+    /// Its address, for the first lines of a run.
     pub fn describe(&self) -> String {
         match self.moved {
             None => format!("http://{}/metrics", self.address),
@@ -110,7 +110,7 @@ async fn serve(listener: TcpListener, metrics: Arc<Metrics>, mut stopped: onesho
             _ = &mut stopped => return,
             _ = upkeep.tick() => metrics.upkeep(),
             accepted = listener.accept() => {
-                // A connection that fails before it is accepted is the client's loss; the run goes on.
+                // A connection that fails before it is accepted is the client's loss; the run continues.
                 let Ok((stream, _)) = accepted else { continue };
                 let metrics = Arc::clone(&metrics);
                 tokio::spawn(async move {
