@@ -54,7 +54,8 @@ pub struct ComputeArguments {
     #[arg(long, value_name = "MS", conflicts_with = "device", value_parser = milliseconds, help_heading = "Advanced")]
     synthetic_device: Option<Duration>,
     /// Milliseconds that the synthetic device takes for an upload.
-    #[arg(long, value_name = "MS", requires = "synthetic_device", value_parser = milliseconds, help_heading = "Advanced")]
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
+    #[arg(requires = "synthetic_device", help_heading = "Advanced")]
     synthetic_upload: Option<Duration>,
 }
 

@@ -14,8 +14,8 @@ use serde::Serialize;
 
 /// Measure input, upload and device alone, and training end to end, in turns.
 ///
-/// The table shows which stage is the bottleneck, and how close training comes to the speed of that stage alone. Neither a
-/// run nor a checkpoint is written.
+/// The table shows which stage is the bottleneck, and how close training comes to the speed of that stage alone.
+/// Neither a run nor a checkpoint is written.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
 struct BenchArguments {

@@ -51,8 +51,8 @@ struct TrainArguments {
     /// Scale every layer's channels, rounded to multiples of 8, or 16 with two towers (model.width).
     #[arg(long, value_name = "F")]
     width: Option<f64>,
-    /// Host batches in circulation: being filled, waiting, or on their way to the device. They bound the input's memory.
-    /// [default: 6]
+    /// Host batches in circulation: being filled, waiting, or on their way to the device. They bound the memory of the
+    /// input. [default: 6]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(3..=1024))]
     buffers: Option<u16>,
     /// Threads that crop, mirror and colour-jitter. The result does not depend on their number. [default: 1 if the CPU
