@@ -1,8 +1,8 @@
-//! AlexNet (2012), whole: from a folder of images to a trained network on one machine.
+//! AlexNet (2012), end to end: from a folder of images to a trained network on one machine.
 //!
-//! The modules stand in the order in which the data flows:
-//! [`pack`] turns images into [`shard`]s, [`input`] turns shards into host batches, a [`backend`] computes what
-//! [`model`] describes, [`train`] drives it by a [`recipe`] and [`evaluate`] asks a trained network.
+//! In the order of the data flow: [`pack`] turns images into [`shard`]s, [`input`] turns shards into host batches, a
+//! [`backend`] computes what [`model`] describes, [`train`] drives it by a [`recipe`] and [`evaluate`] asks a trained
+//! network.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 #![warn(clippy::print_stdout, clippy::print_stderr)] // say! and tell! survive a closed terminal.
