@@ -6,8 +6,8 @@
 
 #[path = "common/clock.rs"]
 mod clock;
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[path = "common/report.rs"]
+mod report;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -18,9 +18,11 @@ use alexnet::input::{
 };
 use alexnet::recipe::settings::{AugmentSettings, OrderKind};
 use alexnet::shard::{CHANNELS, Dataset, Split};
+use alexnet::synthetic::dataset::coloured_dataset;
 use bytemuck::Pod;
 use clock::{Clock, Rate};
 use half::f16;
+use report::{number, spread};
 
 const BATCH_SIZE: usize = 128;
 /// Batches that the augmenter alone writes in turn: together larger than the caches, as the pipeline's are.
@@ -31,14 +33,9 @@ const NUM_EPOCHS: usize = 4;
 const WARM_UP: usize = 2;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let argument = |name: &str, default: usize| {
-        let value = arguments.iter().position(|argument| argument == name).map(|at| arguments[at + 1].parse());
-        value.map_or(default, |value| value.expect("a whole number"))
-    };
-    let (num_samples, num_rounds) = (argument("--samples", 1024), argument("--rounds", 15));
+    let (num_samples, num_rounds) = (number("--samples", 1024), number("--rounds", 15));
     let dir = tempfile::tempdir().expect("a folder for the dataset");
-    common::made_dataset(dir.path(), num_samples, 0, 10, 1);
+    coloured_dataset(dir.path(), num_samples, 0, 10, 1).expect("a synthetic dataset");
     let dataset = Arc::new(Dataset::open(dir.path()).expect("the dataset just made"));
     let settings = AugmentSettings::default();
     let augmentation = Augmentation::new(&settings, &dataset.info().statistics).expect("the paper's settings");
@@ -83,9 +80,9 @@ fn augmenter_alone<V: Value + Pod>(dtype: &str, dataset: &Dataset, augmentation:
     }
     let copy = rates[augmenters.len()].clone();
     for (augmenter, rates) in augmenters.iter().zip(&rates) {
-        report(&format!("augmenter, {}, {dtype}", augmenter.name()), rates, Some(&copy));
+        print_row(&format!("augmenter, {}, {dtype}", augmenter.name()), rates, Some(&copy));
     }
-    report(&format!("memcpy of the same bytes, {dtype}"), &copy, None);
+    print_row(&format!("memcpy of the same bytes, {dtype}"), &copy, None);
 }
 
 /// Reads as many bytes of the sample as its crop has, and writes as many as an input has; what is missing comes from
@@ -116,7 +113,7 @@ fn whole_pipeline(
             rates.push(rate);
         }
     }
-    report(&format!("pipeline, {workers} workers, {}", dtype.name()), &rates, None);
+    print_row(&format!("pipeline, {workers} workers, {}", dtype.name()), &rates, None);
 }
 
 /// The dataset is opened anew each round: fresh buffers, page faults and checksums.
@@ -127,7 +124,7 @@ fn first_epoch(dir: &std::path::Path, augmentation: &Augmentation, num_rounds: u
         let (mut pipeline, steps_per_epoch) = start(Dtype::F16, 1, &dataset, augmentation);
         rates.push(play(&mut pipeline, steps_per_epoch));
     }
-    report("pipeline, 1 worker, f16, first epoch", &rates, None);
+    print_row("pipeline, 1 worker, f16, first epoch", &rates, None);
 }
 
 fn start(dtype: Dtype, workers: usize, dataset: &Arc<Dataset>, augmentation: &Augmentation) -> (Pipeline, u64) {
@@ -155,17 +152,9 @@ fn play(pipeline: &mut Pipeline, num_steps: u64) -> Rate {
     clock.rate(num_steps as usize * BATCH_SIZE)
 }
 
-fn report(name: &str, rates: &[Rate], copy: Option<&[Rate]>) {
+fn print_row(name: &str, rates: &[Rate], copy: Option<&[Rate]>) {
     let wall = spread(rates.iter().map(|rate| rate.wall), 0);
     let cpu = spread(rates.iter().map(|rate| rate.cpu), 0);
     let ratio = copy.map(|copy| spread(rates.iter().zip(copy).map(|(rate, copy)| rate.cpu / copy.cpu), 2));
     println!("{name:38} {wall:>26} {cpu:>26} {:>20}", ratio.unwrap_or_default());
-}
-
-/// Median (lowest to highest).
-fn spread(values: impl Iterator<Item = f64>, digits: usize) -> String {
-    let mut sorted: Vec<f64> = values.collect();
-    sorted.sort_by(f64::total_cmp);
-    let (low, middle, high) = (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
-    format!("{middle:.digits$} ({low:.digits$} to {high:.digits$})")
 }

@@ -1,11 +1,14 @@
-//! Packing beside what bounds it, in turns on the same images: decoding and resizing alone on as many threads, and for the
-//! second pass a plain write of as many bytes with an `fsync`. Also what the `image` crate alone would take.
+//! Packing beside what bounds it, in turns on the same images: decoding and resizing alone on as many threads, and for
+//! the second pass a plain write of as many bytes with an `fsync`. Also what the `image` crate alone would take.
 //!
-//! `cargo bench --bench pack [-- --images 4000 --rounds 5 --threads 2 --data DIR --out DIR]` makes 500 x 375 JPEGs of about
-//! ImageNet's size in DIR, or takes the images of a folder per class that it finds there. OUT lies on the disk that is measured.
+//! `cargo bench --bench pack [-- --images 4000 --rounds 5 --threads 2 --data DIR --out DIR]` makes 500 x 375 JPEGs of
+//! about ImageNet's size in DIR, or takes the images of a folder per class that it finds there. OUT lies on the disk
+//! that is measured.
 
 #[path = "common/clock.rs"]
 mod clock;
+#[path = "common/report.rs"]
+mod report;
 
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -22,17 +25,13 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 use image::{Rgb, RgbImage};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use report::{argument, number, spread};
 
 const CLASSES: [&str; 2] = ["even", "odd"];
 /// Of a plain write.
 const PIECE_BYTES: usize = 1 << 20;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let argument =
-        |name: &str| arguments.iter().position(|argument| argument == name).map(|at| arguments[at + 1].clone());
-    let number =
-        |name: &str, default: usize| argument(name).map_or(default, |text| text.parse().expect("a whole number"));
     let (num_images, num_rounds) = (number("--images", 4000), number("--rounds", 5));
     let num_threads = number("--threads", std::thread::available_parallelism().map_or(1, usize::from));
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -158,14 +157,24 @@ fn measure(data: &Path, out: &Path, archives: &Path, num_threads: usize, num_rou
     ] {
         let (wall, cpu) = (wall(rates), cpu(rates));
         let ratios = [ratio(&wall, &wall_ceiling), ratio(&cpu, &cpu_ceiling)];
-        println!("| {name} | {} | {} | {} | {} |", spread(&wall, 0), ratios[0], spread(&cpu, 0), ratios[1]);
+        println!(
+            "| {name} | {} | {} | {} | {} |",
+            spread(wall.iter().copied(), 0),
+            ratios[0],
+            spread(cpu.iter().copied(), 0),
+            ratios[1]
+        );
     }
-    println!("| of a folder: the first pass | {} | {} | | |", spread(&first, 0), ratio(&first, &wall_ceiling));
+    println!(
+        "| of a folder: the first pass | {} | {} | | |",
+        spread(first.iter().copied(), 0),
+        ratio(&first, &wall_ceiling)
+    );
     println!("tar / folder: {}", ratio(&wall(&archive), &wall(&folder)));
     println!(
         "second pass: {} MB/s; a plain write and fsync of as many bytes: {} MB/s; ratio {}",
-        spread(&second, 0),
-        spread(&written, 0),
+        spread(second.iter().copied(), 0),
+        spread(written.iter().copied(), 0),
         ratio(&second, &written)
     );
 }
@@ -204,13 +213,5 @@ fn write_plainly(path: &Path, num_bytes: usize) -> f64 {
 }
 
 fn ratio(values: &[f64], of: &[f64]) -> String {
-    spread(&values.iter().zip(of).map(|(value, of)| value / of).collect::<Vec<_>>(), 2)
-}
-
-/// Median (lowest to highest).
-fn spread(values: &[f64], digits: usize) -> String {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let (low, middle, high) = (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
-    format!("{middle:.digits$} ({low:.digits$} to {high:.digits$})")
+    spread(values.iter().zip(of).map(|(value, of)| value / of), 2)
 }

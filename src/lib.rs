@@ -23,6 +23,7 @@ mod progress;
 pub mod publish;
 pub mod recipe;
 pub mod shard;
+pub mod synthetic;
 pub mod trace;
 pub mod train;
 mod write_back;

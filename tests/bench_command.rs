@@ -1,11 +1,9 @@
 //! The command `bench`: its contract, for every stage and for a device of chosen times.
 
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 
-use common::made_dataset;
+use alexnet::synthetic::dataset::coloured_dataset;
 use serde_json::Value;
 
 /// Short rounds on a network of 67 x 67 inputs; nothing here depends on how fast they are.
@@ -26,7 +24,7 @@ const SHORT: [&str; 12] = [
 
 fn dataset() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    made_dataset(folder.path(), 18, 0, 3, 1);
+    coloured_dataset(folder.path(), 18, 0, 3, 1).unwrap();
     folder
 }
 

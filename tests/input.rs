@@ -1,9 +1,5 @@
 //! The input pipeline over a synthetic dataset: what reaches the trainer, and when it stops.
 
-mod common;
-#[path = "common/sparse.rs"]
-mod sparse;
-
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,15 +9,14 @@ use alexnet::input::{
 };
 use alexnet::recipe::settings::{AugmentSettings, OrderKind};
 use alexnet::shard::{Dataset, Split};
+use alexnet::synthetic::dataset::{coloured_dataset, sparse_dataset};
 use alexnet::{Error, Result};
-use common::made_dataset;
-use sparse::{hole_checksum, sparse_dataset};
 
 const NUM_TRAIN: usize = 22;
 const NUM_VAL: usize = 7;
 
 fn opened(dir: &Path) -> Arc<Dataset> {
-    made_dataset(dir, NUM_TRAIN, NUM_VAL, 4, 5);
+    coloured_dataset(dir, NUM_TRAIN, NUM_VAL, 4, 5).unwrap();
     Arc::new(Dataset::open(dir).unwrap())
 }
 
@@ -160,7 +155,7 @@ fn ten_views_of_a_sample_follow_each_other() {
 #[test]
 fn a_damaged_sample_reaches_the_trainer_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
-    made_dataset(dir.path(), NUM_TRAIN, NUM_VAL, 4, 5);
+    coloured_dataset(dir.path(), NUM_TRAIN, NUM_VAL, 4, 5).unwrap();
     // Shards of 8, 8 and 6 samples: sample 9 is the second of the second shard, and is in step 2.
     let path = dir.path().join(Split::Train.shard_file(1));
     let mut bytes = std::fs::read(&path).unwrap();
@@ -197,7 +192,7 @@ fn damaged_tables_are_reported_with_their_path_when_their_shard_is_first_read() 
         [(labels + 1, "the table of labels"), (labels + 8 * 4 + 1, "the table of checksums"), (4000, "the padding")];
     for (offset, problem) in places {
         let dir = tempfile::tempdir().unwrap();
-        made_dataset(dir.path(), NUM_TRAIN, NUM_VAL, 4, 5);
+        coloured_dataset(dir.path(), NUM_TRAIN, NUM_VAL, 4, 5).unwrap();
         let path = dir.path().join(Split::Train.shard_file(1));
         overwrite(&path, offset, &[0x5a]);
         // Sequential steps of 4 samples of shards of 8: the second shard begins with step 2.
@@ -216,7 +211,7 @@ fn damaged_tables_are_reported_with_their_path_when_their_shard_is_first_read() 
 #[test]
 fn a_damaged_mean_image_is_reported_when_the_dataset_is_opened() {
     let dir = tempfile::tempdir().unwrap();
-    made_dataset(dir.path(), NUM_TRAIN, NUM_VAL, 4, 5);
+    coloured_dataset(dir.path(), NUM_TRAIN, NUM_VAL, 4, 5).unwrap();
     let path = dir.path().join(Split::Train.shard_file(0));
     overwrite(&path, 4096 + 77, &[0]);
     let error = Dataset::open(dir.path()).unwrap_err().to_string();
@@ -226,15 +221,14 @@ fn a_damaged_mean_image_is_reported_when_the_dataset_is_opened() {
 #[test]
 fn a_dataset_larger_than_the_memory_opens_and_gives_its_first_batch() {
     let dir = tempfile::tempdir().unwrap();
-    let hole = hole_checksum();
     // 252 GB, sparse except for the headers and tables.
-    let info = sparse_dataset(dir.path(), 1_281_167, 50_000, 1000, 1024, &|_| hole);
+    let info = sparse_dataset(dir.path(), 1_281_167, 50_000, 1000).unwrap();
     assert_eq!((info.train.shards.len(), info.val.shards.len()), (1252, 49));
     let dataset = Arc::new(Dataset::open(dir.path()).unwrap());
     let plan = Plan::Train(TrainPlan::new(1, 1_281_167, 16, OrderKind::Shuffled).unwrap());
     let mut pipeline = start(&dataset, plan.clone(), options(0..1));
     let batch = pipeline.recv().unwrap().unwrap();
-    let labels: Vec<u32> = plan.samples(0).into_iter().map(|sample| (sample % 1024 % 1000) as u32).collect();
+    let labels: Vec<u32> = plan.samples(0).into_iter().map(|sample| (sample % 1000) as u32).collect();
     assert_eq!(batch.labels, labels);
 }
 

@@ -2,16 +2,14 @@
 //!
 //! `tools/test` fetches Prometheus and runs this; a plain `cargo test` shows it as ignored.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use alexnet::synthetic::dataset::coloured_dataset;
 use alexnet::train::log::{self, Kind, Line};
-use common::made_dataset;
 
 /// The window of the rate, in seconds; the run trains a little longer than twice that.
 const WINDOW_SECONDS: f64 = 10.0;
@@ -65,7 +63,7 @@ fn images_by(lines: &[Line], time: f64) -> f64 {
 fn start_training(folder: &Path) -> (Reaped, u16) {
     let shards = folder.join("shards");
     std::fs::create_dir(&shards).unwrap();
-    made_dataset(&shards, 40, 4, 4, 1);
+    coloured_dataset(&shards, 40, 4, 4, 1).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_train"))
         .args(["--recipe", "small", "--width", "0.05", "--epochs", "100000", "--batch-size", "4", "--log-every", "1"])
         .args(["--set", "augment.crop=64", "--set", "augment.canvas=67", "--metrics", "127.0.0.1:0", "--keep", "1"])

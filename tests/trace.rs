@@ -1,16 +1,14 @@
 //! The trace of a run can be read, has no overlapping spans in a row, and misses none.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
+use alexnet::synthetic::dataset::coloured_dataset;
 use alexnet::trace::{Interval, TraceFile, Track};
 use alexnet::train::metrics::server::Address;
 use alexnet::train::options::{Data, TrainOptions};
 use alexnet::train::stop::Stop;
-use common::made_dataset;
 use serde_json::Value;
 
 /// The events of a trace by the name of their row, each as (name, step, begin and end in microseconds).
@@ -43,7 +41,7 @@ fn steps_of(spans: &[(String, u64, f64, f64)], name: &str) -> Vec<u64> {
 #[test]
 fn a_runs_trace_has_every_step_once_and_no_line_does_two_things_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    made_dataset(folder.path(), 18, 7, 3, 1);
+    coloured_dataset(folder.path(), 18, 7, 3, 1).unwrap();
     let path = folder.path().join("trace.json");
     let sets = ["augment.crop=64", "augment.canvas=67", "model.width=0.05", "train.batch_size=4", "train.epochs=2"];
     let options = TrainOptions {

@@ -1,15 +1,13 @@
 //! The commands `train` and `evaluate` as people type them: wrong usage, signals, ports, full disks.
 
-mod common;
-
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use alexnet::synthetic::dataset::coloured_dataset;
 use alexnet::train::checkpoint;
-use common::made_dataset;
 
 const TINY: [&str; 10] = [
     "--set",
@@ -33,7 +31,7 @@ fn train(folder: &Path) -> Command {
 fn dataset() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("shards")).unwrap();
-    made_dataset(&folder.path().join("shards"), 18, 7, 3, 1);
+    coloured_dataset(&folder.path().join("shards"), 18, 7, 3, 1).unwrap();
     folder
 }
 
@@ -202,7 +200,7 @@ fn evaluate_gives_the_contracts_json_and_refuses_other_classes() {
         assert!((top1 - top1.round()).abs() < 1e-9 && (0.0..=7.0).contains(&top1), "{report}");
     }
     std::fs::create_dir(folder.path().join("other")).unwrap();
-    made_dataset(&folder.path().join("other"), 8, 4, 4, 1);
+    coloured_dataset(&folder.path().join("other"), 8, 4, 4, 1).unwrap();
     assert_refused(&mut evaluate(&["--shards", "other"]), 1, &["trained on 3 classes", "has 4"]);
     assert_refused(&mut evaluate(&["--shards", "shards", "--views", "5"]), 2, &["expected 1 or 10"]);
 }

@@ -1,19 +1,17 @@
-//! Whole training runs through the library, on small made datasets: what a run leaves behind, and that stopping,
+//! Whole training runs through the library, on small synthetic datasets: what a run leaves behind, and that stopping,
 //! resuming and the number of threads change nothing.
-
-mod common;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use alexnet::backend::Choice;
+use alexnet::synthetic::dataset::coloured_dataset;
 use alexnet::train::checkpoint::{self, Checkpoint};
 use alexnet::train::log::{self, Kind};
 use alexnet::train::metrics::server::Address;
 use alexnet::train::options::{Data, Start, TrainOptions};
 use alexnet::train::stop::Stop;
 use alexnet::train::trainer::{Ended, Outcome};
-use common::made_dataset;
 
 /// A network of 67 x 67 inputs and the fewest channels: a step takes milliseconds.
 const TINY: [&str; 7] = [
@@ -34,7 +32,7 @@ impl Bench {
     /// 18 training images in 3 classes: 4 steps an epoch and 2 images left over; 7 validation images.
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        made_dataset(folder.path(), 18, 7, 3, 1);
+        coloured_dataset(folder.path(), 18, 7, 3, 1).unwrap();
         Self { folder }
     }
 
@@ -147,9 +145,9 @@ fn a_stop_asked_for_before_the_first_step_leaves_step_zero() {
 }
 
 #[test]
-fn thirty_two_images_are_learned_by_heart() {
+fn a_tiny_network_overfits_thirty_two_images() {
     let folder = tempfile::tempdir().unwrap();
-    made_dataset(folder.path(), 32, 4, 4, 2);
+    coloured_dataset(folder.path(), 32, 4, 4, 2).unwrap();
     let bench = Bench { folder };
     let sets = [
         "train.batch_size=32",
@@ -218,7 +216,7 @@ fn a_run_is_not_resumed_on_another_dataset_nor_begun_in_its_folder() {
     let message = refused(&bench.options("mine", &[]));
     assert!(message.contains("--resume"), "{message}");
     let other = tempfile::tempdir().unwrap();
-    let info = made_dataset(other.path(), 18, 7, 3, 9);
+    let info = coloured_dataset(other.path(), 18, 7, 3, 9).unwrap();
     // Another dataset has another id; give the made one another, in its description and in its shards.
     let foreign = alexnet::shard::DatasetInfo { id: "00000000000000ff".into(), ..info };
     foreign.write(other.path()).unwrap();

@@ -5,14 +5,14 @@ use std::os::unix::fs::symlink;
 use alexnet::backend::cuda::libraries::FOLDERS_VARIABLE;
 use assert_cmd::Command;
 
-use crate::common::made_dataset;
 use crate::simulated;
+use alexnet::synthetic::dataset::coloured_dataset;
 
 /// `train` where only some of the libraries can be found.
 fn train(libraries: &[&str], arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("shards")).expect("a folder");
-    made_dataset(&folder.path().join("shards"), 8, 4, 2, 3);
+    coloured_dataset(&folder.path().join("shards"), 8, 4, 2, 3).unwrap();
     let found = folder.path().join("libraries");
     std::fs::create_dir(&found).expect("a folder");
     for library in libraries {

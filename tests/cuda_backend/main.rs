@@ -1,7 +1,5 @@
 //! The CUDA backend as a whole, unchanged, on the simulated CUDA of `tests/simulated_cuda`.
 
-#[path = "../common/mod.rs"]
-mod common;
 #[path = "../common/simulated.rs"]
 mod simulated;
 

@@ -11,8 +11,8 @@ use alexnet::train::log::{self, Kind};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::made_dataset;
 use crate::simulated;
+use alexnet::synthetic::dataset::coloured_dataset;
 
 /// Of all runs: two epochs of six steps and a validation each, so that both slots are recorded and replayed, in either pass.
 pub const NUM_STEPS: u64 = 12;
@@ -45,7 +45,7 @@ impl Bench {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("shards")).expect("a folder");
-        made_dataset(&folder.path().join("shards"), 48, 16, 4, 3);
+        coloured_dataset(&folder.path().join("shards"), 48, 16, 4, 3).unwrap();
         Self { shards: folder.path().join("shards"), folder }
     }
 

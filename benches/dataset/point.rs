@@ -9,14 +9,16 @@ use alexnet::backend::BackendOptions;
 use alexnet::backend::synthetic::{Pace, SyntheticBackend};
 use alexnet::bench::resources::{anonymous_bytes, cpu_seconds, peak_resident_bytes};
 use alexnet::clock::Clock;
-use alexnet::input::{Augmentation, BatchSource, Dtype, Pipeline, PipelineOptions, Plan, TrainPlan};
+use alexnet::input::{BatchSource, Pipeline};
 use alexnet::model::Network;
 use alexnet::recipe::settings::{AugmentSettings, ModelSettings, OrderKind};
-use alexnet::shard::{Dataset, Split};
+use alexnet::shard::Dataset;
 use alexnet::trace::Tracer;
 use alexnet::train::feeder::Feeder;
 use alexnet::train::stepper::{Next, Stepper};
 use serde::{Deserialize, Serialize};
+
+use crate::pipeline;
 
 /// Of a pass: a whole number of batches of every size, and less than an epoch of 10,000.
 const NUM_IMAGES: usize = 9_728;
@@ -73,13 +75,8 @@ pub fn measure(folder: &Path, point: Point) -> Measured {
 }
 
 fn start(dataset: &Arc<Dataset>, point: Point) -> Pipeline {
-    let plan = TrainPlan::new(1, point.num_samples, point.batch_size, OrderKind::Shuffled).expect("a batch");
-    let augmentation =
-        Augmentation::new(&AugmentSettings::default(), &dataset.info().statistics).expect("the paper's settings");
     // The order of the steps is the plan's, so that a second pass over them meets the same samples.
-    let options = PipelineOptions::new(Dtype::F16, point.workers, 0..num_steps(point) as u64);
-    let pipeline = Pipeline::start(Arc::clone(dataset), Split::Train, Plan::Train(plan), augmentation, options);
-    pipeline.expect("a pipeline")
+    pipeline(dataset, point.batch_size, OrderKind::Shuffled, point.workers, Some(num_steps(point) as u64))
 }
 
 fn num_steps(point: Point) -> usize {

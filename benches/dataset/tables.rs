@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::point::Measured;
+use crate::report::{sorted, spread};
 
 type Column = (&'static str, fn(&Measured) -> Option<f64>);
 
@@ -47,13 +48,11 @@ fn table(grows: &str, columns: &[Column], rows: &[(usize, &[Measured])]) -> Stri
     text
 }
 
-/// Median (lowest to highest).
-fn cell(mut values: Vec<f64>) -> String {
-    values.sort_by(f64::total_cmp);
-    let Some(&middle) = values.get(values.len() / 2) else { return "-".into() };
-    let digits = if middle < 100.0 { 1 } else { 0 };
-    let (low, high) = (values[0], values[values.len() - 1]);
-    format!("{middle:.digits$} ({low:.digits$} to {high:.digits$})")
+fn cell(values: Vec<f64>) -> String {
+    let sorted = sorted(values);
+    let Some(middle) = sorted.get(sorted.len() / 2) else { return "-".into() };
+    let digits = if *middle < 100.0 { 1 } else { 0 };
+    spread(sorted, digits)
 }
 
 /// What a cell says.

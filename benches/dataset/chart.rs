@@ -6,7 +6,7 @@ use plotters::coord::Shift;
 use plotters::coord::ranged1d::{IntoSegmentedCoord, SegmentValue};
 use plotters::prelude::*;
 
-use crate::USUAL;
+use crate::growth::USUAL;
 use crate::point::DEVICE_IMAGES_PER_SECOND;
 use crate::tables::{self, Cell};
 

@@ -1,0 +1,5 @@
+//! Synthetic data: datasets that tests and measurements make for themselves.
+//!
+//! Every value comes from (seed, position), so the same call makes the same data everywhere.
+
+pub mod dataset;
