@@ -1,5 +1,5 @@
-//! Every event matters: each wait left out, each record moved before the work it marks, each wait of the host that ends early makes a run
-//! wrong in some schedule. The list is printed, mutation by mutation (`--nocapture`).
+//! Every event matters: each wait left out, each record moved before the work it marks, each wait of the host that ends
+//! early makes a run wrong in some schedule. The list is printed, mutation by mutation (`--nocapture`).
 
 use std::collections::BTreeMap;
 
@@ -11,39 +11,51 @@ use crate::schedules::SCHEDULES;
 /// Streams, in the order in which the backend makes them.
 const STREAMS: [&str; 3] = ["copy", "compute", "side"];
 
-/// What an event is, by the order in which the backend makes them; none for those that only tell times.
-fn role(event: u64) -> Option<String> {
-    Some(match event {
-        1 => "uploaded (even)".into(),
-        3 => "finished (even)".into(),
-        5 => "uploaded (odd)".into(),
-        7 => "finished (odd)".into(),
-        8..=15 => format!("gradients_ready of layer {}", event - 8),
-        16 => "updated".into(),
-        _ => return None,
-    })
+/// What each event is, by the stream that records it and the stream that waits for it, as the table in
+/// `src/backend/cuda/mod.rs` has them. Events that no stream waits for only tell times, and are left out.
+fn roles(report: &Value) -> BTreeMap<u64, String> {
+    let recorded: BTreeMap<u64, u64> =
+        list(report, "records").iter().map(|entry| (number(entry, "event"), number(entry, "stream"))).collect();
+    let named = list(report, "waits").iter().map(|wait| {
+        let event = number(wait, "event");
+        let recorded = recorded.get(&event).unwrap_or_else(|| panic!("event {event} is awaited, never recorded"));
+        let [by, waiting] = [*recorded, number(wait, "stream")].map(|stream| STREAMS[stream as usize]);
+        let name = match (by, waiting) {
+            ("copy", "compute") => "uploaded",
+            ("compute", "copy") => "finished",
+            ("compute", "side") => "gradients_ready",
+            ("side", "compute") => "updated",
+            _ => panic!("event {event}: {waiting} waits for {by}"),
+        };
+        (event, format!("{name} (event {event})"))
+    });
+    named.collect()
+}
+
+fn list<'a>(report: &'a Value, key: &str) -> &'a [Value] {
+    report[key].as_array().expect("the simulated CUDA's report")
+}
+
+fn number(entry: &Value, key: &str) -> u64 {
+    entry[key].as_u64().expect("an ordinal")
 }
 
 /// From a mutation to its description, all that a run of this backend can suffer.
 fn mutations(report: &Value) -> BTreeMap<String, String> {
-    let list = |key: &str| report[key].as_array().expect("the simulated CUDA's report").clone();
-    let number = |entry: &Value, key: &str| entry[key].as_u64().expect("an ordinal");
+    let roles = roles(report);
     let mut mutations = BTreeMap::new();
-    for wait in list("waits") {
-        let (stream, event) = (number(&wait, "stream"), number(&wait, "event"));
-        let role = role(event).unwrap_or_else(|| panic!("a wait for event {event}, which only tells the time"));
-        let stream_name = STREAMS[stream as usize];
+    for wait in list(report, "waits") {
+        let (stream, event) = (number(wait, "stream"), number(wait, "event"));
+        let (stream_name, role) = (STREAMS[stream as usize], &roles[&event]);
         mutations.insert(format!("skip-wait:{stream}:{event}"), format!("{stream_name} does not wait for {role}"));
     }
-    for record in list("records") {
-        let event = number(&record, "event");
-        if let Some(role) = role(event) {
+    for event in list(report, "records").iter().map(|entry| number(entry, "event")) {
+        if let Some(role) = roles.get(&event) {
             mutations.insert(format!("early-record:{event}"), format!("{role} is recorded before what it marks"));
         }
     }
-    for sync in list("syncs") {
-        let event = number(&sync, "event");
-        if let Some(role) = role(event) {
+    for event in list(report, "syncs").iter().map(|entry| number(entry, "event")) {
+        if let Some(role) = roles.get(&event) {
             mutations.insert(format!("early-sync:{event}"), format!("the host does not wait for {role}"));
         }
     }

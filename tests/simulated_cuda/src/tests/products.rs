@@ -7,7 +7,7 @@ use cudarc::cublaslt::sys::{
 };
 use cudarc::driver::sys::{CUstream, CUstreamCaptureMode};
 
-use super::session::Session;
+use super::session::{Session, noise};
 use crate::cublaslt::cublasLtCreate;
 use crate::cublaslt::descriptors::{
     cublasLtMatmulDescCreate, cublasLtMatmulDescSetAttribute, cublasLtMatmulPreferenceCreate,
@@ -163,45 +163,22 @@ impl Setup {
     }
 }
 
-fn noise(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed;
-    let next = |_| {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(next).collect()
-}
-
-fn upload(session: &Session, values: &[f32], kind: cudaDataType) -> u64 {
-    match kind {
-        BF16 => session.uploaded(&values.iter().map(|value| to_bf16(*value)).collect::<Vec<_>>()),
-        _ => session.uploaded(values),
-    }
-}
-
-fn peek(session: &Session, address: u64, count: usize, kind: cudaDataType) -> Vec<f32> {
-    match kind {
-        BF16 => session.peek::<u16>(address, count).into_iter().map(from_bf16).collect(),
-        _ => session.peek(address, count),
-    }
-}
-
 /// Makes a product, and compares it with its sums in f64.
 fn check(case: Case) {
     let session = Session::new("schedule=lazy");
     let [a_size, b_size, d_size] = case.stored().map(|(rows, columns)| (columns - 1) * (rows + GAP) + rows);
     let (a, b, bias) = (noise(a_size, 1), noise(b_size, 2), noise(case.rows, 3));
     let addresses = [
-        upload(&session, &a, case.kinds[0]),
-        upload(&session, &b, case.kinds[0]),
-        upload(&session, &vec![0.5; d_size], case.kinds[1]),
+        session.uploaded_floats(&a, case.kinds[0] == BF16),
+        session.uploaded_floats(&b, case.kinds[0] == BF16),
+        session.uploaded_floats(&vec![0.5; d_size], case.kinds[1] == BF16),
     ];
-    let setup = Setup::new(&session, case, upload(&session, &bias, case.kinds[1]));
+    let setup = Setup::new(&session, case, session.uploaded_floats(&bias, case.kinds[1] == BF16));
     let (algorithm, workspace_bytes) = setup.algorithm().expect("it is promised");
     let workspace = session.device(workspace_bytes);
     assert_eq!(setup.multiply(&algorithm, addresses, 1.0, workspace, workspace_bytes), OK);
     session.finish(setup.stream);
-    let found = peek(&session, addresses[2], d_size, case.kinds[1]);
+    let found = session.peek_floats(addresses[2], d_size, case.kinds[1] == BF16);
     let input = |value: f32| match (case.kinds[0], case.tf32) {
         (BF16, _) => from_bf16(to_bf16(value)),
         (_, true) => to_tf32(value),
@@ -253,7 +230,7 @@ fn products_are_the_sums_in_f64_for_all_transpositions_types_and_epilogues() {
 }
 
 #[test]
-fn an_algorithm_is_for_its_problem_workspace_and_alignments() {
+fn an_algorithm_is_for_its_problem_and_workspace() {
     let session = Session::new("");
     let setup = Setup::new(&session, CASE, 0);
     let addresses = [session.device(4096), session.device(4096), session.device(4096)];
@@ -262,40 +239,11 @@ fn an_algorithm_is_for_its_problem_workspace_and_alignments() {
     assert!(bytes > 0);
     assert_eq!(setup.multiply(&algorithm, addresses, 0.0, workspace, bytes), OK);
     assert_eq!(setup.multiply(&algorithm, addresses, 0.0, workspace, bytes - 1), INVALID);
-    assert_eq!(setup.multiply(&algorithm, addresses, 0.0, 0, bytes), INVALID);
-    let [a, b, d] = addresses;
-    assert_eq!(
-        setup.multiply(&algorithm, [a + 16, b, d], 0.0, workspace, bytes),
-        INVALID,
-        "the heuristic was told 256"
-    );
+    let [a, b, _] = addresses;
     assert_eq!(setup.multiply(&algorithm, [a, b, a], 0.0, workspace, bytes), INVALID, "in place");
-    assert_eq!(setup.multiply(&cublasLtMatmulAlgo_t { data: [0; 8] }, addresses, 0.0, workspace, bytes), INVALID);
     let other = Setup::new(&session, Case { columns: 10, ..CASE }, 0);
     assert_eq!(other.multiply(&algorithm, addresses, 0.0, workspace, bytes), INVALID);
     session.finish_all();
-}
-
-#[test]
-fn what_cublas_does_not_promise_is_refused() {
-    let session = Session::new("");
-    let status = |case: Case| Setup::new(&session, case, 0).algorithm().map(|_| ());
-    let not_supported = Err(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED);
-    assert_eq!(status(Case { kinds: [F32, BF16], ..CASE }), not_supported);
-    assert_eq!(status(Case { tf32: true, ..CASE }), not_supported, "TF32 is for f32");
-    let mut setup = Setup::new(&session, CASE, 0);
-    setup.layouts.swap(0, 1);
-    assert_eq!(setup.algorithm().map(|_| ()), Err(INVALID), "shapes that do not fit");
-    let biased = Setup::new(&session, Case { epilogue: 4, ..CASE }, 0);
-    let (algorithm, bytes) = biased.algorithm().expect("it is promised");
-    let addresses = [session.device(4096), session.device(4096), session.device(4096)];
-    assert_eq!(
-        biased.multiply(&algorithm, addresses, 0.0, session.device(bytes), bytes),
-        INVALID,
-        "no pointer to the bias"
-    );
-    assert_eq!(set(biased.description, Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, F32 as i32), OK);
-    assert_eq!(biased.algorithm().map(|_| ()), not_supported);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::driver::copy::{cuMemcpyDtoHAsync_v2, cuMemcpyHtoDAsync_v2};
 use crate::driver::event::{cuEventCreate, cuEventRecord};
 use crate::driver::memory::{cuMemAlloc_v2, cuMemHostAlloc};
 use crate::driver::stream::{cuStreamCreate, cuStreamSynchronize, cuStreamWaitEvent};
+use crate::numbers::{from_bf16, to_bf16};
 use crate::report::report;
 use crate::settings::simulated_configure;
 
@@ -27,6 +28,16 @@ pub struct Session {
 pub fn configure(settings: &str) {
     let text = CString::new(settings).expect("settings have no zeros");
     assert_eq!(unsafe { simulated_configure(text.as_ptr()) }, 0, "{settings}");
+}
+
+/// Numbers from -1 to 1.
+pub fn noise(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed;
+    let next = |_| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..count).map(next).collect()
 }
 
 impl Session {
@@ -84,6 +95,21 @@ impl Session {
     /// Values in device memory now, with nothing waited for.
     pub fn peek<T: Copy>(&self, address: u64, count: usize) -> Vec<T> {
         unsafe { std::slice::from_raw_parts(address as *const T, count) }.to_vec()
+    }
+
+    /// Device memory with these values, in bf16 or in f32.
+    pub fn uploaded_floats(&self, values: &[f32], is_bf16: bool) -> u64 {
+        match is_bf16 {
+            true => self.uploaded(&values.iter().map(|value| to_bf16(*value)).collect::<Vec<_>>()),
+            false => self.uploaded(values),
+        }
+    }
+
+    pub fn peek_floats(&self, address: u64, count: usize, is_bf16: bool) -> Vec<f32> {
+        match is_bf16 {
+            true => self.peek::<u16>(address, count).into_iter().map(from_bf16).collect(),
+            false => self.peek(address, count),
+        }
     }
 
     pub fn upload<T: Copy>(&self, to: u64, from: &[T], stream: CUstream) {
