@@ -16,6 +16,7 @@ pub mod error;
 pub mod evaluate;
 pub mod gpu_check;
 pub mod input;
+mod machine;
 pub mod model;
 pub mod pack;
 pub mod philox;

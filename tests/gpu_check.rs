@@ -83,15 +83,6 @@ fn a_sound_gpu_passes_and_the_record_has_every_table() {
 }
 
 #[test]
-fn lines_of_the_budget_are_lines_of_the_record() {
-    let Checked { record, .. } = gpu_check(&["--only", "bench"], &[]);
-    for line in alexnet::gpu_check::budget::lines().expect("the budget") {
-        assert!(record.contains(&format!("| {} |", line.name)), "{} in {record}", line.name);
-    }
-    assert!(!record.contains("## Checks"), "{record}");
-}
-
-#[test]
 fn updates_that_do_not_wait_for_their_gradients_fail_parity() {
     // The side stream does not wait for fc8's gradients, and the compute stream is late: ordinals in the order in which the backend makes them.
     let settings = [("SIMULATED_CUDA_MUTATE", "skip-wait:2:15"), ("SIMULATED_CUDA_SCHEDULE", "late-stream:1")];
@@ -123,6 +114,7 @@ fn speeds_that_could_not_be_measured_fail_nothing() {
     let Checked { code, stderr, record } = gpu_check(&["--only", "bench"], &settings);
     assert_eq!(code, Some(0), "{stderr}\n{record}");
     assert!(record.contains("not measured: cuda: cublasLtMatmul failed"), "{record}");
+    assert!(!record.contains("## Checks"), "{record}");
 }
 
 #[test]

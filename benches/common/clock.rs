@@ -7,8 +7,8 @@ use alexnet::bench::resources::cpu_seconds;
 #[derive(Clone, Copy)]
 pub struct Rate {
     pub wall: f64,
-    /// For a second that the threads of this process worked; what the operating system does for it in threads of its own
-    /// is not in it.
+    /// For a second that the threads of this process worked; what the operating system does for it in threads of its
+    /// own is not in it.
     pub cpu: f64,
 }
 

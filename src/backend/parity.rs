@@ -1,5 +1,5 @@
-//! One backend compared with another, tensor by tensor over one training step and one evaluation. The layers run all operations, so a wrong one is a
-//! wrong tensor.
+//! One backend compared with another, tensor by tensor over one training step and one evaluation. The layers run all
+//! operations, so a wrong one is a wrong tensor.
 
 use half::f16;
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::input::{Batch, Values};
 use crate::model::network::Block;
 use crate::model::{Network, Parameters};
-use crate::philox::{Purpose, normal_pair, words};
+use crate::synthetic::values::normal;
 
 /// One tensor, computed by both.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,8 +20,8 @@ pub struct Compared {
     pub relative_error: f64,
     /// What the precision and the tensor's depth explain.
     pub tolerance: f64,
-    /// Whether a rounding may change it by more than a rounding: gradients, and what comes of them, go another way where a value on the edge
-    /// changes sides of ReLU's 0 or places in a pooling window.
+    /// Whether a rounding may change it by more than a rounding: gradients, and what comes of them, go another way
+    /// where a value on the edge changes sides of ReLU's 0 or places in a pooling window.
     pub jumps: bool,
 }
 
@@ -32,11 +32,13 @@ impl Compared {
     }
 }
 
-/// Deviation of the synthetic inputs: real ones are the 0-255 scale's residuals, times `augment.scale` in the recipe with He's initial values.
+/// Deviation of the synthetic inputs: real ones are the 0-255 scale's residuals, times `augment.scale` in the recipe
+/// with He's initial values.
 const INPUT_DEVIATION: f32 = 1.0;
 
-/// Runs a training step and an evaluation on both backends, from the same parameters and the same synthetic batch, of which the last sample does not
-/// count in the evaluation. `precision` is that of `backend`; `reference` computes in f32. A step other than 0 shows that dropout's counter counts.
+/// Runs a training step and an evaluation on both backends, from the same parameters and the same synthetic batch, of
+/// which the last sample does not count in the evaluation. `precision` is that of `backend`; `reference` computes in
+/// f32. A step other than 0 shows that dropout's counter counts.
 pub fn compare(
     network: &Network,
     parameters: &Parameters,
@@ -84,20 +86,10 @@ fn run(
 /// Images of N(0, 1) rounded to f16, whatever type the backend takes them in; classes in turn.
 fn synthetic_batch(network: &Network, options: &BackendOptions, backend: &dyn Backend) -> Batch {
     let mut batch = Batch::zeros(backend.input_dtype(), options.batch_size, network.input_values());
-    let draws = |pair: usize| {
-        let bits = words(options.seed, Purpose::Synthetic, [pair as u32, 0, 0]);
-        normal_pair(bits[0], bits[1]).map(|draw| f16::from_f32(INPUT_DEVIATION * draw))
-    };
+    let draws = normal(options.seed, 0).map(|draw| f16::from_f32(INPUT_DEVIATION * draw));
     match &mut batch.values {
-        Values::F16(values) => {
-            let pairs = values.chunks_mut(2).enumerate();
-            pairs.for_each(|(pair, values)| values.copy_from_slice(&draws(pair)[..values.len()]));
-        }
-        Values::F32(values) => {
-            for (pair, values) in values.chunks_mut(2).enumerate() {
-                values.iter_mut().zip(draws(pair)).for_each(|(value, draw)| *value = draw.to_f32());
-            }
-        }
+        Values::F16(values) => values.iter_mut().zip(draws).for_each(|(value, draw)| *value = draw),
+        Values::F32(values) => values.iter_mut().zip(draws).for_each(|(value, draw)| *value = draw.to_f32()),
     }
     batch.num_valid = options.batch_size;
     for (index, label) in batch.labels.iter_mut().enumerate() {
@@ -125,7 +117,8 @@ const GRADIENT_SPREAD: f64 = 2.0;
 struct Comparison {
     precision: Precision,
     tensors: Vec<Compared>,
-    /// How many of the hidden dense units are on one side of ReLU's 0 here and on the other there, for each that is active.
+    /// How many of the hidden dense units are on one side of ReLU's 0 here and on the other there, for each that is
+    /// active.
     changed_sides: f64,
 }
 
@@ -195,10 +188,11 @@ impl Comparison {
     }
 }
 
-/// A value has passed up to eight layers, a gradient sixteen, each of which rounds its factors: to 2^-24 in f32, to 2^-11 in TF32, to 2^-8
-/// in bf16. Where a rounding makes two values of a pooling window change places, a whole gradient goes to the other pixel: in one of a hundred windows
-/// of bf16 values, which is sqrt(2 / 100) of the gradient's norm at each of three poolings. The units of dense layers that change sides of
-/// ReLU's 0 are counted, and come on top: the gradients of all layers before them feel them.
+/// A value has passed up to eight layers, a gradient sixteen, each of which rounds its factors: to 2^-24 in f32, to
+/// 2^-11 in TF32, to 2^-8 in bf16. Where a rounding makes two values of a pooling window change places, a whole
+/// gradient goes to the other pixel: in one of a hundred windows of bf16 values, which is sqrt(2 / 100) of the
+/// gradient's norm at each of three poolings. The units of dense layers that change sides of ReLU's 0 are counted, and
+/// come on top: the gradients of all layers before them feel them.
 fn tolerance(precision: Precision, kind: Kind) -> f64 {
     match (precision, kind) {
         (Precision::F32, Kind::Output) => 5e-6,

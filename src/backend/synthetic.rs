@@ -1,9 +1,9 @@
 //! A device of chosen times that computes nothing: shows what the loop around a device does, without one.
 //!
-//! It has what a GPU has: calls that return at once, two slots, a queue of uploads and a queue of steps that work at the
-//! same time, and an order between them (a step waits for its batch, an upload for the step that reads its slot). Since
-//! each piece of work takes a time known beforehand, its end is known when it is asked for, and nothing but the waiting
-//! is left to do. Losses are a function of the batch.
+//! It has what a GPU has: calls that return at once, two slots, a queue of uploads and a queue of steps that work at
+//! the same time, and an order between them (a step waits for its batch, an upload for the step that reads its slot).
+//! Since each piece of work takes a time known beforehand, its end is known when it is asked for, and nothing but the
+//! waiting is left to do. Losses are a function of the batch.
 
 use std::time::{Duration, Instant};
 

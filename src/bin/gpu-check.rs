@@ -9,7 +9,8 @@ use clap::Parser;
 
 /// Check a GPU against the CPU, and measure it beside its ceilings.
 ///
-/// Writes a record: what passed and failed, and tables by layer, by batch size and by stage. Exits 0 if every check passed, 1 otherwise; no speed fails a check.
+/// Writes a record: what passed and failed, and tables by layer, by batch size and by stage. Exits 0 if every check
+/// passed, 1 otherwise; no speed fails a check.
 #[derive(Debug, Parser)]
 #[command(name = "gpu-check", version, max_term_width = 110, after_help = EXAMPLES)]
 struct Arguments {

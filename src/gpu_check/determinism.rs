@@ -1,8 +1,9 @@
 //! Determinism: runs that must end with the same bits, and do.
 
+use std::path::Path;
+
 use xxhash_rust::xxh3::Xxh3;
 
-use super::dataset::MadeDataset;
 use super::gpu::{PRECISIONS, TestedGpu};
 use super::options::Extent;
 use super::outcome::{Checked, Found};
@@ -26,8 +27,8 @@ const MANNER: Manner = Manner { graphs: Graphs::Used, workers: 4, buffers: Pipel
 const LEARNING_RATE: f64 = 0.01;
 
 /// Trains again and again; everything a run ends with is compared.
-pub fn check(gpu: &TestedGpu, dataset: &MadeDataset, extent: &Extent) -> Vec<Checked> {
-    let experiment = match gpu.experiment(dataset, extent) {
+pub fn check(gpu: &TestedGpu, shards: &Path, extent: &Extent) -> Vec<Checked> {
+    let experiment = match gpu.experiment(shards, extent) {
         Ok(experiment) => experiment,
         Err(error) => return vec![Checked::tried("determinism", || Err(error))],
     };

@@ -1,5 +1,6 @@
 //! The GPU under test: its context, its libraries, and backends on it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::backend::cuda::driver::Context;
@@ -11,7 +12,6 @@ use crate::error::Result;
 use crate::model::Network;
 use crate::train::experiment::Experiment;
 
-use super::dataset::MadeDataset;
 use super::options::Extent;
 
 /// A card that can train.
@@ -48,10 +48,10 @@ impl TestedGpu {
     }
 
     /// What the benchmarks of this extent measure in bf16, at that batch size.
-    pub fn bench_options(&self, dataset: &MadeDataset, extent: &Extent, batch_size: usize) -> BenchOptions {
+    pub fn bench_options(&self, shards: &Path, extent: &Extent, batch_size: usize) -> BenchOptions {
         let device = DeviceChoice::Cuda(self.context().ordinal());
         BenchOptions {
-            shards: dataset.path().to_path_buf(),
+            shards: shards.to_path_buf(),
             recipe: Some("small".into()),
             sets: extent.sets(batch_size),
             compute: Choice { precision: PrecisionChoice::Bf16, ..Choice::of(device) },
@@ -63,7 +63,7 @@ impl TestedGpu {
     }
 
     /// The network, its parameters and its data, at the extent's batch size: with He's initial values, so that it learns from the first step.
-    pub fn experiment(&self, dataset: &MadeDataset, extent: &Extent) -> Result<Experiment> {
-        bench::experiment(&self.bench_options(dataset, extent, extent.batch_size))
+    pub fn experiment(&self, shards: &Path, extent: &Extent) -> Result<Experiment> {
+        bench::experiment(&self.bench_options(shards, extent, extent.batch_size))
     }
 }

@@ -1,10 +1,8 @@
-//! The check of a GPU: every kernel, layer and step against the CPU backend, the same bits each time, the overlap, NVIDIA's own tools, and how fast it all
-//! is beside what the card can do.
+//! The check of a GPU: every kernel, layer and step against the CPU backend, whether results are bitwise reproducible, the
+//! overlap, NVIDIA's own tools, and how fast it all is beside what the card can do.
 //!
 //! In: a GPU and its libraries. Out: a [`Record`]. Datasets and runs lie in temporary folders.
 
-pub mod budget;
-mod dataset;
 mod determinism;
 mod gpu;
 mod machine;
@@ -13,20 +11,23 @@ pub mod outcome;
 mod overlap;
 mod parity;
 mod record;
+mod roofline;
 mod sanitizer;
 mod speeds;
 mod tables;
-mod work;
 
 use std::time::Instant;
 
-use self::dataset::MadeDataset;
 use self::gpu::TestedGpu;
 use self::machine::Machine;
 pub use self::options::{Extent, Options, Part};
 pub use self::record::Record;
 use self::speeds::Speeds;
-use crate::error::Result;
+use crate::error::{IoContext, Result};
+use crate::synthetic::dataset::coloured_dataset;
+
+/// A validation split must not be empty.
+const NUM_VAL: usize = 16;
 
 /// Checks and measures; what fails is in the record. Fails itself where there is no GPU to check, or no room for a dataset.
 pub fn run(options: &Options) -> Result<Record> {
@@ -42,15 +43,18 @@ pub fn run(options: &Options) -> Result<Record> {
     }
     if [Part::Determinism, Part::Overlap, Part::Bench].into_iter().any(wanted) {
         crate::tell!("writing {} images of noise", extent.num_samples);
-        let dataset = MadeDataset::new(extent.num_samples, extent.num_classes)?;
+        let folder = tempfile::Builder::new().prefix("alexnet-gpu-check-").tempdir();
+        let folder = folder.at("create a folder in", std::env::temp_dir())?;
+        let shards = folder.path();
+        coloured_dataset(shards, extent.num_samples, NUM_VAL, extent.num_classes, 1)?;
         if wanted(Part::Determinism) {
-            record.checks.extend(determinism::check(&gpu, &dataset, extent));
+            record.checks.extend(determinism::check(&gpu, shards, extent));
         }
         if wanted(Part::Overlap) {
-            record.checks.push(overlap::check(&gpu, &dataset, extent));
+            record.checks.push(overlap::check(&gpu, shards, extent));
         }
         if wanted(Part::Bench) {
-            record.speeds = Some(Speeds::measure(&gpu, &dataset, extent));
+            record.speeds = Some(Speeds::measure(&gpu, shards, extent));
         }
     }
     if wanted(Part::Sanitizer) {

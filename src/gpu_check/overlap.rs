@@ -1,6 +1,7 @@
 //! Overlap: the next batch's upload lies under the step, by the device's own clock.
 
-use super::dataset::MadeDataset;
+use std::path::Path;
+
 use super::gpu::TestedGpu;
 use super::options::Extent;
 use super::outcome::{Checked, Found};
@@ -16,10 +17,10 @@ const MOST: f64 = 0.9;
 const WARM_UP_STEPS: usize = 6;
 
 /// Looks at when uploads and steps were under way.
-pub fn check(gpu: &TestedGpu, dataset: &MadeDataset, extent: &Extent) -> Checked {
+pub fn check(gpu: &TestedGpu, shards: &Path, extent: &Extent) -> Checked {
     let name = "overlap: the upload of batch n + 1 under step n";
     let found = || {
-        let experiment = gpu.experiment(dataset, extent)?;
+        let experiment = gpu.experiment(shards, extent)?;
         let options = experiment.backend_options();
         let mut backend = gpu.backend(&experiment.network, options, Graphs::Used, Precision::Bf16)?;
         let num_steps = extent.overlap_steps + WARM_UP_STEPS as u64;

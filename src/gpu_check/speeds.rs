@@ -1,11 +1,12 @@
-//! Speeds: the card's ceilings, a step call by call, steps by batch size, and the stages of training. None of them fails a check.
+//! Speeds: the card's ceilings, a step call by call, steps by batch size, and the stages of training. None of them fails
+//! a check.
 
-use super::budget;
-use super::dataset::MadeDataset;
+use std::path::Path;
+
 use super::gpu::TestedGpu;
 use super::options::Extent;
 use super::outcome::with_causes;
-use super::work::{Work, Workload};
+use super::roofline::{Work, name, work};
 use crate::backend::cuda::ceilings::Ceilings;
 use crate::backend::cuda::{Graphs, Precision};
 use crate::backend::step::calls as calls_of;
@@ -25,7 +26,7 @@ pub struct Speeds {
 /// A call of a step, in bf16 and by itself.
 pub struct CallSpeed {
     pub call: Call,
-    /// As in the budget.
+    /// As in the record's table.
     pub name: String,
     pub seconds: Rates,
     pub work: Work,
@@ -35,28 +36,23 @@ pub struct CallSpeed {
 pub struct BatchSpeed {
     pub step_seconds: Rates,
     pub images_per_second: Rates,
-    /// Of the products of a step.
-    pub flops: f64,
-    /// Of all calls of a step, at least.
-    pub bytes: f64,
+    /// A whole step's.
+    pub work: Work,
 }
 
-/// Bytes of a bf16 value.
-const VALUE_BYTES: usize = 2;
-
 impl Speeds {
-    pub fn measure(gpu: &TestedGpu, dataset: &MadeDataset, extent: &Extent) -> Self {
+    pub fn measure(gpu: &TestedGpu, shards: &Path, extent: &Extent) -> Self {
         crate::tell!("bench: the card's ceilings");
         let ceilings = Ceilings::measure(gpu.context(), &extent.ceilings);
         crate::tell!("bench: a step, call by call");
-        let calls = calls(gpu, dataset, extent);
+        let calls = calls(gpu, shards, extent);
         let batches = extent.batch_sizes.iter().map(|batch_size| {
             crate::tell!("bench: steps of {batch_size}");
-            (*batch_size, batch(gpu, dataset, extent, *batch_size).map_err(|error| with_causes(&error)))
+            (*batch_size, batch(gpu, shards, extent, *batch_size).map_err(|error| with_causes(&error)))
         });
         let batches = batches.collect();
         crate::tell!("bench: input, upload, device and end to end");
-        let stages = stages(gpu, dataset, extent);
+        let stages = stages(gpu, shards, extent);
         Self {
             ceilings: ceilings.map_err(|error| with_causes(&error)),
             calls: calls.map_err(|error| with_causes(&error)),
@@ -77,8 +73,8 @@ impl Speeds {
 }
 
 /// The first step warms up. The learning rate is 0, so that each does the same work.
-fn calls(gpu: &TestedGpu, dataset: &MadeDataset, extent: &Extent) -> Result<Vec<CallSpeed>> {
-    let experiment = gpu.experiment(dataset, extent)?;
+fn calls(gpu: &TestedGpu, shards: &Path, extent: &Extent) -> Result<Vec<CallSpeed>> {
+    let experiment = gpu.experiment(shards, extent)?;
     let network = &experiment.network;
     let mut backend = gpu.backend(network, experiment.backend_options(), Graphs::Unused, Precision::Bf16)?;
     backend.load(&experiment.parameters)?;
@@ -89,31 +85,32 @@ fn calls(gpu: &TestedGpu, dataset: &MadeDataset, extent: &Extent) -> Result<Vec<
     timed(0)?;
     let steps = (1..=extent.call_steps).map(timed).collect::<Result<Vec<_>>>()?;
     backend.reclaim(slot)?;
-    let workload = Workload { network, num_samples: extent.batch_size, value_bytes: VALUE_BYTES };
     let calls = steps.first().into_iter().flatten().enumerate();
     let speeds = calls.filter_map(|(index, (call, _))| {
         let seconds = Rates::of(steps.iter().map(|step| step[index].1))?;
-        Some(CallSpeed { call: *call, name: budget::name(network, *call), seconds, work: workload.of(*call) })
+        Some(CallSpeed {
+            call: *call,
+            name: name(network, *call),
+            seconds,
+            work: work(network, extent.batch_size, *call),
+        })
     });
     Ok(speeds.collect())
 }
 
-fn batch(gpu: &TestedGpu, dataset: &MadeDataset, extent: &Extent, batch_size: usize) -> Result<BatchSpeed> {
-    let options = BenchOptions { only: Some(Stage::Device), ..gpu.bench_options(dataset, extent, batch_size) };
+fn batch(gpu: &TestedGpu, shards: &Path, extent: &Extent, batch_size: usize) -> Result<BatchSpeed> {
+    let options = BenchOptions { only: Some(Stage::Device), ..gpu.bench_options(shards, extent, batch_size) };
     let report = bench::measure(&options)?;
     let network = bench::experiment(&options)?.network;
-    let workload = Workload { network: &network, num_samples: batch_size, value_bytes: VALUE_BYTES };
-    let works = || calls_of(network.layers.len(), Pass::Train).map(|call| workload.of(call));
     Ok(BatchSpeed {
         step_seconds: report.step_seconds().expect("the device was measured"),
         images_per_second: report.images_per_second(Stage::Device).expect("the device was measured"),
-        flops: works().map(|work| work.flops).sum(),
-        bytes: works().map(|work| work.bytes()).sum(),
+        work: calls_of(network.layers.len(), Pass::Train).map(|call| work(&network, batch_size, call)).sum(),
     })
 }
 
-fn stages(gpu: &TestedGpu, dataset: &MadeDataset, extent: &Extent) -> Result<Vec<(Stage, Option<Rates>)>> {
-    let report = bench::measure(&gpu.bench_options(dataset, extent, extent.batch_size))?;
+fn stages(gpu: &TestedGpu, shards: &Path, extent: &Extent) -> Result<Vec<(Stage, Option<Rates>)>> {
+    let report = bench::measure(&gpu.bench_options(shards, extent, extent.batch_size))?;
     let stages = [Stage::Input, Stage::Upload, Stage::Device, Stage::EndToEnd];
     Ok(stages.into_iter().map(|stage| (stage, report.images_per_second(stage))).collect())
 }

@@ -1,15 +1,22 @@
-//! A record's tables: what was measured, beside the ceilings, the budget and the goals.
+//! A record's tables: what was measured, beside the ceilings, the roofline and the goals.
 
 use std::fmt::{self, Write};
 
-use super::budget::{self, BATCH_SIZE, END_TO_END_RATIO, IMAGES_PER_SECOND, STEP_SECONDS};
 use super::options::Extent;
+use super::roofline::Work;
 use super::speeds::{CallSpeed, Speeds};
-use super::work::Work;
 use crate::backend::cuda::ceilings::Ceilings;
 use crate::bench::{Rates, Stage};
 
-/// A part of the record.
+/// The goals' batch size.
+const BATCH_SIZE: usize = 128;
+/// The goal for a training step.
+const STEP_SECONDS: f64 = 2.4e-3;
+/// The goal for synthetic training, images a second: those of such a step.
+const IMAGES_PER_SECOND: f64 = 53_000.0;
+/// The goal for training on shards, as a part of the synthetic rate.
+const END_TO_END_RATIO: f64 = 0.97;
+
 pub fn markdown(speeds: &Speeds, extent: &Extent) -> Result<String, fmt::Error> {
     let mut out = String::new();
     goals(&mut out, speeds)?;
@@ -75,61 +82,43 @@ fn calls(out: &mut String, speeds: &Speeds, extent: &Extent) -> fmt::Result {
     let n = calls.first().map_or(0, |call| call.seconds.n);
     writeln!(
         out,
-        "Medians of {n} steps, launched call by call, updates alone after the rest. Arithmetic and memory: what the call's operations and bytes take at \
-         the ceilings above. Budget: docs/performance.md, on an H100 and at batch {BATCH_SIZE}.\n"
+        "Medians of {n} steps, launched call by call, updates alone after the rest. Roofline: the longer of what the \
+         call's operations and its bytes take at the ceilings above.\n"
     )?;
-    writeln!(out, "| line | µs | lowest to highest | arithmetic µs | memory µs | of the nearer ceiling | budget µs |")?;
+    writeln!(out, "| line | GFLOP | MB | roofline µs | µs | lowest to highest | of the roofline |")?;
     writeln!(out, "|---|---|---|---|---|---|---|")?;
-    let budget = budget::lines().unwrap_or_default();
     let ceilings = speeds.ceilings.as_ref().ok();
-    let budgeted = |name: &str| {
-        let line = budget.iter().find(|line| line.name == name && is_budgeted(extent));
-        line.map_or_else(|| "-".to_owned(), |line| format!("{:.1}", 1e6 * line.sum()))
-    };
     for CallSpeed { name, seconds, work, .. } in calls {
         let Rates { median, min, max, .. } = *seconds;
-        let columns = ceiling_columns(median, work, ceilings);
-        let (median, min, max) = (1e6 * median, 1e6 * min, 1e6 * max);
-        writeln!(out, "| {name} | {median:.1} | {min:.1} to {max:.1} | {columns} | {} |", budgeted(name))?;
+        let spread = format!("{:.1} to {:.1}", 1e6 * min, 1e6 * max);
+        let least = ceilings.map(|ceilings| work.seconds(ceilings));
+        writeln!(out, "{}", roofline_row(name, work, least, median, &spread))?;
     }
-    let (computed, updates) = (sums(calls, false), sums(calls, true));
-    for (name, (seconds, work)) in [("all but updates", &computed), ("all updates, alone", &updates)] {
-        let columns = ceiling_columns(*seconds, work, ceilings);
-        writeln!(out, "| {name} | {:.1} |  | {columns} | - |", 1e6 * seconds)?;
+    let mut computed_seconds = 0.0;
+    for (name, updates) in [("all but updates", false), ("all updates, alone", true)] {
+        let calls = || calls.iter().filter(|call| call.call.is_update() == updates);
+        let seconds = calls().map(|call| call.seconds.median).sum();
+        let least = ceilings.map(|ceilings| calls().map(|call| call.work.seconds(ceilings)).sum());
+        writeln!(out, "{}", roofline_row(name, &calls().map(|call| call.work).sum(), least, seconds, ""))?;
+        computed_seconds += if updates { 0.0 } else { seconds };
     }
     let step = speeds.batch(extent.batch_size).map(|batch| batch.step_seconds.median);
     let micro =
         |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{:.1}", 1e6 * seconds));
-    // Also what the graph saves is in it, so that it can be negative.
-    let shown = step.map(|step| step - computed.0);
-    writeln!(out, "| {} | {} |  | | | | {} |", budget::UPDATES, micro(shown), budgeted(budget::UPDATES))?;
-    writeln!(out, "| {} | {} |  | | | | {} |", budget::STEP, micro(step), budgeted(budget::STEP))
+    // It includes what the graph saves, so that it can be negative.
+    let shown = step.map(|step| step - computed_seconds);
+    writeln!(out, "| updates, as far as they are not hidden | | | | {} | | |", micro(shown))?;
+    writeln!(out, "| step | | | | {} | | |", micro(step))
 }
 
-/// Whether the budget is of what was measured.
-fn is_budgeted(extent: &Extent) -> bool {
-    extent.batch_size == BATCH_SIZE && extent.width == 1.0
-}
-
-fn sums(calls: &[CallSpeed], updates: bool) -> (f64, Work) {
-    let wanted = calls.iter().filter(|call| call.call.is_update() == updates);
-    wanted.fold((0.0, Work::default()), |(seconds, sum), call| {
-        let work = Work {
-            flops: sum.flops + call.work.flops,
-            product_bytes: sum.product_bytes + call.work.product_bytes,
-            kernel_bytes: sum.kernel_bytes + call.work.kernel_bytes,
-            launches: sum.launches + call.work.launches,
-        };
-        (seconds + call.seconds.median, work)
-    })
-}
-
-/// `arithmetic µs | memory µs | of the nearer ceiling`.
-fn ceiling_columns(seconds: f64, work: &Work, ceilings: Option<&Ceilings>) -> String {
-    let Some(ceilings) = ceilings else { return "- | - | -".into() };
-    let (arithmetic, memory) = (work.flops / ceilings.arithmetic, work.bytes() / ceilings.memory);
-    let ratio = 1e2 * arithmetic.max(memory) / seconds;
-    format!("{:.1} | {:.1} | {ratio:.0}%", 1e6 * arithmetic, 1e6 * memory)
+/// `| line | GFLOP | MB | roofline µs | µs | lowest to highest | of the roofline |`.
+fn roofline_row(name: &str, work: &Work, least: Option<f64>, seconds: f64, spread: &str) -> String {
+    let (gigaflops, megabytes) = (work.flops / 1e9, work.bytes / 1e6);
+    let (least, ratio) = match least {
+        Some(least) => (format!("{:.1}", 1e6 * least), format!("{:.0}%", 1e2 * least / seconds)),
+        None => ("-".into(), "-".into()),
+    };
+    format!("| {name} | {gigaflops:.1} | {megabytes:.1} | {least} | {:.1} | {spread} | {ratio} |", 1e6 * seconds)
 }
 
 fn batches(out: &mut String, speeds: &Speeds) -> fmt::Result {
@@ -158,8 +147,8 @@ fn batches(out: &mut String, speeds: &Speeds) -> fmt::Result {
             rate.median,
             rate.min,
             rate.max,
-            of(speed.flops, |ceilings| ceilings.arithmetic),
-            of(speed.bytes, |ceilings| ceilings.memory)
+            of(speed.work.flops, |ceilings| ceilings.arithmetic),
+            of(speed.work.bytes, |ceilings| ceilings.memory)
         )?;
     }
     Ok(())
@@ -171,7 +160,7 @@ fn stages(out: &mut String, speeds: &Speeds, extent: &Extent) -> fmt::Result {
         Ok(stages) => stages,
         Err(error) => return writeln!(out, "not measured: {error}"),
     };
-    writeln!(out, "Shards of noise in a temporary folder; rounds in turns, as `bench` does.\n")?;
+    writeln!(out, "Synthetic shards in a temporary folder; rounds in turns, as `bench` does.\n")?;
     writeln!(
         out,
         "| stage | images/s | lowest to highest | n | of the bus's ceiling | of synthetic |\n|---|---|---|---|---|---|"

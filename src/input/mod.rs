@@ -15,7 +15,6 @@ mod plan;
 mod reread;
 pub mod source;
 pub(crate) mod stats;
-pub mod synthetic;
 mod view;
 mod workers;
 
@@ -26,5 +25,4 @@ pub use pipeline::{Pipeline, PipelineOptions};
 pub use plan::{BatchPlan, EvalPlan, NumViews, Plan, TrainPlan};
 pub use source::BatchSource;
 pub use stats::{PipelineSnapshot, PipelineStats};
-pub use synthetic::{SyntheticOptions, SyntheticSource};
 pub use view::{Augmentation, Frame, Mirror, View};

@@ -71,7 +71,7 @@ impl PipelineStats {
     }
 
     /// Images that took no time.
-    pub(super) fn made_up(&self, num_images: usize) {
+    pub(crate) fn synthetic(&self, num_images: usize) {
         self.num_images.fetch_add(num_images as u64, Relaxed);
     }
 
@@ -88,12 +88,12 @@ impl PipelineStats {
 
     // Counted before a batch enters a queue and after it has left, so that no depth falls below zero.
 
-    pub(super) fn batch_ready(&self) {
+    pub(crate) fn batch_ready(&self) {
         self.num_batches.fetch_add(1, Relaxed);
         self.ready_batches.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn batch_taken(&self) {
+    pub(crate) fn batch_taken(&self) {
         self.ready_batches.fetch_sub(1, Relaxed);
     }
 

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::values::bytes;
 use crate::error::{IoContext, Result};
-use crate::philox::{Purpose, words};
 use crate::shard::dataset::{
     Class, DATASET_VERSION, DatasetInfo, PackSettings, PixelStatistics, ShardInfo, SourceInfo, SplitInfo,
 };
@@ -122,10 +122,7 @@ fn mean_image() -> Vec<u8> {
 
 /// (3, 256, 256), the mean subtracted modulo 256. The pixels are the mean, the colour, and noise of -32..=31.
 fn residuals(split: Split, sample: usize, colour: [i32; CHANNELS], seed: u64, mean: &[u8]) -> Vec<u8> {
-    let stream = split as u32 + 1;
-    let quads = 0..(SAMPLE_BYTES / 16) as u32;
-    let words = quads.flat_map(|quad| words(seed, Purpose::Synthetic, [quad, sample as u32, stream]));
-    let noise = words.flat_map(u32::to_le_bytes);
+    let noise = bytes(seed, [sample as u32, split as u32 + 1]).take(SAMPLE_BYTES);
     let residual = |(i, noise): (usize, u8)| {
         let pixel = (i32::from(mean[i]) + colour[i / PLANE] + i32::from(noise % 64) - 32).clamp(0, 255) as u8;
         pixel.wrapping_sub(mean[i])

@@ -8,16 +8,14 @@ use super::checkpoint::{self, Checkpoint, RunState};
 use super::schedule::Schedule;
 use crate::backend::{BackendOptions, Slot};
 use crate::error::Result;
-use crate::input::{
-    Augmentation, Batch, BatchSource, Dtype, Pipeline, PipelineOptions, Plan, SyntheticOptions, SyntheticSource,
-    TrainPlan,
-};
+use crate::input::{Augmentation, Batch, BatchSource, Dtype, Pipeline, PipelineOptions, Plan, TrainPlan};
 use crate::model::init::initial_parameters;
 use crate::model::{Network, Parameters};
 use crate::recipe::Recipe;
 use crate::recipe::settings::Settings;
 use crate::shard::dataset::PixelStatistics;
 use crate::shard::{Dataset, SAMPLE_BYTES, Split};
+use crate::synthetic::batches::{SyntheticOptions, SyntheticSource};
 use crate::trace::Tracer;
 
 /// Training images of the synthetic dataset: as many as ImageNet has.

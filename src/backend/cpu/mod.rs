@@ -46,6 +46,7 @@ use super::step::{Layers, calls};
 use super::{Backend, BackendOptions, Call, Device, Pass, Slot, Statistics, StepScalars, Transfer};
 use crate::error::Result;
 use crate::input::{Batch, Dtype, Values};
+use crate::machine::processor;
 use crate::model::{self, Network, ParameterLayout, Parameters};
 
 /// AlexNet on the CPU.
@@ -125,7 +126,7 @@ impl CpuBackend {
             sample_losses: vec![SampleLoss::default(); batch_size],
             layout,
         };
-        backend.device.name = format!("cpu ({}, {} threads)", model_name(), backend.workspace.workers.num_threads());
+        backend.device.name = format!("cpu ({}, {} threads)", processor(), backend.workspace.workers.num_threads());
         backend.device.memory_bytes = backend.memory_bytes();
         backend
     }
@@ -379,11 +380,4 @@ impl Layers for CpuBackend {
         }
         Ok(())
     }
-}
-
-/// The processor's name, as the system gives it.
-fn model_name() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    model.map_or_else(|| std::env::consts::ARCH.to_string(), |(_, name)| name.trim().to_string())
 }

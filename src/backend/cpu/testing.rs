@@ -1,14 +1,10 @@
 //! What the tests of the operations share: synthetic values and central differences.
 
-use crate::philox::{Purpose, normal_pair, words};
+use crate::synthetic::values::normal;
 
 /// Draws of N(0, 1), other ones for each `stream`.
 pub fn draws(len: usize, stream: u32) -> Vec<f64> {
-    let pairs = (0..len.div_ceil(2)).flat_map(|index| {
-        let bits = words(0, Purpose::Synthetic, [index as u32, stream, 0]);
-        normal_pair(bits[0], bits[1]).map(f64::from)
-    });
-    pairs.take(len).collect()
+    normal(0, stream).take(len).map(f64::from).collect()
 }
 
 /// The dot product: a loss whose gradient by `values` is `weights`.

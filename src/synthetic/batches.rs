@@ -1,4 +1,4 @@
-//! Made-up batches: what the device alone can do is measured with them, without shards.
+//! Synthetic batches: what the device alone can do is measured with them, without shards.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -6,14 +6,12 @@ use std::sync::Arc;
 
 use half::f16;
 
-use super::batch::{Batch, Dtype, Values};
-use super::source::BatchSource;
-use super::stats::PipelineStats;
-use super::view::Frame;
+use super::values::bytes;
 use crate::error::{Error, Result};
+use crate::input::{Batch, BatchSource, Dtype, Frame, PipelineStats, Values};
 use crate::philox::{Purpose, below, words};
 
-/// The shape of made-up batches.
+/// The shape of synthetic batches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SyntheticOptions {
     /// Of the values and labels.
@@ -34,7 +32,7 @@ pub struct SyntheticOptions {
     pub steps: Range<u64>,
 }
 
-/// Lends made-up batches: whole numbers of -128..=127 times the scale, labels uniform.
+/// Lends synthetic batches: whole numbers of -128..=127 times the scale, labels uniform.
 #[derive(Debug)]
 pub struct SyntheticSource {
     steps: Range<u64>,
@@ -69,30 +67,19 @@ impl SyntheticSource {
 
 /// The contents of one buffer.
 fn drawn(options: &SyntheticOptions, slot: u32) -> Batch {
-    let draw = |quad: usize, stream: u32| words(options.seed, Purpose::Synthetic, [quad as u32, slot, stream]);
     let mut batch = Batch::zeros(options.dtype, options.batch_size, options.frame.num_values());
-    let value = |byte: u8| f32::from(byte as i8) * options.frame.scale;
+    let draws = bytes(options.seed, [slot, 0]).map(|byte| f32::from(byte as i8) * options.frame.scale);
     match &mut batch.values {
-        Values::F32(values) => fill_bytes(values, |quad| draw(quad, 0), value),
-        Values::F16(values) => fill_bytes(values, |quad| draw(quad, 0), |byte| f16::from_f32(value(byte))),
+        Values::F32(values) => values.iter_mut().zip(draws).for_each(|(value, draw)| *value = draw),
+        Values::F16(values) => values.iter_mut().zip(draws).for_each(|(value, draw)| *value = f16::from_f32(draw)),
     }
     for (quad, labels) in batch.labels.chunks_mut(4).enumerate() {
-        for (label, word) in labels.iter_mut().zip(draw(quad, 1)) {
+        for (label, word) in labels.iter_mut().zip(words(options.seed, Purpose::Synthetic, [quad as u32, slot, 1])) {
             *label = below(word, options.num_classes as u32);
         }
     }
     batch.num_valid = options.batch_size;
     batch
-}
-
-/// Each value from one byte of the words at (index / 16).
-fn fill_bytes<V>(values: &mut [V], draw: impl Fn(usize) -> [u32; 4], value: impl Fn(u8) -> V) {
-    for (index, values) in values.chunks_mut(16).enumerate() {
-        let bytes = draw(index).into_iter().flat_map(u32::to_le_bytes);
-        for (out, byte) in values.iter_mut().zip(bytes) {
-            *out = value(byte);
-        }
-    }
 }
 
 impl BatchSource for SyntheticSource {
@@ -102,7 +89,7 @@ impl BatchSource for SyntheticSource {
         batch.step = step;
         batch.epoch = u32::try_from(step / self.steps_per_epoch).expect("epochs are counted in 32 bits");
         self.stats.batch_taken();
-        self.stats.made_up(batch.num_valid);
+        self.stats.synthetic(batch.num_valid);
         Ok(Some(batch))
     }
 
@@ -138,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_batches_have_the_shape_of_real_ones_and_come_again() {
+    fn synthetic_batches_have_the_shape_of_real_ones_and_come_again() {
         let mut source = SyntheticSource::new(&options(Dtype::F32)).unwrap();
         assert_eq!(source.memory_bytes(), 2 * 50 * (4 * 3 * 7 * 7 + 4));
         let mut batches = Vec::new();
@@ -163,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_make_up_is_an_error() {
+    fn a_batch_without_classes_is_an_error() {
         let error = SyntheticSource::new(&SyntheticOptions { num_classes: 0, ..options(Dtype::F16) }).unwrap_err();
         assert_eq!(error.to_string(), "synthetic input: 0 classes, at least 1 is needed");
     }
