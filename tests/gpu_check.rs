@@ -35,7 +35,8 @@ fn gpu_check(arguments: &[&str], settings: &[(&str, &str)]) -> Checked {
     }
 }
 
-/// A compute-sanitizer that runs what it is given, or says that it found something; alone in its folder, before all others in PATH.
+/// A compute-sanitizer that runs what it is given, or says that it found something; alone in its folder, before all
+/// others in PATH.
 fn with_sanitizer(script: &str, check: impl FnOnce(&str)) {
     let folder = tempfile::tempdir().expect("a folder");
     let program = folder.path().join("compute-sanitizer");
@@ -84,7 +85,8 @@ fn a_sound_gpu_passes_and_the_record_has_every_table() {
 
 #[test]
 fn updates_that_do_not_wait_for_their_gradients_fail_parity() {
-    // The side stream does not wait for fc8's gradients, and the compute stream is late: ordinals in the order in which the backend makes them.
+    // The side stream does not wait for fc8's gradients, and the compute stream is late: ordinals in the order in which
+    // the backend makes them.
     let settings = [("SIMULATED_CUDA_MUTATE", "skip-wait:2:15"), ("SIMULATED_CUDA_SCHEDULE", "late-stream:1")];
     let Checked { code, stderr, record } = gpu_check(&["--only", "parity"], &settings);
     assert_eq!(code, Some(1), "{stderr}\n{record}");

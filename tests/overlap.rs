@@ -1,5 +1,5 @@
-//! Input, upload and compute overlap: a loop around a device of chosen times takes the longest of the three, never their sum.
-//! Time passes by waiting alone, so what is claimed here does not depend on the machine.
+//! Input, upload and compute overlap: a loop around a device of chosen times takes the longest of the three, never
+//! their sum. Time passes by waiting alone, so what is claimed here does not depend on the machine.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -62,7 +62,8 @@ impl TestedGpu {
         }
     }
 
-    /// The network, its parameters and its data, at the extent's batch size: with He's initial values, so that it learns from the first step.
+    /// The network, its parameters and its data, at the extent's batch size: with He's initial values, so that it
+    /// learns from the first step.
     pub fn experiment(&self, shards: &Path, extent: &Extent) -> Result<Experiment> {
         bench::experiment(&self.bench_options(shards, extent, extent.batch_size))
     }

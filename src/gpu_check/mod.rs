@@ -1,5 +1,5 @@
-//! The check of a GPU: every kernel, layer and step against the CPU backend, whether results are bitwise reproducible, the
-//! overlap, NVIDIA's own tools, and how fast it all is beside what the card can do.
+//! The check of a GPU: every kernel, layer and step against the CPU backend, whether results are bitwise reproducible,
+//! the overlap, NVIDIA's own tools, and how fast it all is beside what the card can do.
 //!
 //! In: a GPU and its libraries. Out: a [`Record`]. Datasets and runs lie in temporary folders.
 
@@ -29,7 +29,8 @@ use crate::synthetic::dataset::coloured_dataset;
 /// A validation split must not be empty.
 const NUM_VAL: usize = 16;
 
-/// Checks and measures; what fails is in the record. Fails itself where there is no GPU to check, or no room for a dataset.
+/// Checks and measures; what fails is in the record. Fails itself where there is no GPU to check, or no room for a
+/// dataset.
 pub fn run(options: &Options) -> Result<Record> {
     let begun = Instant::now();
     let Options { ordinal, only, extent, command, commit, .. } = options;

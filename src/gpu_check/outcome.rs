@@ -38,8 +38,9 @@ impl Outcome {
 }
 
 impl Checked {
-    /// Tries a claim, and says what it found on standard error at once. An error is a failure; so is a panic, since a GPU that computes nonsense
-    /// may break what the program takes for granted, and the other claims are still to be tried.
+    /// Tries a claim, and says what it found on standard error at once. An error is a failure; so is a panic, since a
+    /// GPU that computes nonsense may break what the program takes for granted, and the other claims are still to be
+    /// tried.
     pub fn tried(name: impl Into<String>, claim: impl FnOnce() -> Result<Found>) -> Self {
         let (outcome, found) = match catch_unwind(AssertUnwindSafe(claim)) {
             Ok(Ok(Found { holds: true, what })) => (Outcome::Passed, what),

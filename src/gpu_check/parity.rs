@@ -1,4 +1,5 @@
-//! Parity: every tensor of a training step and of an evaluation, against the CPU backend's, for all kinds of networks and in all precisions.
+//! Parity: every tensor of a training step and of an evaluation, against the CPU backend's, for all kinds of networks
+//! and in all precisions.
 
 use super::gpu::{PRECISIONS, TestedGpu};
 use super::options::Networks;
@@ -34,12 +35,13 @@ const ODD_CANVASES: [usize; 4] = [68, 69, 70, 99];
 const STEPS: [u64; 3] = [0, 4, (1 << 33) + 1];
 /// Of all other cases.
 const STEP: u64 = 3;
-/// Of made-up images and dropout. Where a value of the first draw lies on an edge, it does in none of the next; a fault is in all of them.
+/// The seed of the synthetic images and of dropout. Where a value of the first draw lies on an edge, it does in none of the next; a fault
+/// is in all of them.
 const DRAWS: [u64; 3] = [11, 12, 13];
 /// The most that one unit of the smallest layers can be, of some hundred that are not 0.
 const OF_ONE_EDGE: f64 = 1e-1;
-/// In f32 one unit in a million changes sides: some do in each step of the paper's network. One of the 8,000 that fc6 keeps at batch 8 is
-/// sqrt(1 / 8000) of the gradient's norm; the double of that allows for four.
+/// In f32 one unit in a million changes sides: some do in each step of the paper's network. One of the 8,000 that fc6
+/// keeps at batch 8 is sqrt(1 / 8000) of the gradient's norm; the double of that allows for four.
 const OF_JUMPS_IN_WHOLE: f64 = 2.5e-2;
 
 /// Tries all cases.
@@ -162,7 +164,8 @@ impl Case {
         Ok(found)
     }
 
-    /// Only in f32, whose tolerance allows for no window of a pooling that changes places. A fault that comes and goes, as a race does, is no edge if it is larger than one can be.
+    /// Only in f32, whose tolerance allows for no window of a pooling that changes places. A fault that comes and goes,
+    /// as a race does, is no edge if it is larger than one can be.
     fn may_be_an_edge(&self, compared: &[Compared]) -> bool {
         let mut wrong = compared.iter().filter(|one| !one.is_within());
         self.precision == Precision::F32 && wrong.all(|one| one.jumps && one.relative_error <= OF_ONE_EDGE)

@@ -1,4 +1,5 @@
-//! compute-sanitizer, where it is installed: NVIDIA's tools watch a few steps for accesses, races and uninitialised memory.
+//! compute-sanitizer, where it is installed: NVIDIA's tools watch a few steps for accesses, races and uninitialised
+//! memory.
 
 use std::env;
 use std::fs;

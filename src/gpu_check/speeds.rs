@@ -1,5 +1,5 @@
-//! Speeds: the card's ceilings, a step call by call, steps by batch size, and the stages of training. None of them fails
-//! a check.
+//! Speeds: the card's ceilings, a step call by call, steps by batch size, and the stages of training. None of them
+//! fails a check.
 
 use std::path::Path;
 

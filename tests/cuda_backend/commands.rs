@@ -98,9 +98,9 @@ fn a_step_allocates_nothing_and_waits_for_nothing_but_statistics() {
         .map(|function| (function.as_str(), long.calls(function) - short.calls(function)))
         .filter(|(_, more)| *more > 0)
         .collect();
-    // Sixteen more steps, each: wait for the slot, record the beginning, copy images and labels, record the end; wait for the batch, record,
-    // launch the numbers and the graph, copy the statistics, record. The host waits for the batch it fills anew, and for the statistics, which the
-    // times are read after.
+    // Sixteen more steps, each: wait for the slot, record the beginning, copy images and labels, record the end; wait
+    // for the batch, record, launch the numbers and the graph, copy the statistics, record. The host waits for the
+    // batch it fills anew, and for the statistics, which the times are read after.
     let expected = [
         ("cuEventElapsedTime_v2", 4 * 16),
         ("cuEventRecord", 4 * 16),

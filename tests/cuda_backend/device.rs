@@ -8,7 +8,8 @@ use alexnet::recipe::settings::{InitScheme, ModelSettings};
 
 use crate::simulated;
 
-/// A narrow network for small inputs, with He's initial values, so that activations and gradients are neither all 0 nor huge.
+/// A narrow network for small inputs, with He's initial values, so that activations and gradients are neither all 0 nor
+/// huge.
 pub fn network(settings: ModelSettings, canvas: usize) -> Network {
     let settings = ModelSettings { init: InitScheme::He, ..settings };
     Network::new(&settings, canvas, 10).expect("a network")

@@ -1,5 +1,5 @@
-//! Every call may fail, the first time or later: the run ends with one clear error, without a panic, a hang or a leak, and what it had
-//! written is whole.
+//! Every call may fail, the first time or later: the run ends with one clear error, without a panic, a hang or a leak,
+//! and what it had written is whole.
 
 use std::collections::BTreeMap;
 
@@ -57,7 +57,8 @@ fn calls(bench: &Bench) -> BTreeMap<String, u64> {
     calls.iter().map(|(function, count)| (function.clone(), count.as_u64().expect("a count"))).collect()
 }
 
-/// Fails the calls that `pick` chooses out of how many there are, one a run; of every second function, so that two tests share them.
+/// Fails the calls that `pick` chooses out of how many there are, one a run; of every second function, so that two
+/// tests share them.
 fn assert_all_end_well(part: usize, pick: fn(u64) -> u64) {
     let bench = Bench::new();
     let calls = calls(&bench);

@@ -22,7 +22,8 @@ fn the_quickstarts_images_train_as_on_the_cpu_in_every_schedule() {
     let arguments = ["--set", "augment.crop=224", "--set", "augment.canvas=227", "--width", "0.0625", "--steps", "6"];
     let cpu = bench.train("cpu", &[&arguments[..], &["--device", "cpu"]].concat(), &[]).losses();
     assert_eq!(cpu.len(), 6);
-    // Relative. A GPU's inputs are f16, rounded to 2^-11 where the CPU's are f32; the first steps of a run multiply every rounding.
+    // Relative. A GPU's inputs are f16, rounded to 2^-11 where the CPU's are f32; the first steps of a run multiply
+    // every rounding.
     for (precision, tolerance) in [("f32", 0.02), ("tf32", 0.05), ("bf16", 0.1)] {
         let of_precision = [&arguments[..], &["--precision", precision]].concat();
         let expected = bench.train(precision, &of_precision, &[]);

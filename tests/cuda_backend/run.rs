@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use crate::simulated;
 use alexnet::synthetic::dataset::coloured_dataset;
 
-/// Of all runs: two epochs of six steps and a validation each, so that both slots are recorded and replayed, in either pass.
+/// Of all runs: two epochs of six steps and a validation each, so that both slots are recorded and replayed, in either
+/// pass.
 pub const NUM_STEPS: u64 = 12;
 /// A run takes less than a second; one that takes so long hangs.
 const HANGS: Duration = Duration::from_secs(120);
@@ -54,7 +55,8 @@ impl Bench {
         Self { folder: tempfile::tempdir().expect("a folder"), shards: shards.to_path_buf() }
     }
 
-    /// Trains in the folder `name`, with more arguments, and settings of the simulated CUDA such as `("SCHEDULE", "late-copies")`.
+    /// Trains in the folder `name`, with more arguments, and settings of the simulated CUDA such as `("SCHEDULE",
+    /// "late-copies")`.
     pub fn train(&self, name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Ran {
         let run = self.path(name);
         let mut command = Command::new(env!("CARGO_BIN_EXE_train"));

@@ -34,7 +34,8 @@ fn recorded_steps_give_the_bits_of_launched_ones() {
 fn losses_are_the_cpus_within_the_precision() {
     let bench = Bench::new();
     let cpu = bench.train("cpu", &["--device", "cpu"], &[]).losses();
-    // Roundings of 2^-24, 2^-11 and 2^-8 in three steps; the loss's steepest fall multiplies them in the nine that follow.
+    // Roundings of 2^-24, 2^-11 and 2^-8 in three steps; the loss's steepest fall multiplies them in the nine that
+    // follow.
     for (precision, first, later) in [("f32", 1e-4, 1e-2), ("tf32", 5e-3, 0.1), ("bf16", 0.03, 0.2)] {
         let ran = bench.train(precision, &["--precision", precision], &[]);
         ran.assert_done();

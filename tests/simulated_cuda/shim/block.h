@@ -1,7 +1,7 @@
 // Blocks: their threads as fibers, barriers between them, shared memory.
 //
-// A fiber runs one thread after another; a thread that waits keeps its fiber, and the next thread takes a fresh one. So a
-// kernel without barriers costs one call a thread, on one stack.
+// A fiber runs one thread after another; a thread that waits keeps its fiber, and the next thread takes a fresh one. So
+// a kernel without barriers costs one call a thread, on one stack.
 #pragma once
 
 namespace {
@@ -19,7 +19,8 @@ struct Fiber {
     unsigned int mask = 0;   // Of a warp's barrier.
 };
 
-// A warp's shuffles: each lane leaves its value in one of two rows in turns, so that none overwrites what another has yet to read.
+// A warp's shuffles: each lane leaves its value in one of two rows in turns, so that none overwrites what another has
+// yet to read.
 struct Exchange {
     std::uint64_t values[2][32];
     unsigned int turns[32];

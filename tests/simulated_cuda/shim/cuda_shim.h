@@ -2,9 +2,10 @@
 //
 //   c++ -std=c++17 -O2 -fPIC -shared -include cuda_shim.h -DREAL_F32 -x c++ kernels.cu -o kernels.so
 //
-// SIMULATED_KERNEL(name), at the end of the source, exports simulated_launch_name and simulated_params_name (export.h). A CUDA
-// thread is a fiber (fiber.h); a block's threads run in turns on one thread of the host (block.h). Shared memory is
-// filled with a pattern that is no number before each block. Several threads of the host may launch at the same time.
+// SIMULATED_KERNEL(name), at the end of the source, exports simulated_launch_name and simulated_params_name (export.h).
+// A CUDA thread is a fiber (fiber.h); a block's threads run in turns on one thread of the host (block.h). Shared memory
+// is filled with a pattern that is no number before each block. Several threads of the host may launch at the same
+// time.
 //
 // Not simulated: races between threads that no barrier orders, the memory model, inline PTX (kernels keep it under
 // __CUDA_ARCH__), approximate intrinsics, dynamic shared memory, atomics, textures.

@@ -79,8 +79,8 @@ inline int launch(void (*call)(void*), void** parameters, const unsigned int* gr
 
 #define SIMULATED_EXPORT extern "C" __attribute__((visibility("default")))
 
-// simulated_launch_name runs a kernel with parameters as cuLaunchKernel takes them, blocks and threads in the given order: 0, or
-// another number and a message. simulated_params_name gives the bytes of its parameters.
+// simulated_launch_name runs a kernel with parameters as cuLaunchKernel takes them, blocks and threads in the given
+// order: 0, or another number and a message. simulated_params_name gives the bytes of its parameters.
 #define SIMULATED_KERNEL(name)                                                                                              \
     SIMULATED_EXPORT int simulated_launch_##name(void** parameters, const unsigned int grid[3], const unsigned int block[3], \
                                                  unsigned int shared_bytes, unsigned int order, char* message,               \

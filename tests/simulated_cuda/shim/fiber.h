@@ -45,7 +45,8 @@ public:
     // Begins `entry` (which never returns) on a stack when it is first switched to.
     void begin(char* stack, std::size_t bytes, void (*entry)()) {
         auto top = reinterpret_cast<std::uintptr_t>(stack + bytes) & ~std::uintptr_t{15};
-        // Six registers, the address that `ret` takes, and one word more: a function begins 8 bytes off a multiple of 16.
+        // Six registers, the address that `ret` takes, and one word more: a function begins 8 bytes off a multiple of
+        // 16.
         auto words = reinterpret_cast<void**>(top) - 8;
         std::memset(words, 0, 8 * sizeof(void*));
         words[6] = reinterpret_cast<void*>(entry);

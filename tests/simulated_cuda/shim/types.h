@@ -8,8 +8,8 @@
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))
-// A block runs on one thread of the host. Nothing else of a library is thread_local but simulated::current, so its whole
-// block of such variables is shared memory (block.h).
+// A block runs on one thread of the host. Nothing else of a library is thread_local but simulated::current, so its
+// whole block of such variables is shared memory (block.h).
 #define __shared__ static thread_local
 
 struct alignas(8) uint2 { unsigned int x, y; };

@@ -187,7 +187,8 @@ impl State {
         Err(status)
     }
 
-    /// Ends the context: pending work is dropped, nothing is recorded any more, and every later call fails with `status`.
+    /// Ends the context: pending work is dropped, nothing is recorded any more, and every later call fails with
+    /// `status`.
     pub fn break_down(&mut self, status: CUresult) {
         self.broken.get_or_insert(status);
         self.streams.values_mut().for_each(|stream| stream.capture = None);
@@ -221,7 +222,8 @@ impl State {
         CHANGED.notify_all();
     }
 
-    /// Puts a record before the work last enqueued on a stream, or says at once that it is reached if that work has begun.
+    /// Puts a record before the work last enqueued on a stream, or says at once that it is reached if that work has
+    /// begun.
     pub fn push_early(&mut self, stream: u64, token: Arc<Token>) {
         let Some(stream) = self.streams.get_mut(stream) else { return };
         match stream.queue.iter().rposition(|queued| matches!(queued.step, Step::Work(_) | Step::Graph(_))) {

@@ -1,4 +1,5 @@
-//! A CUDA for tests: the C functions of libcuda, libnvrtc, libcudnn and libcublasLt that this project calls, on the CPU.
+//! A CUDA for tests: the C functions of libcuda, libnvrtc, libcudnn and libcublasLt that this project calls, on the
+//! CPU.
 //!
 //! What it promises, what it cannot show, and its environment variables are in this package's README.
 

@@ -13,7 +13,8 @@ pub enum Class {
     Event,
 }
 
-/// The order of what CUDA leaves open. What a schedule delays runs only when something that the host waits for needs it.
+/// The order of what CUDA leaves open. What a schedule delays runs only when something that the host waits for needs
+/// it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Schedule {
     /// Everything as soon as it may, in the order of the calls.

@@ -21,7 +21,8 @@ pub struct Settings {
     pub sm: i32,
     /// `driver`: the version as 13000.
     pub driver_version: i32,
-    /// `strict` (1 or 0): whether legal but unwise calls, as an asynchronous copy of pageable memory, count as violations.
+    /// `strict` (1 or 0): whether legal but unwise calls, as an asynchronous copy of pageable memory, count as
+    /// violations.
     pub strict: bool,
     /// `mutate`.
     pub mutations: Vec<Mutation>,
@@ -96,8 +97,8 @@ pub fn set(name: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Sets what `text` says (`name=value`, several separated by spaces), or, for `reset`, forgets everything: settings, counts, what was
-/// observed, and every object still alive. Returns 0, or 1 after a message on the error output.
+/// Sets what `text` says (`name=value`, several separated by spaces), or, for `reset`, forgets everything: settings,
+/// counts, what was observed, and every object still alive. Returns 0, or 1 after a message on the error output.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn simulated_configure(text: *const c_char) -> c_int {
     read_environment();

@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use super::geometry::Geometry;
 use crate::product::{Matrix, product};
 
-/// Calls `visit` with (pixel of the output, tap of the filter, place in the image) for the first channel of `group` at every tap that
-/// lies in the image.
+/// Calls `visit` with (pixel of the output, tap of the filter, place in the image) for the first channel of `group` at
+/// every tap that lies in the image.
 fn visit_patches(geometry: &Geometry, group: usize, mut visit: impl FnMut(usize, usize, usize)) {
     let [_, channels, height, width] = geometry.input.shape;
     let [_, group_channels, filter_height, filter_width] = geometry.filter.shape;

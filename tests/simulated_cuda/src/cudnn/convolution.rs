@@ -28,7 +28,8 @@ pub struct Operand {
 
 impl Operand {
     fn read(&self, tf32: bool) -> Vec<f32> {
-        // SAFETY: `checked` saw that the address is aligned and that its block, which pending work keeps alive, holds the tensor.
+        // SAFETY: `checked` saw that the address is aligned and that its block, which pending work keeps alive, holds
+        // the tensor.
         unsafe { numbers::read(self.tensor.kind, self.address, self.tensor.shape.iter().product(), tf32) }
     }
 }

@@ -53,7 +53,8 @@ impl Executable {
         self.nodes.iter().map(|node| &*node.work)
     }
 
-    /// Runs all nodes, each after those it depends on; else in the schedule's order, with what it delays as late as it may be.
+    /// Runs all nodes, each after those it depends on; else in the schedule's order, with what it delays as late as it
+    /// may be.
     pub fn run(&self, schedule: &Schedule, number: u64) -> Result<(), String> {
         let mut done = vec![false; self.nodes.len()];
         for round in 0..self.nodes.len() {

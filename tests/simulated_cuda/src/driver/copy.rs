@@ -1,4 +1,5 @@
-//! Copies and fills. A copy reads its source when it runs; only pageable sources are staged when it is enqueued, as CUDA may.
+//! Copies and fills. A copy reads its source when it runs; only pageable sources are staged when it is enqueued, as
+//! CUDA may.
 
 use std::ffi::{c_uchar, c_void};
 

@@ -80,7 +80,8 @@ fn launching(
     Box::new(move |order| {
         let mut pointers: Vec<*mut c_void> = arguments.iter().map(|words| words.as_ptr().cast_mut().cast()).collect();
         let mut message = [0 as c_char; 512];
-        // SAFETY: the arguments have the sizes that the kernel's own shim stated; the message ends in a zero since its last byte is never written.
+        // SAFETY: the arguments have the sizes that the kernel's own shim stated; the message ends in a zero since its
+        // last byte is never written.
         let outcome = unsafe {
             (kernel.launch)(
                 pointers.as_mut_ptr(),

@@ -43,7 +43,8 @@ fn load(image: &[u8]) -> Result<Library, String> {
         .map_err(|error| error.to_string())?;
     file.write_all(image).map_err(|error| error.to_string())?;
     let path = file.into_temp_path();
-    // SAFETY: the image carries the mark and the checksum of the simulated NVRTC: only this package's shim runs when it is loaded.
+    // SAFETY: the image carries the mark and the checksum of the simulated NVRTC: only this package's shim runs when it
+    // is loaded.
     unsafe { Library::open(Some(&*path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| error.to_string())
 }
 

@@ -39,7 +39,8 @@ pub fn write(library: &[u8], sm: i32) -> Result<Vec<u8>, String> {
 ///
 /// # Safety
 ///
-/// `image` points to a CUBIN (as CUDA demands, which is not told its length either), or at least to 64 bytes of something else.
+/// `image` points to a CUBIN (as CUDA demands, which is not told its length either), or at least to 64 bytes of
+/// something else.
 pub unsafe fn read<'a>(image: *const u8) -> Option<(&'a [u8], i32)> {
     if image.is_null() {
         return None;

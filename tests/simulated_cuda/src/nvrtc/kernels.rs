@@ -1,6 +1,7 @@
 //! Finds the kernels in a source.
 
-/// The names of all `extern "C" __global__ void name(`, in order; `__launch_bounds__` may stand on either side of `void`.
+/// The names of all `extern "C" __global__ void name(`, in order; `__launch_bounds__` may stand on either side of
+/// `void`.
 pub fn names(source: &str) -> Vec<String> {
     let source = without_comments(source);
     source.split("extern").skip(1).filter_map(name).collect()

@@ -38,15 +38,16 @@ fn copy(to: u64, from: u64, stream: CUstream) {
     assert_eq!(unsafe { cuMemcpyDtoDAsync_v2(to, from, 1, stream) }, OK);
 }
 
-/// Captures a -> b on the first stream, b -> c on the second, c -> d on the first; the fork and the join may be left out of the order.
-/// Returns d after a replay.
+/// Captures a -> b on the first stream, b -> c on the second, c -> d on the first; the fork and the join may be left
+/// out of the order. Returns d after a replay.
 fn forked(settings: &str) -> (u8, Vec<String>) {
     let session = Session::new(settings);
     let (main, side) = (session.stream(), session.stream());
     let (fork, join) = (session.event(), session.event());
     let [a, b, c, d] = [7u8, 1, 2, 3].map(|value| session.uploaded(&[value]));
     begin(main);
-    // The side stream joins the capture before the first copy, so that the mutation of the later wait leaves a valid graph.
+    // The side stream joins the capture before the first copy, so that the mutation of the later wait leaves a valid
+    // graph.
     session.record(fork, main);
     session.wait(side, fork);
     copy(b, a, main);

@@ -266,8 +266,8 @@ impl Setup {
     }
 }
 
-/// Compares with the sum in f64 of the magnitudes `sizes` rounded on the way: an f32's rounding for each of at most a few hundred terms,
-/// and the output's own.
+/// Compares with the sum in f64 of the magnitudes `sizes` rounded on the way: an f32's rounding for each of at most a
+/// few hundred terms, and the output's own.
 fn assert_near(found: &[f32], expected: &[f64], sizes: &[f64], precision: Precision, what: &str) {
     let output = if precision == Precision::Bf16 { 1.0 / 256.0 } else { 0.0 };
     for (index, ((found, expected), size)) in found.iter().zip(expected).zip(sizes).enumerate() {

@@ -69,7 +69,8 @@ fn a_missing_wait_shows_in_some_schedules() {
     };
     let left_out = wrong("", false);
     assert!(left_out.contains(&"late-stream:0") && left_out.contains(&"lazy"), "{left_out:?}");
-    // What is random differs: the wait that is left out is not counted among the operations, the one that is skipped is.
+    // What is random differs: the wait that is left out is not counted among the operations, the one that is skipped
+    // is.
     let chosen =
         |schedules: Vec<&'static str>| schedules.into_iter().filter(|it| !it.starts_with("random")).collect::<Vec<_>>();
     let skipped = chosen(wrong("mutate=skip-wait:1:0", true));
