@@ -169,7 +169,7 @@ fn the_trace_shows_uploads_under_the_steps_before_them() {
 }
 
 #[test]
-fn made_up_losses_are_the_batchs() {
+fn synthetic_losses_are_the_batchs() {
     let losses = [1, 7].map(|step_milliseconds| {
         let mut stepper = stepper(&Clock::manual(), 1, 1, step_milliseconds, Tracer::default());
         let settled = (0..5).filter_map(|step| stepper.step(step, Next::Feed, 0.0).unwrap());

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use alexnet::gpu_check::{self, Extent, Options, Part};
+use alexnet::gpu_check::{self, Extent, GpuCheckOptions, Part};
 use alexnet::say;
 use clap::Parser;
 
@@ -13,7 +13,7 @@ use clap::Parser;
 /// passed, 1 otherwise; no speed fails a check.
 #[derive(Debug, Parser)]
 #[command(name = "gpu-check", version, max_term_width = 110, after_help = EXAMPLES)]
-struct Arguments {
+struct GpuCheckArguments {
     /// Fewer networks and shorter measurements: some minutes.
     #[arg(long)]
     quick: bool,
@@ -44,7 +44,7 @@ train must lie beside it for compute-sanitizer, where that is in PATH. CUDA's li
 
 fn main() -> ExitCode {
     let mut passed = false;
-    let code = alexnet::cli::main(|arguments: Arguments| {
+    let code = alexnet::cli::main(|arguments: GpuCheckArguments| {
         let out = arguments.out.clone();
         let record = gpu_check::run(&options(arguments)?)?;
         let path = record.write(&out)?;
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     if code == ExitCode::SUCCESS && !passed { ExitCode::FAILURE } else { code }
 }
 
-fn options(arguments: Arguments) -> anyhow::Result<Options> {
+fn options(arguments: GpuCheckArguments) -> anyhow::Result<GpuCheckOptions> {
     let extent = match (arguments.tiny, arguments.quick) {
         (true, _) => Extent::TINY,
         (false, true) => Extent::QUICK,
@@ -64,7 +64,7 @@ fn options(arguments: Arguments) -> anyhow::Result<Options> {
     };
     let words = std::env::args().skip(1);
     let own = std::env::current_exe()?;
-    Ok(Options {
+    Ok(GpuCheckOptions {
         ordinal: arguments.gpu,
         only: arguments.only,
         extent,

@@ -1,4 +1,4 @@
-//! Determinism: runs that must end with the same bits, and do.
+//! Determinism: runs that must be bit-identical, and are.
 
 use std::path::Path;
 
@@ -77,7 +77,7 @@ fn same(one: &Trained, other: &Trained) -> Found {
             format!("after {steps} steps of equal losses the weights differ")
         }
         None if !one.is_finite => format!("after {steps} steps there are weights that are no numbers"),
-        None => format!("{steps} steps: losses, weights and velocities are the same bits ({:032x})", one.fingerprint),
+        None => format!("{steps} steps: losses, weights and velocities are bit-identical ({:032x})", one.fingerprint),
     };
     Found { holds: one == other && one.is_finite, what }
 }

@@ -7,7 +7,7 @@ mod determinism;
 mod gpu;
 mod machine;
 pub mod options;
-pub mod outcome;
+mod outcome;
 mod overlap;
 mod parity;
 mod record;
@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use self::gpu::TestedGpu;
 use self::machine::Machine;
-pub use self::options::{Extent, Options, Part};
+pub use self::options::{Extent, GpuCheckOptions, Part};
 pub use self::record::Record;
 use self::speeds::Speeds;
 use crate::error::{IoContext, Result};
@@ -31,9 +31,9 @@ const NUM_VAL: usize = 16;
 
 /// Checks and measures; what fails is in the record. Fails itself where there is no GPU to check, or no room for a
 /// dataset.
-pub fn run(options: &Options) -> Result<Record> {
+pub fn run(options: &GpuCheckOptions) -> Result<Record> {
     let begun = Instant::now();
-    let Options { ordinal, only, extent, command, commit, .. } = options;
+    let GpuCheckOptions { ordinal, only, extent, command, commit, .. } = options;
     let wanted = |part| only.is_none_or(|only| only == part);
     let gpu = TestedGpu::open(*ordinal)?;
     let machine = Machine::of(&gpu)?;

@@ -9,7 +9,7 @@ use crate::bench::Effort;
 
 /// Everything that `gpu-check` can be told, as the library takes it.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct GpuCheckOptions {
     /// `cuda:N`.
     pub ordinal: u32,
     /// The one part to do; all by default.
@@ -29,7 +29,7 @@ pub struct Options {
 pub enum Part {
     /// Every tensor of a step and of an evaluation against the CPU backend's.
     Parity,
-    /// The same bits each time.
+    /// Bitwise reproducible runs.
     Determinism,
     /// The next batch's upload under the step.
     Overlap,
@@ -68,40 +68,35 @@ impl FromStr for Part {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Extent {
     /// As the record names it.
-    pub name: &'static str,
-    /// Which networks are held against the CPU's.
-    pub networks: Networks,
-    /// model.width of what trains and is measured.
-    pub width: f64,
-    /// augment.crop and augment.canvas of it.
-    pub crop: usize,
-    /// The side of its input.
-    pub canvas: usize,
-    /// Samples of its batches.
-    pub batch_size: usize,
-    /// Outputs of fc8, and classes of the made dataset.
-    pub num_classes: usize,
-    /// Training images of the made dataset.
-    pub num_samples: usize,
-    /// Of each run that must end with the same bits.
-    pub determinism_steps: u64,
-    /// Whose uploads and steps are looked at.
-    pub overlap_steps: u64,
-    /// Of the ceilings.
-    pub ceilings: CeilingExtent,
+    pub(crate) name: &'static str,
+    pub(crate) networks: Networks,
+    /// `model.width` of what trains and is measured.
+    pub(crate) width: f64,
+    /// Its `augment.crop` and `augment.canvas`.
+    pub(crate) crop: usize,
+    pub(crate) canvas: usize,
+    pub(crate) batch_size: usize,
+    /// Outputs of fc8, and classes of the synthetic dataset.
+    pub(crate) num_classes: usize,
+    /// Training images of the synthetic dataset.
+    pub(crate) num_samples: usize,
+    /// Steps of each run that must be bitwise reproducible.
+    pub(crate) determinism_steps: u64,
+    /// Steps whose uploads are expected under the steps before them.
+    pub(crate) overlap_steps: u64,
+    pub(crate) ceilings: CeilingExtent,
     /// Steps whose calls are timed.
-    pub call_steps: usize,
+    pub(crate) call_steps: usize,
     /// Batch sizes of the benchmark.
-    pub batch_sizes: &'static [usize],
-    /// Of the benchmarks.
-    pub effort: Effort,
+    pub(crate) batch_sizes: &'static [usize],
+    pub(crate) effort: Effort,
     /// How long each tool of compute-sanitizer may take.
-    pub sanitizer_limit: Duration,
+    pub(crate) sanitizer_limit: Duration,
 }
 
-/// Which networks are held against the CPU's.
+/// Which networks are compared with the CPU's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Networks {
+pub(crate) enum Networks {
     /// A few narrow ones on small inputs.
     Few,
     /// Every variant, narrow, and the paper's network.
@@ -111,7 +106,7 @@ pub enum Networks {
 }
 
 impl Extent {
-    /// A quarter of an hour or so.
+    /// About a quarter of an hour.
     pub const FULL: Self = Self {
         name: "full",
         networks: Networks::All,
@@ -160,7 +155,7 @@ impl Extent {
     };
 
     /// The recipe's keys for what trains and is measured, at that batch size.
-    pub fn sets(&self, batch_size: usize) -> Vec<String> {
+    pub(crate) fn sets(&self, batch_size: usize) -> Vec<String> {
         let Self { width, crop, canvas, .. } = self;
         vec![
             format!("model.width={width:?}"),
@@ -171,7 +166,7 @@ impl Extent {
     }
 
     /// Whether an upload is long enough, and a step, for one to be seen under the other.
-    pub fn shows_overlap(&self) -> bool {
+    pub(crate) fn shows_overlap(&self) -> bool {
         self.networks != Networks::Few
     }
 }

@@ -9,16 +9,13 @@ use crate::error::{Error, Result, panic_message};
 pub struct Checked {
     /// The claim's subject: `parity: bf16, two towers, ...`.
     pub name: String,
-    /// Whether it holds.
     pub outcome: Outcome,
-    /// What was found.
     pub found: String,
 }
 
 /// Whether a claim holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It does.
     Passed,
     /// It does not, or could not be tried.
     Failed,
@@ -65,9 +62,7 @@ impl Checked {
 /// What trying a claim found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Whether it holds.
     pub holds: bool,
-    /// In words.
     pub what: String,
 }
 

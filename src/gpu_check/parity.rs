@@ -35,8 +35,8 @@ const ODD_CANVASES: [usize; 4] = [68, 69, 70, 99];
 const STEPS: [u64; 3] = [0, 4, (1 << 33) + 1];
 /// Of all other cases.
 const STEP: u64 = 3;
-/// The seed of the synthetic images and of dropout. Where a value of the first draw lies on an edge, it does in none of the next; a fault
-/// is in all of them.
+/// The seed of the synthetic images and of dropout. Where a value of the first draw lies on an edge, it does in none of
+/// the next; a fault is in all of them.
 const DRAWS: [u64; 3] = [11, 12, 13];
 /// The most that one unit of the smallest layers can be, of some hundred that are not 0.
 const OF_ONE_EDGE: f64 = 1e-1;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::options::{Extent, Options};
+use super::options::{Extent, GpuCheckOptions};
 use super::outcome::{Checked, Found};
 use crate::error::{Error, IoContext, Result};
 
@@ -19,7 +19,7 @@ const FOUND_SOMETHING: i32 = 86;
 const NUM_LINES: usize = 8;
 
 /// Runs `train` under each tool.
-pub fn check(options: &Options) -> Vec<Checked> {
+pub fn check(options: &GpuCheckOptions) -> Vec<Checked> {
     let name = |tool: &str| format!("{PROGRAM}: {tool}");
     let missing = if in_path(PROGRAM).is_none() {
         Some(format!("{PROGRAM} is not installed (not in PATH)"))
@@ -39,7 +39,7 @@ fn in_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-fn watched(options: &Options, tool: &str) -> Result<Found> {
+fn watched(options: &GpuCheckOptions, tool: &str) -> Result<Found> {
     let folder = tempfile::tempdir().at("create a folder in", env::temp_dir())?;
     let report = folder.path().join("report");
     let output = fs::File::create(&report).at("create", &report)?;

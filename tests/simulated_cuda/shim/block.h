@@ -143,7 +143,8 @@ public:
 
 private:
     bool run_block(std::uint64_t block) {
-        block_index_ = uint3{static_cast<unsigned int>(block % grid_.x), static_cast<unsigned int>(block / grid_.x % grid_.y),
+        block_index_ = uint3{static_cast<unsigned int>(block % grid_.x),
+                             static_cast<unsigned int>(block / grid_.x % grid_.y),
                              static_cast<unsigned int>(block / grid_.x / grid_.y)};
         num_started_ = num_finished_ = 0;
         has_waited_ = false;
@@ -233,7 +234,8 @@ private:
         for (unsigned int lane = 0; lane < 32; ++lane) {
             if ((fiber.mask & lanes(warp)) >> lane & 1u) {
                 const Fiber* other = waiting_[warp * 32 + lane];
-                if (other == nullptr || other->wait != Wait::Warp || other->line != fiber.line || other->mask != fiber.mask) {
+                if (other == nullptr || other->wait != Wait::Warp || other->line != fiber.line ||
+                    other->mask != fiber.mask) {
                     return false;
                 }
             }
@@ -281,7 +283,9 @@ private:
         return !ready_.empty();
     }
 
-    bool is_released(unsigned int index) const { return waiting_[index] != nullptr && waiting_[index]->wait == Wait::None; }
+    bool is_released(unsigned int index) const {
+        return waiting_[index] != nullptr && waiting_[index]->wait == Wait::None;
+    }
 
     void resume_thread(unsigned int index) {
         Fiber& fiber = *waiting_[index];
@@ -320,7 +324,8 @@ private:
             std::snprintf(number, sizeof number, " %d", line);
         }
         std::snprintf(message_, sizeof message_,
-                      "divergent barrier: in block (%u, %u, %u) thread %u waits at line %d, and thread %u %s%s", block_index_.x,
+                      "divergent barrier: in block (%u, %u, %u) thread %u waits at line %d, and thread %u %s%s",
+                      block_index_.x,
                       block_index_.y, block_index_.z, waiting.thread.index, waiting.line, other, what, number);
         return false;
     }

@@ -52,16 +52,19 @@ private:
     }
 };
 
-inline int launch(void (*call)(void*), void** parameters, const unsigned int* grid, const unsigned int* block, unsigned int shared_bytes,
-                  unsigned int order, char* message, std::size_t message_bytes) {
+inline int launch(void (*call)(void*), void** parameters, const unsigned int* grid, const unsigned int* block,
+                  unsigned int shared_bytes, unsigned int order, char* message, std::size_t message_bytes) {
     const std::uint64_t num_threads = static_cast<std::uint64_t>(block[0]) * block[1] * block[2];
-    if (grid[0] == 0 || grid[1] == 0 || grid[2] == 0 || grid[1] > 65535 || grid[2] > 65535 || num_threads == 0 || num_threads > 1024) {
-        std::snprintf(message, message_bytes, "a grid of (%u, %u, %u) blocks of (%u, %u, %u) threads", grid[0], grid[1], grid[2],
+    if (grid[0] == 0 || grid[1] == 0 || grid[2] == 0 || grid[1] > 65535 || grid[2] > 65535 ||
+        num_threads == 0 || num_threads > 1024) {
+        std::snprintf(message, message_bytes, "a grid of (%u, %u, %u) blocks of (%u, %u, %u) threads",
+                      grid[0], grid[1], grid[2],
                       block[0], block[1], block[2]);
         return 1;
     }
     if (shared_bytes > 0) {
-        std::snprintf(message, message_bytes, "%u bytes of dynamic shared memory, which is not simulated", shared_bytes);
+        std::snprintf(message, message_bytes, "%u bytes of dynamic shared memory, which is not simulated",
+                      shared_bytes);
         return 1;
     }
     auto machine = machines.take();
@@ -81,13 +84,13 @@ inline int launch(void (*call)(void*), void** parameters, const unsigned int* gr
 
 // simulated_launch_name runs a kernel with parameters as cuLaunchKernel takes them, blocks and threads in the given
 // order: 0, or another number and a message. simulated_params_name gives the bytes of its parameters.
-#define SIMULATED_KERNEL(name)                                                                                              \
-    SIMULATED_EXPORT int simulated_launch_##name(void** parameters, const unsigned int grid[3], const unsigned int block[3], \
-                                                 unsigned int shared_bytes, unsigned int order, char* message,               \
-                                                 std::size_t message_bytes) {                                                \
-        return simulated::launch(&simulated::Signature<decltype(name)>::call<&name>, parameters, grid, block, shared_bytes,  \
-                                 order, message, message_bytes);                                                             \
-    }                                                                                                                       \
-    SIMULATED_EXPORT unsigned int simulated_params_##name(unsigned int* sizes, unsigned int capacity) {                      \
-        return simulated::Signature<decltype(name)>::sizes(sizes, capacity);                                                 \
+#define SIMULATED_KERNEL(name)                                                                                         \
+    SIMULATED_EXPORT int simulated_launch_##name(void** parameters, const unsigned int grid[3],                        \
+                                                 const unsigned int block[3], unsigned int shared_bytes,               \
+                                                 unsigned int order, char* message, std::size_t message_bytes) {       \
+        return simulated::launch(&simulated::Signature<decltype(name)>::call<&name>, parameters, grid, block,          \
+                                 shared_bytes, order, message, message_bytes);                                         \
+    }                                                                                                                  \
+    SIMULATED_EXPORT unsigned int simulated_params_##name(unsigned int* sizes, unsigned int capacity) {                \
+        return simulated::Signature<decltype(name)>::sizes(sizes, capacity);                                           \
     }

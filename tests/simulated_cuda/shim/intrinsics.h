@@ -13,7 +13,8 @@ namespace simulated {
 
 // The value of lane `from` of the running thread's warp; its own where there is no such lane.
 template <typename T> T shuffle(unsigned int mask, T value, unsigned int from, int line) {
-    static_assert(sizeof(T) <= sizeof(std::uint64_t) && std::is_trivially_copyable<T>::value, "a shuffled value is a plain number");
+    static_assert(sizeof(T) <= sizeof(std::uint64_t) && std::is_trivially_copyable<T>::value,
+                  "a shuffled value is a plain number");
     std::uint64_t word = 0;
     std::memcpy(&word, &value, sizeof(T));
     const std::uint64_t* words = current->machine->exchange(word, mask, line);
@@ -42,7 +43,8 @@ T __shfl_up_sync(unsigned int mask, T value, unsigned int by, int width = 32, in
 template <typename T>
 T __shfl_down_sync(unsigned int mask, T value, unsigned int by, int width = 32, int line = __builtin_LINE()) {
     const unsigned int lane = simulated::lane();
-    return simulated::shuffle(mask, value, lane % width + by < static_cast<unsigned int>(width) ? lane + by : lane, line);
+    return simulated::shuffle(mask, value, lane % width + by < static_cast<unsigned int>(width) ? lane + by : lane,
+                              line);
 }
 
 template <typename T>

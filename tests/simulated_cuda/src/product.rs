@@ -1,4 +1,4 @@
-//! Matrix products in f32, the same bits for any number of threads.
+//! Matrix products in f32, bit-identical for any number of threads.
 
 use rayon::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Convolutions as products with the matrix of patches; the same bits for any number of threads.
+//! Convolutions as products with the matrix of patches; bit-identical for any number of threads.
 
 use rayon::prelude::*;
 
