@@ -37,8 +37,7 @@ impl FromStr for Schedule {
         let (name, number) = text.split_once(':').map_or((text, None), |(name, number)| (name, Some(number)));
         let unknown = || {
             format!(
-                "schedule {text:?}: expected prompt, late-copies, late-compute, late-events, \
-                 late-stream:ORDINAL, lazy or random:SEED"
+                "schedule {text:?}: expected prompt, late-copies, late-compute, late-events, late-stream:ORDINAL, lazy or random:SEED"
             )
         };
         let number = number.map(|number| number.parse::<u64>().map_err(|_| unknown())).transpose()?;

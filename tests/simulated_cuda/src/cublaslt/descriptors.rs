@@ -125,8 +125,7 @@ unsafe fn set(
 }
 
 exported! {
-    fn cublasLtMatmulDescCreate(descriptor: *mut cublasLtMatmulDesc_t, compute: cublasComputeType_t,
-        scale: cudaDataType) -> cublasStatus_t {
+    fn cublasLtMatmulDescCreate(descriptor: *mut cublasLtMatmulDesc_t, compute: cublasComputeType_t, scale: cudaDataType) -> cublasStatus_t {
         let tf32 = match compute {
             cublasComputeType_t::CUBLAS_COMPUTE_32F => false,
             cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32 => true,
@@ -136,14 +135,12 @@ exported! {
             return refuse(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED, format!("{compute:?} with scales in {scale:?}"));
         }
         let epilogue = Epilogue { bias: false, rectify: false };
-        let created = objects().descriptions.insert(Description { tf32, transposed: [false; 2], epilogue, bias: 0,
-            bias_kind: None });
+        let created = objects().descriptions.insert(Description { tf32, transposed: [false; 2], epilogue, bias: 0, bias_kind: None });
         answer(descriptor, created as cublasLtMatmulDesc_t)
     }
 
     fn cublasLtMatmulDescSetAttribute(
-        descriptor: cublasLtMatmulDesc_t, attribute: cublasLtMatmulDescAttributes_t, buffer: *const c_void,
-        bytes: usize,
+        descriptor: cublasLtMatmulDesc_t, attribute: cublasLtMatmulDescAttributes_t, buffer: *const c_void, bytes: usize,
     ) -> cublasStatus_t {
         let found = objects().descriptions.get(descriptor as u64).copied();
         let Some(mut description) = found else { return missing("cublasLtMatmulDescSetAttribute") };
@@ -157,14 +154,11 @@ exported! {
         removed.map_or_else(|| missing("cublasLtMatmulDescDestroy"), |_| Ok(()))
     }
 
-    fn cublasLtMatrixLayoutCreate(layout: *mut cublasLtMatrixLayout_t, data_type: cudaDataType, rows: u64,
-        columns: u64, stride: i64) -> cublasStatus_t {
+    fn cublasLtMatrixLayoutCreate(layout: *mut cublasLtMatrixLayout_t, data_type: cudaDataType, rows: u64, columns: u64, stride: i64) -> cublasStatus_t {
         if rows == 0 || columns == 0 || stride < rows as i64 {
-            return refuse(cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE,
-                format!("a layout of {rows} rows and {columns} columns {stride} apart"));
+            return refuse(cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE, format!("a layout of {rows} rows and {columns} columns {stride} apart"));
         }
-        let layout_of = Layout { kind: kind(data_type as u32)?, rows: rows as usize, columns: columns as usize,
-            stride: stride as usize };
+        let layout_of = Layout { kind: kind(data_type as u32)?, rows: rows as usize, columns: columns as usize, stride: stride as usize };
         let created = objects().layouts.insert(layout_of);
         answer(layout, created as cublasLtMatrixLayout_t)
     }
@@ -180,24 +174,18 @@ exported! {
     }
 
     fn cublasLtMatmulPreferenceSetAttribute(
-        preference: cublasLtMatmulPreference_t, attribute: cublasLtMatmulPreferenceAttributes_t,
-        buffer: *const c_void, bytes: usize,
+        preference: cublasLtMatmulPreference_t, attribute: cublasLtMatmulPreferenceAttributes_t, buffer: *const c_void, bytes: usize,
     ) -> cublasStatus_t {
         use cublasLtMatmulPreferenceAttributes_t as Attribute;
         let found = objects().preferences.get(preference as u64).copied();
         let Some(mut changed) = found else { return missing("cublasLtMatmulPreferenceSetAttribute") };
         let name = format!("{attribute:?}");
         match attribute {
-            Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES =>
-                changed.max_workspace_bytes = value::<u64>(&name, buffer, bytes)? as usize,
-            Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES =>
-                changed.alignments[0] = value(&name, buffer, bytes)?,
-            Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES =>
-                changed.alignments[1] = value(&name, buffer, bytes)?,
-            Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES =>
-                changed.alignments[2] = value(&name, buffer, bytes)?,
-            Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES =>
-                changed.alignments[3] = value(&name, buffer, bytes)?,
+            Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES => changed.max_workspace_bytes = value::<u64>(&name, buffer, bytes)? as usize,
+            Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES => changed.alignments[0] = value(&name, buffer, bytes)?,
+            Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES => changed.alignments[1] = value(&name, buffer, bytes)?,
+            Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES => changed.alignments[2] = value(&name, buffer, bytes)?,
+            Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES => changed.alignments[3] = value(&name, buffer, bytes)?,
             // Which reductions an algorithm may make changes nothing here: all of them add in one order.
             Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK => drop(value::<u32>(&name, buffer, bytes)?),
             _ => return refuse(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED, format!("{name} is not simulated")),

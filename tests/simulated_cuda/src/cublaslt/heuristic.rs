@@ -53,15 +53,13 @@ impl Algorithm {
 
 exported! {
     fn cublasLtMatmulAlgoGetHeuristic(
-        handle: cublasLtHandle_t, description: cublasLtMatmulDesc_t, a: cublasLtMatrixLayout_t,
-        b: cublasLtMatrixLayout_t,
+        handle: cublasLtHandle_t, description: cublasLtMatmulDesc_t, a: cublasLtMatrixLayout_t, b: cublasLtMatrixLayout_t,
         c: cublasLtMatrixLayout_t, d: cublasLtMatrixLayout_t, preference: cublasLtMatmulPreference_t, requested: c_int,
         results: *mut cublasLtMatmulHeuristicResult_t, returned: *mut c_int,
     ) -> cublasStatus_t {
         check_handle(handle)?;
         if device::lock().captures_here() {
-            return refuse(cublasStatus_t::CUBLAS_STATUS_INTERNAL_ERROR,
-                "cublasLtMatmulAlgoGetHeuristic by a thread that captures a stream");
+            return refuse(cublasStatus_t::CUBLAS_STATUS_INTERNAL_ERROR, "cublasLtMatmulAlgoGetHeuristic by a thread that captures a stream");
         }
         let problem = Problem::of(description, [a, b, c, d])?;
         let found = objects().preferences.get(preference as u64).copied();

@@ -149,18 +149,15 @@ unsafe fn multiply(problem: &Problem, addresses: &Addresses, workspace_bytes: us
 
 exported! {
     fn cublasLtMatmul(
-        handle: cublasLtHandle_t, description: cublasLtMatmulDesc_t, alpha: *const c_void, a: *const c_void,
-        a_desc: cublasLtMatrixLayout_t,
-        b: *const c_void, b_desc: cublasLtMatrixLayout_t, beta: *const c_void, c: *const c_void,
-        c_desc: cublasLtMatrixLayout_t,
+        handle: cublasLtHandle_t, description: cublasLtMatmulDesc_t, alpha: *const c_void, a: *const c_void, a_desc: cublasLtMatrixLayout_t,
+        b: *const c_void, b_desc: cublasLtMatrixLayout_t, beta: *const c_void, c: *const c_void, c_desc: cublasLtMatrixLayout_t,
         d: *mut c_void, d_desc: cublasLtMatrixLayout_t, algorithm: *const cublasLtMatmulAlgo_t, workspace: *mut c_void,
         workspace_bytes: usize, stream: cudaStream_t,
     ) -> cublasStatus_t {
         check_handle(handle)?;
         let problem = Problem::of(description, [a_desc, b_desc, c_desc, d_desc])?;
         if alpha.is_null() || beta.is_null() || algorithm.is_null() {
-            return refuse(cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE,
-                "cublasLtMatmul without alpha, beta or an algorithm");
+            return refuse(cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE, "cublasLtMatmul without alpha, beta or an algorithm");
         }
         if problem.description.epilogue.bias && problem.description.bias == 0 {
             return refuse(cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE, "an epilogue with a bias, and no pointer to it");
@@ -168,8 +165,7 @@ exported! {
         let (alpha, beta) = (alpha.cast::<f32>().read(), beta.cast::<f32>().read());
         let algorithm = Algorithm::decode(&*algorithm)?;
         let matrices = [a as u64, b as u64, c as u64, d as u64];
-        let addresses = Addresses { matrices, bias: problem.description.bias, workspace: workspace as u64,
-            workspace_bytes };
+        let addresses = Addresses { matrices, bias: problem.description.bias, workspace: workspace as u64, workspace_bytes };
         let blocks = checked(&problem, &algorithm, &addresses, beta != 0.0)?;
         if beta != 0.0 && c as u64 == d as u64 && problem.c != problem.d {
             return refuse(cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE, "C in the place of D with another layout");

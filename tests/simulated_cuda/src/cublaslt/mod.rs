@@ -111,8 +111,7 @@ exported! {
 
     fn cublasLtDestroy(handle: cublasLtHandle_t) -> cublasStatus_t {
         let removed = objects().handles.remove(handle as u64);
-        removed.map_or_else(|| refuse(cublasStatus_t::CUBLAS_STATUS_NOT_INITIALIZED,
-            "cublasLtDestroy of a handle that does not exist"), Ok)
+        removed.map_or_else(|| refuse(cublasStatus_t::CUBLAS_STATUS_NOT_INITIALIZED, "cublasLtDestroy of a handle that does not exist"), Ok)
     }
 }
 

@@ -76,8 +76,7 @@ fn may_find(handle: cudnnHandle_t) -> Result<(), cudnnStatus_t> {
 
 /// Writes answers as one of the three structures.
 macro_rules! write_answers {
-    ($direction:expr, $geometry:expr, $requested:expr, $returned:expr, $results:expr, $structure:ident,
-        $algorithms:expr) => {{
+    ($direction:expr, $geometry:expr, $requested:expr, $returned:expr, $results:expr, $structure:ident, $algorithms:expr) => {{
         if $requested <= 0 || $results.is_null() {
             return refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM, "no room for answers about algorithms");
         }
@@ -122,8 +121,7 @@ const FILTER: [FilterAlgorithm; 4] = [
 
 exported! {
     fn cudnnGetConvolutionForwardWorkspaceSize(
-        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, w_desc: cudnnFilterDescriptor_t,
-        conv_desc: cudnnConvolutionDescriptor_t,
+        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, w_desc: cudnnFilterDescriptor_t, conv_desc: cudnnConvolutionDescriptor_t,
         y_desc: cudnnTensorDescriptor_t, algo: cudnnConvolutionFwdAlgo_t, bytes: *mut usize,
     ) -> cudnnStatus_t {
         stream_of(handle)?;
@@ -133,8 +131,7 @@ exported! {
     }
 
     fn cudnnGetConvolutionBackwardDataWorkspaceSize(
-        handle: cudnnHandle_t, w_desc: cudnnFilterDescriptor_t, dy_desc: cudnnTensorDescriptor_t,
-        conv_desc: cudnnConvolutionDescriptor_t,
+        handle: cudnnHandle_t, w_desc: cudnnFilterDescriptor_t, dy_desc: cudnnTensorDescriptor_t, conv_desc: cudnnConvolutionDescriptor_t,
         dx_desc: cudnnTensorDescriptor_t, algo: cudnnConvolutionBwdDataAlgo_t, bytes: *mut usize,
     ) -> cudnnStatus_t {
         stream_of(handle)?;
@@ -144,8 +141,7 @@ exported! {
     }
 
     fn cudnnGetConvolutionBackwardFilterWorkspaceSize(
-        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, dy_desc: cudnnTensorDescriptor_t,
-        conv_desc: cudnnConvolutionDescriptor_t,
+        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, dy_desc: cudnnTensorDescriptor_t, conv_desc: cudnnConvolutionDescriptor_t,
         dw_desc: cudnnFilterDescriptor_t, algo: cudnnConvolutionBwdFilterAlgo_t, bytes: *mut usize,
     ) -> cudnnStatus_t {
         stream_of(handle)?;
@@ -155,74 +151,56 @@ exported! {
     }
 
     fn cudnnGetConvolutionForwardAlgorithm_v7(
-        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, w_desc: cudnnFilterDescriptor_t,
-        conv_desc: cudnnConvolutionDescriptor_t,
-        y_desc: cudnnTensorDescriptor_t, requested: c_int, returned: *mut c_int,
-        results: *mut cudnnConvolutionFwdAlgoPerf_t,
+        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, w_desc: cudnnFilterDescriptor_t, conv_desc: cudnnConvolutionDescriptor_t,
+        y_desc: cudnnTensorDescriptor_t, requested: c_int, returned: *mut c_int, results: *mut cudnnConvolutionFwdAlgoPerf_t,
     ) -> cudnnStatus_t {
         stream_of(handle)?;
         let geometry = Geometry::of(x_desc, w_desc, conv_desc, y_desc)?;
-        write_answers!(Direction::Forward, geometry, requested, returned, results, cudnnConvolutionFwdAlgoPerf_t,
-            FORWARD)
+        write_answers!(Direction::Forward, geometry, requested, returned, results, cudnnConvolutionFwdAlgoPerf_t, FORWARD)
     }
 
     fn cudnnGetConvolutionBackwardDataAlgorithm_v7(
-        handle: cudnnHandle_t, w_desc: cudnnFilterDescriptor_t, dy_desc: cudnnTensorDescriptor_t,
-        conv_desc: cudnnConvolutionDescriptor_t,
-        dx_desc: cudnnTensorDescriptor_t, requested: c_int, returned: *mut c_int,
-        results: *mut cudnnConvolutionBwdDataAlgoPerf_t,
+        handle: cudnnHandle_t, w_desc: cudnnFilterDescriptor_t, dy_desc: cudnnTensorDescriptor_t, conv_desc: cudnnConvolutionDescriptor_t,
+        dx_desc: cudnnTensorDescriptor_t, requested: c_int, returned: *mut c_int, results: *mut cudnnConvolutionBwdDataAlgoPerf_t,
     ) -> cudnnStatus_t {
         stream_of(handle)?;
         let geometry = Geometry::of(dx_desc, w_desc, conv_desc, dy_desc)?;
-        write_answers!(Direction::BackwardData, geometry, requested, returned, results,
-            cudnnConvolutionBwdDataAlgoPerf_t, DATA)
+        write_answers!(Direction::BackwardData, geometry, requested, returned, results, cudnnConvolutionBwdDataAlgoPerf_t, DATA)
     }
 
     fn cudnnGetConvolutionBackwardFilterAlgorithm_v7(
-        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, dy_desc: cudnnTensorDescriptor_t,
-        conv_desc: cudnnConvolutionDescriptor_t,
-        dw_desc: cudnnFilterDescriptor_t, requested: c_int, returned: *mut c_int,
-        results: *mut cudnnConvolutionBwdFilterAlgoPerf_t,
+        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, dy_desc: cudnnTensorDescriptor_t, conv_desc: cudnnConvolutionDescriptor_t,
+        dw_desc: cudnnFilterDescriptor_t, requested: c_int, returned: *mut c_int, results: *mut cudnnConvolutionBwdFilterAlgoPerf_t,
     ) -> cudnnStatus_t {
         stream_of(handle)?;
         let geometry = Geometry::of(x_desc, dw_desc, conv_desc, dy_desc)?;
-        write_answers!(Direction::BackwardFilter, geometry, requested, returned, results,
-            cudnnConvolutionBwdFilterAlgoPerf_t, FILTER)
+        write_answers!(Direction::BackwardFilter, geometry, requested, returned, results, cudnnConvolutionBwdFilterAlgoPerf_t, FILTER)
     }
 
     fn cudnnFindConvolutionForwardAlgorithm(
-        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, w_desc: cudnnFilterDescriptor_t,
-        conv_desc: cudnnConvolutionDescriptor_t,
-        y_desc: cudnnTensorDescriptor_t, requested: c_int, returned: *mut c_int,
-        results: *mut cudnnConvolutionFwdAlgoPerf_t,
+        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, w_desc: cudnnFilterDescriptor_t, conv_desc: cudnnConvolutionDescriptor_t,
+        y_desc: cudnnTensorDescriptor_t, requested: c_int, returned: *mut c_int, results: *mut cudnnConvolutionFwdAlgoPerf_t,
     ) -> cudnnStatus_t {
         may_find(handle)?;
         let geometry = Geometry::of(x_desc, w_desc, conv_desc, y_desc)?;
-        write_answers!(Direction::Forward, geometry, requested, returned, results, cudnnConvolutionFwdAlgoPerf_t,
-            FORWARD)
+        write_answers!(Direction::Forward, geometry, requested, returned, results, cudnnConvolutionFwdAlgoPerf_t, FORWARD)
     }
 
     fn cudnnFindConvolutionBackwardDataAlgorithm(
-        handle: cudnnHandle_t, w_desc: cudnnFilterDescriptor_t, dy_desc: cudnnTensorDescriptor_t,
-        conv_desc: cudnnConvolutionDescriptor_t,
-        dx_desc: cudnnTensorDescriptor_t, requested: c_int, returned: *mut c_int,
-        results: *mut cudnnConvolutionBwdDataAlgoPerf_t,
+        handle: cudnnHandle_t, w_desc: cudnnFilterDescriptor_t, dy_desc: cudnnTensorDescriptor_t, conv_desc: cudnnConvolutionDescriptor_t,
+        dx_desc: cudnnTensorDescriptor_t, requested: c_int, returned: *mut c_int, results: *mut cudnnConvolutionBwdDataAlgoPerf_t,
     ) -> cudnnStatus_t {
         may_find(handle)?;
         let geometry = Geometry::of(dx_desc, w_desc, conv_desc, dy_desc)?;
-        write_answers!(Direction::BackwardData, geometry, requested, returned, results,
-            cudnnConvolutionBwdDataAlgoPerf_t, DATA)
+        write_answers!(Direction::BackwardData, geometry, requested, returned, results, cudnnConvolutionBwdDataAlgoPerf_t, DATA)
     }
 
     fn cudnnFindConvolutionBackwardFilterAlgorithm(
-        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, dy_desc: cudnnTensorDescriptor_t,
-        conv_desc: cudnnConvolutionDescriptor_t,
-        dw_desc: cudnnFilterDescriptor_t, requested: c_int, returned: *mut c_int,
-        results: *mut cudnnConvolutionBwdFilterAlgoPerf_t,
+        handle: cudnnHandle_t, x_desc: cudnnTensorDescriptor_t, dy_desc: cudnnTensorDescriptor_t, conv_desc: cudnnConvolutionDescriptor_t,
+        dw_desc: cudnnFilterDescriptor_t, requested: c_int, returned: *mut c_int, results: *mut cudnnConvolutionBwdFilterAlgoPerf_t,
     ) -> cudnnStatus_t {
         may_find(handle)?;
         let geometry = Geometry::of(x_desc, dw_desc, conv_desc, dy_desc)?;
-        write_answers!(Direction::BackwardFilter, geometry, requested, returned, results,
-            cudnnConvolutionBwdFilterAlgoPerf_t, FILTER)
+        write_answers!(Direction::BackwardFilter, geometry, requested, returned, results, cudnnConvolutionBwdFilterAlgoPerf_t, FILTER)
     }
 }

@@ -124,49 +124,38 @@ fn operand(name: &'static str, tensor: Tensor, pointer: *const c_void) -> Operan
 
 exported! {
     fn cudnnConvolutionForward(
-        handle: cudnnHandle_t, alpha: *const c_void, x_desc: cudnnTensorDescriptor_t, x: *const c_void,
-        w_desc: cudnnFilterDescriptor_t,
-        w: *const c_void, conv_desc: cudnnConvolutionDescriptor_t, algo: cudnnConvolutionFwdAlgo_t,
-        workspace: *mut c_void,
+        handle: cudnnHandle_t, alpha: *const c_void, x_desc: cudnnTensorDescriptor_t, x: *const c_void, w_desc: cudnnFilterDescriptor_t,
+        w: *const c_void, conv_desc: cudnnConvolutionDescriptor_t, algo: cudnnConvolutionFwdAlgo_t, workspace: *mut c_void,
         workspace_bytes: usize, beta: *const c_void, y_desc: cudnnTensorDescriptor_t, y: *mut c_void,
     ) -> cudnnStatus_t {
         let geometry = Geometry::of(x_desc, w_desc, conv_desc, y_desc)?;
         Direction::Forward.supports(algo as u32)?;
-        let operands = [operand("x", geometry.input, x), operand("w", geometry.filter, w),
-            operand("y", geometry.output, y)];
+        let operands = [operand("x", geometry.input, x), operand("w", geometry.filter, w), operand("y", geometry.output, y)];
         let workspace = Workspace { address: workspace as u64, bytes: workspace_bytes };
         enqueue("cudnnConvolutionForward", handle, geometry, operands, workspace, alpha, beta, compute::forward)
     }
 
     fn cudnnConvolutionBackwardData(
-        handle: cudnnHandle_t, alpha: *const c_void, w_desc: cudnnFilterDescriptor_t, w: *const c_void,
-        dy_desc: cudnnTensorDescriptor_t,
-        dy: *const c_void, conv_desc: cudnnConvolutionDescriptor_t, algo: cudnnConvolutionBwdDataAlgo_t,
-        workspace: *mut c_void,
+        handle: cudnnHandle_t, alpha: *const c_void, w_desc: cudnnFilterDescriptor_t, w: *const c_void, dy_desc: cudnnTensorDescriptor_t,
+        dy: *const c_void, conv_desc: cudnnConvolutionDescriptor_t, algo: cudnnConvolutionBwdDataAlgo_t, workspace: *mut c_void,
         workspace_bytes: usize, beta: *const c_void, dx_desc: cudnnTensorDescriptor_t, dx: *mut c_void,
     ) -> cudnnStatus_t {
         let geometry = Geometry::of(dx_desc, w_desc, conv_desc, dy_desc)?;
         Direction::BackwardData.supports(algo as u32)?;
-        let operands = [operand("w", geometry.filter, w), operand("dy", geometry.output, dy),
-            operand("dx", geometry.input, dx)];
+        let operands = [operand("w", geometry.filter, w), operand("dy", geometry.output, dy), operand("dx", geometry.input, dx)];
         let workspace = Workspace { address: workspace as u64, bytes: workspace_bytes };
-        enqueue("cudnnConvolutionBackwardData", handle, geometry, operands, workspace, alpha, beta,
-            compute::backward_data)
+        enqueue("cudnnConvolutionBackwardData", handle, geometry, operands, workspace, alpha, beta, compute::backward_data)
     }
 
     fn cudnnConvolutionBackwardFilter(
-        handle: cudnnHandle_t, alpha: *const c_void, x_desc: cudnnTensorDescriptor_t, x: *const c_void,
-        dy_desc: cudnnTensorDescriptor_t,
-        dy: *const c_void, conv_desc: cudnnConvolutionDescriptor_t, algo: cudnnConvolutionBwdFilterAlgo_t,
-        workspace: *mut c_void,
+        handle: cudnnHandle_t, alpha: *const c_void, x_desc: cudnnTensorDescriptor_t, x: *const c_void, dy_desc: cudnnTensorDescriptor_t,
+        dy: *const c_void, conv_desc: cudnnConvolutionDescriptor_t, algo: cudnnConvolutionBwdFilterAlgo_t, workspace: *mut c_void,
         workspace_bytes: usize, beta: *const c_void, dw_desc: cudnnFilterDescriptor_t, dw: *mut c_void,
     ) -> cudnnStatus_t {
         let geometry = Geometry::of(x_desc, dw_desc, conv_desc, dy_desc)?;
         Direction::BackwardFilter.supports(algo as u32)?;
-        let operands = [operand("x", geometry.input, x), operand("dy", geometry.output, dy),
-            operand("dw", geometry.filter, dw)];
+        let operands = [operand("x", geometry.input, x), operand("dy", geometry.output, dy), operand("dw", geometry.filter, dw)];
         let workspace = Workspace { address: workspace as u64, bytes: workspace_bytes };
-        enqueue("cudnnConvolutionBackwardFilter", handle, geometry, operands, workspace, alpha, beta,
-            compute::backward_filter)
+        enqueue("cudnnConvolutionBackwardFilter", handle, geometry, operands, workspace, alpha, beta, compute::backward_filter)
     }
 }

@@ -62,12 +62,10 @@ exported! {
     }
 
     fn cudnnSetTensor4dDescriptor(
-        descriptor: cudnnTensorDescriptor_t, format: cudnnTensorFormat_t, data_type: cudnnDataType_t, n: c_int,
-        c: c_int, h: c_int, w: c_int,
+        descriptor: cudnnTensorDescriptor_t, format: cudnnTensorFormat_t, data_type: cudnnDataType_t, n: c_int, c: c_int, h: c_int, w: c_int,
     ) -> cudnnStatus_t {
         nhwc(format)?;
-        let tensor = Tensor { kind: kind(data_type)?, shape: [positive("n", n)?, positive("c", c)?, positive("h", h)?,
-            positive("w", w)?] };
+        let tensor = Tensor { kind: kind(data_type)?, shape: [positive("n", n)?, positive("c", c)?, positive("h", h)?, positive("w", w)?] };
         let set = objects().tensors.get_mut(descriptor as u64).map(|place| *place = Some(tensor));
         set.map_or_else(|| missing("cudnnSetTensor4dDescriptor"), Ok)
     }
@@ -83,12 +81,10 @@ exported! {
     }
 
     fn cudnnSetFilter4dDescriptor(
-        descriptor: cudnnFilterDescriptor_t, data_type: cudnnDataType_t, format: cudnnTensorFormat_t, k: c_int,
-        c: c_int, h: c_int, w: c_int,
+        descriptor: cudnnFilterDescriptor_t, data_type: cudnnDataType_t, format: cudnnTensorFormat_t, k: c_int, c: c_int, h: c_int, w: c_int,
     ) -> cudnnStatus_t {
         nhwc(format)?;
-        let filter = Filter { kind: kind(data_type)?, shape: [positive("k", k)?, positive("c", c)?, positive("h", h)?,
-            positive("w", w)?] };
+        let filter = Filter { kind: kind(data_type)?, shape: [positive("k", k)?, positive("c", c)?, positive("h", h)?, positive("w", w)?] };
         let set = objects().filters.get_mut(descriptor as u64).map(|place| *place = Some(filter));
         set.map_or_else(|| missing("cudnnSetFilter4dDescriptor"), Ok)
     }
@@ -104,38 +100,32 @@ exported! {
     }
 
     fn cudnnSetConvolution2dDescriptor(
-        descriptor: cudnnConvolutionDescriptor_t, pad_h: c_int, pad_w: c_int, stride_h: c_int, stride_w: c_int,
-        dilation_h: c_int,
+        descriptor: cudnnConvolutionDescriptor_t, pad_h: c_int, pad_w: c_int, stride_h: c_int, stride_w: c_int, dilation_h: c_int,
         dilation_w: c_int, mode: cudnnConvolutionMode_t, compute_type: cudnnDataType_t,
     ) -> cudnnStatus_t {
         if (dilation_h, dilation_w) != (1, 1) || mode != cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION {
-            return refuse(cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED,
-                format!("dilation {dilation_h} x {dilation_w} or {mode:?} is not simulated"));
+            return refuse(cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED, format!("dilation {dilation_h} x {dilation_w} or {mode:?} is not simulated"));
         }
         if compute_type != cudnnDataType_t::CUDNN_DATA_FLOAT {
-            return refuse(cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED_DATA_TYPE,
-                format!("computing in {compute_type:?} is not simulated"));
+            return refuse(cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED_DATA_TYPE, format!("computing in {compute_type:?} is not simulated"));
         }
         if pad_h < 0 || pad_w < 0 {
             return refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM, format!("padding {pad_h} x {pad_w}"));
         }
         let stride = [positive("the vertical stride", stride_h)?, positive("the horizontal stride", stride_w)?];
-        let convolution = Convolution { padding: [pad_h as usize, pad_w as usize], stride, groups: 1,
-            math: cudnnMathType_t::CUDNN_DEFAULT_MATH };
+        let convolution = Convolution { padding: [pad_h as usize, pad_w as usize], stride, groups: 1, math: cudnnMathType_t::CUDNN_DEFAULT_MATH };
         let set = objects().convolutions.get_mut(descriptor as u64).map(|place| *place = Some(convolution));
         set.map_or_else(|| missing("cudnnSetConvolution2dDescriptor"), Ok)
     }
 
     fn cudnnSetConvolutionGroupCount(descriptor: cudnnConvolutionDescriptor_t, count: c_int) -> cudnnStatus_t {
         let groups = positive("the number of groups", count)?;
-        let set = objects().convolutions.get_mut(descriptor as u64).and_then(Option::as_mut)
-            .map(|convolution| convolution.groups = groups);
+        let set = objects().convolutions.get_mut(descriptor as u64).and_then(Option::as_mut).map(|convolution| convolution.groups = groups);
         set.map_or_else(|| missing("cudnnSetConvolutionGroupCount before its geometry, or"), Ok)
     }
 
     fn cudnnSetConvolutionMathType(descriptor: cudnnConvolutionDescriptor_t, math: cudnnMathType_t) -> cudnnStatus_t {
-        let set = objects().convolutions.get_mut(descriptor as u64).and_then(Option::as_mut)
-            .map(|convolution| convolution.math = math);
+        let set = objects().convolutions.get_mut(descriptor as u64).and_then(Option::as_mut).map(|convolution| convolution.math = math);
         set.map_or_else(|| missing("cudnnSetConvolutionMathType before its geometry, or"), Ok)
     }
 

@@ -209,12 +209,10 @@ exported! {
     fn cuStreamBeginCapture_v2(stream: CUstream, mode: CUstreamCaptureMode) -> CUresult {
         let mut state = current()?;
         if state.checked_stream(stream as u64, "cuStreamBeginCapture_v2")?.capture.is_some() {
-            return state.refuse(CUresult::CUDA_ERROR_ILLEGAL_STATE,
-                "cuStreamBeginCapture_v2 of a stream that captures already");
+            return state.refuse(CUresult::CUDA_ERROR_ILLEGAL_STATE, "cuStreamBeginCapture_v2 of a stream that captures already");
         }
         if mode != CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL {
-            return state.refuse(CUresult::CUDA_ERROR_NOT_SUPPORTED,
-                format!("capture in {mode:?}: only the thread-local mode is simulated"));
+            return state.refuse(CUresult::CUDA_ERROR_NOT_SUPPORTED, format!("capture in {mode:?}: only the thread-local mode is simulated"));
         }
         let handle = state.captures.insert(Capture {
             origin: stream as u64,
@@ -238,8 +236,7 @@ exported! {
     fn cuGraphInstantiateWithFlags(executable: *mut CUgraphExec, graph: CUgraph, flags: u64) -> CUresult {
         let mut state = current()?;
         if flags != 0 {
-            return state.refuse(CUresult::CUDA_ERROR_NOT_SUPPORTED,
-                format!("cuGraphInstantiateWithFlags with flags {flags}"));
+            return state.refuse(CUresult::CUDA_ERROR_NOT_SUPPORTED, format!("cuGraphInstantiateWithFlags with flags {flags}"));
         }
         let Some(graph) = state.graphs.get(graph as u64) else {
             return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuGraphInstantiateWithFlags of what is no graph");
@@ -256,11 +253,9 @@ exported! {
         };
         if state.checked_stream(stream as u64, "cuGraphLaunch")?.capture.is_some() {
             state.invalidate_capture_of(stream as u64);
-            return state.refuse(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
-                "cuGraphLaunch in a capture: child graphs are not simulated");
+            return state.refuse(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "cuGraphLaunch in a capture: child graphs are not simulated");
         }
-        let freed = executable.nodes()
-            .find(|work| work.blocks.iter().any(|block| !state.memory.blocks.contains_key(block)));
+        let freed = executable.nodes().find(|work| work.blocks.iter().any(|block| !state.memory.blocks.contains_key(block)));
         if let Some(name) = freed.map(|work| work.name) {
             state.violation(format!("cuGraphLaunch of a graph whose {name} uses memory that was freed"));
             state.break_down(CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
@@ -273,8 +268,7 @@ exported! {
     fn cuGraphExecDestroy(executable: CUgraphExec) -> CUresult {
         let mut state = releasing()?;
         match state.executables.remove(executable as u64) {
-            None =>
-                state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuGraphExecDestroy of what is no instantiated graph"),
+            None => state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuGraphExecDestroy of what is no instantiated graph"),
             Some(_) => state.sound(),
         }
     }
@@ -294,8 +288,7 @@ exported! {
         };
         let num_nodes = graph.nodes.len();
         if !nodes.is_null() {
-            return state.refuse(CUresult::CUDA_ERROR_NOT_SUPPORTED,
-                "cuGraphGetNodes with a place for nodes: only their count is simulated");
+            return state.refuse(CUresult::CUDA_ERROR_NOT_SUPPORTED, "cuGraphGetNodes with a place for nodes: only their count is simulated");
         }
         answer(count, num_nodes)
     }

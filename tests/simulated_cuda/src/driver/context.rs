@@ -132,8 +132,7 @@ exported! {
     fn cuDevicePrimaryCtxRelease_v2(device: CUdevice) -> CUresult {
         let mut state = checked(device)?;
         if state.retained == 0 {
-            return state.refuse(CUresult::CUDA_ERROR_INVALID_CONTEXT,
-                "cuDevicePrimaryCtxRelease_v2 of a context that nobody retains");
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_CONTEXT, "cuDevicePrimaryCtxRelease_v2 of a context that nobody retains");
         }
         state.retained -= 1;
         let last = state.retained == 0;

@@ -51,8 +51,7 @@ fn on_default_stream(call: &str) -> Result<Guard, CUresult> {
 }
 
 exported! {
-    fn cuMemcpyHtoDAsync_v2(destination: CUdeviceptr, source: *const c_void, bytes: usize,
-        stream: CUstream) -> CUresult {
+    fn cuMemcpyHtoDAsync_v2(destination: CUdeviceptr, source: *const c_void, bytes: usize, stream: CUstream) -> CUresult {
         let name = "cuMemcpyHtoDAsync_v2";
         let mut state = current()?;
         let block = on_device(&mut state, name, destination, bytes)?;
@@ -61,8 +60,7 @@ exported! {
             return submit(&mut state, stream, name, vec![block, pinned], copying(destination, source, bytes));
         }
         if source == 0 || state.memory.containing(source).is_some() {
-            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE,
-                format!("{name}: the source {source:#x} + {bytes} bytes is no host memory"));
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("{name}: the source {source:#x} + {bytes} bytes is no host memory"));
         }
         if state.settings.strict {
             state.violation(format!("{name} of {bytes} bytes of pageable memory"));
@@ -84,15 +82,13 @@ exported! {
             return submit(&mut state, stream, name, vec![block, pinned], copying(destination, source, bytes));
         }
         if destination == 0 || state.memory.containing(destination).is_some() {
-            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE,
-                format!("{name}: the destination {destination:#x} is no host memory"));
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("{name}: the destination {destination:#x} is no host memory"));
         }
         if state.settings.strict {
             state.violation(format!("{name} of {bytes} bytes to pageable memory"));
         }
         if state.is_capturing(stream as u64) {
-            return state.refuse(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
-                format!("{name} to pageable memory in a capture"));
+            return state.refuse(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, format!("{name} to pageable memory in a capture"));
         }
         submit(&mut state, stream, name, vec![block], copying(destination, source, bytes))?;
         let last = state.last_number();
@@ -102,8 +98,7 @@ exported! {
     fn cuMemcpyDtoDAsync_v2(destination: CUdeviceptr, source: CUdeviceptr, bytes: usize, stream: CUstream) -> CUresult {
         let name = "cuMemcpyDtoDAsync_v2";
         let mut state = current()?;
-        let blocks = vec![on_device(&mut state, name, destination, bytes)?, on_device(&mut state, name, source,
-            bytes)?];
+        let blocks = vec![on_device(&mut state, name, destination, bytes)?, on_device(&mut state, name, source, bytes)?];
         submit(&mut state, stream, name, blocks, copying(destination, source, bytes))
     }
 

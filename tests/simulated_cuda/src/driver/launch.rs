@@ -104,8 +104,7 @@ fn launching(
 
 exported! {
     fn cuLaunchKernel(
-        function: CUfunction, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, block_y: c_uint,
-        block_z: c_uint,
+        function: CUfunction, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, block_y: c_uint, block_z: c_uint,
         shared_bytes: c_uint, stream: CUstream, parameters: *mut *mut c_void, extra: *mut *mut c_void,
     ) -> CUresult {
         let mut state = current()?;
@@ -113,8 +112,7 @@ exported! {
             return state.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, "cuLaunchKernel of what is no kernel");
         };
         if !extra.is_null() || (parameters.is_null() && !kernel.parameters.is_empty()) {
-            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE,
-                format!("cuLaunchKernel of {} without arguments, or with extra ones", kernel.name));
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("cuLaunchKernel of {} without arguments, or with extra ones", kernel.name));
         }
         let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
         check_limits(&mut state, &kernel, grid, block, shared_bytes)?;

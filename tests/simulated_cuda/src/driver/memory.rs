@@ -219,12 +219,10 @@ exported! {
     fn cuMemAlloc_v2(pointer: *mut CUdeviceptr, bytes: usize) -> CUresult {
         let mut state = not_capturing("cuMemAlloc_v2")?;
         if bytes == 0 || pointer.is_null() {
-            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE,
-                "cuMemAlloc_v2 of no bytes or without a place for the answer");
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuMemAlloc_v2 of no bytes or without a place for the answer");
         }
         let total_bytes = state.settings.memory_bytes;
-        let address = state.memory.allocate(Side::Device, bytes,
-            total_bytes).ok_or(CUresult::CUDA_ERROR_OUT_OF_MEMORY)?;
+        let address = state.memory.allocate(Side::Device, bytes, total_bytes).ok_or(CUresult::CUDA_ERROR_OUT_OF_MEMORY)?;
         answer(pointer, address)
     }
 
@@ -235,8 +233,7 @@ exported! {
     fn cuMemHostAlloc(pointer: *mut *mut c_void, bytes: usize, flags: c_uint) -> CUresult {
         let mut state = not_capturing("cuMemHostAlloc")?;
         if bytes == 0 || pointer.is_null() || flags > 7 {
-            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE,
-                format!("cuMemHostAlloc of {bytes} bytes with flags {flags}"));
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("cuMemHostAlloc of {bytes} bytes with flags {flags}"));
         }
         let address = state.memory.allocate(Side::Pinned, bytes, usize::MAX).ok_or(CUresult::CUDA_ERROR_OUT_OF_MEMORY)?;
         answer(pointer, address as *mut c_void)
@@ -249,13 +246,11 @@ exported! {
     fn cuMemHostRegister_v2(pointer: *mut c_void, bytes: usize, flags: c_uint) -> CUresult {
         let mut state = not_capturing("cuMemHostRegister_v2")?;
         if bytes == 0 || pointer.is_null() || flags > 15 {
-            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE,
-                format!("cuMemHostRegister_v2 of {bytes} bytes with flags {flags}"));
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("cuMemHostRegister_v2 of {bytes} bytes with flags {flags}"));
         }
         match state.memory.register(pointer as u64, bytes) {
             Some(()) => Ok(()),
-            None => state.refuse(CUresult::CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED,
-                "cuMemHostRegister_v2 of memory that is pinned"),
+            None => state.refuse(CUresult::CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "cuMemHostRegister_v2 of memory that is pinned"),
         }
     }
 

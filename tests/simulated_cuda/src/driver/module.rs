@@ -67,18 +67,15 @@ exported! {
         let mut state = not_capturing("cuModuleLoadData")?;
         let sm = state.settings.sm;
         let Some((image, image_sm)) = cubin::read(image.cast()) else {
-            return state.refuse(CUresult::CUDA_ERROR_INVALID_IMAGE,
-                "cuModuleLoadData of what the simulated NVRTC did not make, or not whole");
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_IMAGE, "cuModuleLoadData of what the simulated NVRTC did not make, or not whole");
         };
         if image_sm / 10 != sm / 10 || image_sm > sm {
-            return state.refuse(CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU,
-                format!("cuModuleLoadData of a CUBIN for sm_{image_sm} on sm_{sm}"));
+            return state.refuse(CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU, format!("cuModuleLoadData of a CUBIN for sm_{image_sm} on sm_{sm}"));
         }
         match load(image) {
             Err(error) => state.refuse(CUresult::CUDA_ERROR_INVALID_IMAGE, format!("cuModuleLoadData: {error}")),
             Ok(library) => {
-                let handle = state.modules.insert(Module { library: ManuallyDrop::new(library),
-                    functions: BTreeMap::new() });
+                let handle = state.modules.insert(Module { library: ManuallyDrop::new(library), functions: BTreeMap::new() });
                 answer(module, handle as CUmodule)
             }
         }
@@ -120,15 +117,12 @@ exported! {
             return state.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, "cuFuncSetAttribute of what is no kernel");
         };
         match attribute {
-            CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-                if (0..=MAX_SHARED_BYTES as c_int).contains(&value) => {
+            CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES if (0..=MAX_SHARED_BYTES as c_int).contains(&value) => {
                 kernel.max_dynamic_shared_bytes = value as usize;
                 Ok(())
             }
-            CUfunction_attribute::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT if (-1..=100).contains(&value) =>
-                Ok(()),
-            _ => state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE,
-                format!("cuFuncSetAttribute: {attribute:?} cannot be {value}")),
+            CUfunction_attribute::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT if (-1..=100).contains(&value) => Ok(()),
+            _ => state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("cuFuncSetAttribute: {attribute:?} cannot be {value}")),
         }
     }
 
@@ -140,16 +134,13 @@ exported! {
         };
         let known = match attribute {
             CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK => 1024,
-            CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES =>
-                kernel.max_dynamic_shared_bytes as c_int,
-            CUfunction_attribute::CU_FUNC_ATTRIBUTE_BINARY_VERSION
-            | CUfunction_attribute::CU_FUNC_ATTRIBUTE_PTX_VERSION => sm,
+            CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES => kernel.max_dynamic_shared_bytes as c_int,
+            CUfunction_attribute::CU_FUNC_ATTRIBUTE_BINARY_VERSION | CUfunction_attribute::CU_FUNC_ATTRIBUTE_PTX_VERSION => sm,
             CUfunction_attribute::CU_FUNC_ATTRIBUTE_NUM_REGS => 32,
             CUfunction_attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES
             | CUfunction_attribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES
             | CUfunction_attribute::CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES => 0,
-            _ => return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE,
-                format!("cuFuncGetAttribute: {attribute:?} is not simulated")),
+            _ => return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("cuFuncGetAttribute: {attribute:?} is not simulated")),
         };
         answer(value, known)
     }

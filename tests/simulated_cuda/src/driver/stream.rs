@@ -78,8 +78,7 @@ exported! {
         let mut state = current()?;
         if state.checked_stream(stream as u64, "cuStreamSynchronize")?.capture.is_some() {
             state.invalidate_capture_of(stream as u64);
-            return state.refuse(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,
-                "cuStreamSynchronize of a stream that is capturing");
+            return state.refuse(CUresult::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "cuStreamSynchronize of a stream that is capturing");
         }
         let last = state.last_number();
         device::wait(state, Demand::Streams(vec![stream as u64], last)).map(drop)

@@ -218,8 +218,7 @@ exported! {
         let option = |index: usize| CStr::from_ptr(*options.add(index)).to_string_lossy().into_owned();
         let options: Vec<String> = (0..num_options.max(0) as usize).map(option).collect();
         let source = with_program(program, |program| program.source.clone())?;
-        let fail = |log: String, result: nvrtcResult| with_program(program,
-            |program| program.log = log).and(Err(result));
+        let fail = |log: String, result: nvrtcResult| with_program(program, |program| program.log = log).and(Err(result));
         let options = match Options::parse(&options) {
             Ok(options) => options,
             Err(log) => return fail(log, nvrtcResult::NVRTC_ERROR_INVALID_OPTION),
@@ -253,8 +252,7 @@ exported! {
     }
 
     fn nvrtcGetCUBIN(program: nvrtcProgram, cubin: *mut c_char) -> nvrtcResult {
-        let bytes = with_program(program,
-            |program| program.cubin.clone())?.ok_or(nvrtcResult::NVRTC_ERROR_INVALID_PROGRAM)?;
+        let bytes = with_program(program, |program| program.cubin.clone())?.ok_or(nvrtcResult::NVRTC_ERROR_INVALID_PROGRAM)?;
         std::ptr::copy_nonoverlapping(bytes.as_ptr().cast(), cubin, bytes.len());
         Ok(())
     }
