@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::options::Effort;
-use super::{reclaim_both, upload_both};
+use super::slots::{reclaim_both, upload_both};
 use crate::backend::{Backend, Pass, Slot, StepScalars};
 use crate::error::Result;
 use crate::input::Batch;

@@ -11,6 +11,7 @@ pub mod overlap;
 mod rates;
 mod report;
 pub mod resources;
+mod slots;
 mod upload;
 
 use std::sync::Arc;
@@ -22,9 +23,8 @@ pub use self::options::{BenchOptions, Effort, Stage};
 pub use self::rates::Rates;
 pub use self::report::Report;
 use self::upload::UploadRound;
-use crate::backend::{Backend, Chosen, Slot};
+use crate::backend::Chosen;
 use crate::error::Result;
-use crate::input::Batch;
 use crate::recipe::Recipe;
 use crate::shard::Dataset;
 use crate::train::experiment::Experiment;
@@ -81,20 +81,4 @@ pub fn measure(options: &BenchOptions) -> Result<Report> {
 pub(crate) fn experiment(options: &BenchOptions) -> Result<Experiment> {
     let dataset = Arc::new(Dataset::open(&options.shards)?);
     Experiment::new(Recipe::load(options.recipe.as_deref().unwrap_or("alexnet"), &options.sets)?, Some(dataset))
-}
-
-/// Puts a batch into each slot.
-fn upload_both(backend: &mut dyn Backend, batches: &mut Vec<Batch>) -> Result<()> {
-    for slot in Slot::ALL {
-        backend.upload(slot, batches.pop().expect("a synthetic batch for each slot"))?;
-    }
-    Ok(())
-}
-
-/// Takes the batches of both slots back.
-fn reclaim_both(backend: &mut dyn Backend, batches: &mut Vec<Batch>) -> Result<()> {
-    for slot in Slot::ALL {
-        batches.extend(backend.reclaim(slot)?);
-    }
-    Ok(())
 }

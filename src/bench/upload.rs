@@ -1,7 +1,7 @@
 //! Upload alone: two batches that go to the device again and again.
 
 use super::options::Effort;
-use super::{reclaim_both, upload_both};
+use super::slots::{reclaim_both, upload_both};
 use crate::backend::{Backend, Slot, Transfer};
 use crate::error::Result;
 use crate::input::Batch;

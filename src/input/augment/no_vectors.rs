@@ -1,6 +1,7 @@
 //! Stands in for `vector/` on other architectures, where no augmenter is made that would use it.
 
-use super::{Frame, Value, View};
+use super::rows::Value;
+use crate::input::view::{Frame, View};
 
 pub struct Avx2;
 pub struct Avx512;

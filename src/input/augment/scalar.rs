@@ -1,6 +1,7 @@
 //! The augmenter in plain Rust: the specification of the vector versions.
 
-use super::{Mirror, Row, Value};
+use super::rows::{Row, Value};
+use crate::input::view::Mirror;
 
 #[inline(always)]
 pub(super) fn write_row<V: Value>(row: Row<'_>, out: &mut [V]) {

@@ -3,7 +3,9 @@
 use std::arch::x86_64 as simd;
 
 use super::{Vector, write_row};
-use crate::input::augment::{Dtype, Frame, Mirror, Row, Value, View, write_rows};
+use crate::input::augment::rows::{Row, Value, write_rows};
+use crate::input::batch::Dtype;
+use crate::input::view::{Frame, Mirror, View};
 
 pub struct Avx512;
 

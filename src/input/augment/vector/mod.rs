@@ -9,7 +9,9 @@ use std::arch::x86_64 as simd;
 
 pub(super) use self::avx2::Avx2;
 pub(super) use self::avx512::Avx512;
-use super::{Frame, Mirror, Row, Value, View, scalar};
+use super::rows::{Row, Value};
+use super::scalar;
+use crate::input::view::{Frame, Mirror, View};
 use crate::shard::format::PAGE_BYTES;
 
 /// The vectors of one width. Unsafe functions may be called only where [`Vector::is_supported`].
@@ -17,7 +19,7 @@ pub(super) trait Vector {
     /// Values that [`Vector::write_piece`] writes.
     const LANES: usize;
     fn is_supported() -> bool;
-    /// [`super::write_rows`] and [`write_row`], compiled for these vectors.
+    /// [`super::rows::write_rows`] and [`write_row`], compiled for these vectors.
     unsafe fn write_rows<V: Value>(bytes: &[u8], mean: &[u8], view: &View, frame: Frame, out: &mut [V]);
     /// Writes `LANES` values of a row from `LANES` bytes of the sample and of the mean image; mirrored, the last byte
     /// comes first.
