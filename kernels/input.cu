@@ -1,4 +1,4 @@
-// The input as conv1 wants it: planar f16 to NHWC by space-to-depth.
+// The input as conv1 wants it: planar f16 to NHWC, by space-to-depth or as it is.
 
 #define INPUT_THREADS 256
 // Pixels of the output that a block makes: their columns of the input are one a thread.
@@ -43,4 +43,26 @@ extern "C" __global__ void __launch_bounds__(INPUT_THREADS) arrange_input(
         const real* from = pixels + octet / 8 * INPUT_STRIDE + octet % 8 * OCTET;
         store_octet(row_output + octet * OCTET, load_octet(from));
     }
+}
+
+// input (N, 3, canvas, canvas) to output (N, canvas, canvas, 8): channel c of a pixel is its colour c, channels 3 to 7
+// are zero, and so are samples from num_valid on.
+//
+// A thread makes one pixel. Bytes: 2 N 3 canvas^2 read, sizeof(real) N canvas^2 8 written.
+extern "C" __global__ void __launch_bounds__(INPUT_THREADS) pad_input(
+    const f16* input, real* output, const Scalars* scalars, int num_samples, int canvas) {
+    const long long pixel = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+    const long long plane = static_cast<long long>(canvas) * canvas;
+    if (pixel >= num_samples * plane) {
+        return;
+    }
+    Octet own = zero_octet();
+    const long long sample = pixel / plane;
+    if (sample < static_cast<long long>(scalars->num_valid)) {
+#pragma unroll
+        for (int colour = 0; colour < 3; ++colour) {
+            own.at[colour] = to_float(input[(sample * 3 + colour) * plane + pixel % plane]);
+        }
+    }
+    store_octet(output + pixel * OCTET, own);
 }

@@ -10,17 +10,20 @@ __device__ __forceinline__ void update_value(
 }
 
 // v = momentum v - weight_decay lr w - lr g; w = w + v; working = w. values, velocities, gradients and working (count);
-// working is null where real is f32: the values themselves are worked with.
+// working is null where real is f32: the values themselves are worked with. From first_bias on, a multiple of eight,
+// they are biases: their lr is bias_rate times the step's, their weight_decay is bias_decay.
 //
 // A thread computes eight values. Bytes: (16 + 2 sizeof(real)) count: 20 count in bf16.
 extern "C" __global__ void __launch_bounds__(256) update(
     float* values, float* velocities, const real* gradients, real* working, const Scalars* scalars, long long count,
-    float momentum, float weight_decay) {
+    float momentum, float weight_decay, long long first_bias, float bias_rate, float bias_decay) {
     const long long at = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * OCTET;
     if (at >= count) {
         return;
     }
-    const float learning_rate = scalars->learning_rate, decay = __fmul_rn(weight_decay, learning_rate);
+    const bool is_bias = at >= first_bias;
+    const float learning_rate = __fmul_rn(is_bias ? bias_rate : 1.0f, scalars->learning_rate);
+    const float decay = __fmul_rn(is_bias ? bias_decay : weight_decay, learning_rate);
     float4 w[2] = {load_once(values + at), load_once(values + at + 4)};
     float4 v[2] = {load_once(velocities + at), load_once(velocities + at + 4)};
     const Octet g = load_octet(gradients + at);
@@ -38,11 +41,12 @@ extern "C" __global__ void __launch_bounds__(256) update(
     }
 }
 
-// Clears the gradient of conv1's padding, (out_channels, 3, 3, 64): channels from 48 on, and the twelfth row and column
-// of taps that space-to-depth adds to the kernel's eleven, so that those weights stay zero.
+// Clears the gradient of conv1's padding, (out_channels, 3, 3, 64): channels from 48 on, and the rows and columns of
+// taps that space-to-depth adds to the filter's kernel_size to make twelve, so that those weights stay zero.
 //
 // A thread computes eight channels of a tap. Bytes: 2 sizeof(real) 576 out_channels.
-extern "C" __global__ void __launch_bounds__(256) mask_taps(real* gradient, int out_channels) {
+extern "C" __global__ void __launch_bounds__(256) mask_taps(
+    real* gradient, int out_channels, int kernel_size) {
     const int octet = blockIdx.x * blockDim.x + threadIdx.x;
     if (octet >= out_channels * 9 * 8) {
         return;
@@ -52,7 +56,7 @@ extern "C" __global__ void __launch_bounds__(256) mask_taps(real* gradient, int 
 #pragma unroll
     for (int e = 0; e < OCTET; ++e) {
         const int channel = octet % 8 * OCTET + e, dy = channel / 12, dx = channel / 3 % 4;
-        const bool is_padding = channel >= 48 || tap / 3 * 4 + dy > 10 || tap % 3 * 4 + dx > 10;
+        const bool is_padding = channel >= 48 || tap / 3 * 4 + dy >= kernel_size || tap % 3 * 4 + dx >= kernel_size;
         own.at[e] = is_padding ? 0.0f : own.at[e];
     }
     store_octet(gradient + static_cast<long long>(octet) * OCTET, own);

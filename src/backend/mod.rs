@@ -70,7 +70,7 @@ pub struct BackendOptions {
     pub seed: u64,
     /// v = momentum v - weight_decay lr w - lr g; w = w + v.
     pub momentum: f32,
-    /// Of weights and biases alike.
+    /// Of the weights, and of the biases where their layer has no rule of its own.
     pub weight_decay: f32,
 }
 

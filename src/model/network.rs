@@ -5,9 +5,6 @@ use super::layers::{
 };
 use crate::error::{Error, Result};
 
-/// The number of learned layers.
-pub const NUM_LAYERS: usize = 8;
-
 /// A network for a given input and number of classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {

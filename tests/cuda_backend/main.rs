@@ -6,6 +6,8 @@ mod simulated;
 mod commands;
 mod device;
 mod failures;
+#[path = "../common/networks.rs"]
+mod kinds;
 mod libraries;
 mod mutations;
 mod parity;

@@ -1,4 +1,4 @@
-//! Every tensor of a step agrees with the CPU backend's, for a network unlike those that `gpu-check` compares in
+//! Every tensor of a step agrees with the CPU backend's, for networks unlike those that `gpu-check` compares in
 //! tests/gpu_check.rs. The kernels' own tests (`src/backend/cuda/kernels/tests`) hold the other shapes and orders.
 
 use alexnet::backend::StepScalars;
@@ -6,9 +6,11 @@ use alexnet::backend::cpu::CpuBackend;
 use alexnet::backend::cuda::{CudaOptions, Precision};
 use alexnet::backend::parity::compare;
 use alexnet::model::init::initial_parameters;
+use alexnet::model::{LayerSpec, Network};
 use alexnet::recipe::settings::{DropoutScaling, LrnPlace, LrnSettings, ModelSettings};
 
 use crate::device::{backend, network, options};
+use crate::kinds::{short, torchvision, zfnet};
 
 /// Not step 0, so that dropout's counter is seen to count.
 const SCALARS: StepScalars = StepScalars { step: 3, learning_rate: 0.01 };
@@ -17,13 +19,42 @@ const SCALARS: StepScalars = StepScalars { step: 3, learning_rate: 0.01 };
 fn another_order_another_dropout_and_an_odd_canvas_agree_with_the_cpu() {
     let lrn = LrnSettings { place: LrnPlace::AfterPool, ..LrnSettings::default() };
     let dropout_scaling = DropoutScaling::Training;
-    let network = network(ModelSettings { width: 0.1, lrn, dropout_scaling, ..ModelSettings::default() }, 69);
-    let parameters = initial_parameters(&network, 5);
-    let mut cuda = backend(&network, options(), CudaOptions::default(), Precision::F32);
-    let mut cpu = CpuBackend::new(&network, options(), None);
-    let compared = compare(&network, &parameters, options(), SCALARS, Precision::F32, cuda.as_mut(), &mut cpu);
+    let settings = ModelSettings { width: 0.1, lrn, dropout_scaling, ..ModelSettings::default() };
+    assert_agrees(&network(settings, 69), Precision::F32);
+}
+
+#[test]
+fn torchvisions_network_agrees_with_the_cpu() {
+    // Two canvases, of which stride and padding leave different rests.
+    for canvas in [68, 71] {
+        assert_agrees(&of_layers(&torchvision(8), canvas), Precision::F32);
+    }
+}
+
+#[test]
+fn strides_behind_the_first_layer_agree_with_the_cpu() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        assert_agrees(&of_layers(&zfnet(), 96), precision);
+    }
+}
+
+#[test]
+fn a_network_of_three_layers_agrees_with_the_cpu() {
+    assert_agrees(&of_layers(&short(), 40), Precision::F32);
+}
+
+fn of_layers(layers: &[LayerSpec], canvas: usize) -> Network {
+    Network::from_layers(layers, canvas, 10).expect("a network")
+}
+
+fn assert_agrees(network: &Network, precision: Precision) {
+    let parameters = initial_parameters(network, 5);
+    let mut cuda = backend(network, options(), CudaOptions::default(), precision);
+    let mut cpu = CpuBackend::new(network, options(), None);
+    let compared = compare(network, &parameters, options(), SCALARS, precision, cuda.as_mut(), &mut cpu);
     let compared = compared.expect("both steps");
-    assert!(compared.len() > 8 * 7, "{} tensors", compared.len());
+    let num_layers = network.layers.len();
+    assert!(compared.len() > num_layers * 7, "{} tensors", compared.len());
     let wrong: Vec<_> = compared.iter().filter(|one| !one.is_within()).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

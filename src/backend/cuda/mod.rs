@@ -28,7 +28,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use self::driver::Capability;
-use self::driver::{Buffer, Capture, Context, Event, Graph, Module, Priority, Stream, Timing};
+use self::driver::{Capture, Context, Event, Graph, Module, Priority, Stream, Timing};
 pub use self::gpu::Gpu;
 use self::kernels::{Kernels, source};
 pub use self::libraries::precision::Precision;
@@ -39,6 +39,7 @@ pub use self::real::Real;
 use self::step::block::Block;
 use self::step::clock::DeviceClock;
 use self::step::dense_block::DropoutDraw;
+use self::step::limits;
 use self::step::memory::Memory;
 use self::step::slot::DeviceSlot;
 use self::step::weights::Weights;
@@ -55,7 +56,6 @@ pub struct CudaBackend<R: Real> {
     device: Device,
     options: BackendOptions,
     graphs: Graphs,
-    canvas: usize,
     num_classes: usize,
     /// By slot and pass.
     recordings: [[Recording; 2]; 2],
@@ -118,6 +118,7 @@ impl<R: Real> CudaBackend<R> {
         precision: Precision,
     ) -> Result<Self> {
         assert_eq!(precision == Precision::Bf16, !R::IS_MASTER, "{precision:?} and the type of activations");
+        limits::check(network)?;
         let streams = Rc::new(Streams {
             copy: Stream::new(context, Priority::Normal)?,
             compute: Stream::new(context, Priority::High)?,
@@ -149,7 +150,6 @@ impl<R: Real> CudaBackend<R> {
             device: Device { name, precision: precision.name(), memory_bytes },
             options,
             graphs: cuda.graphs,
-            canvas: network.canvas,
             num_classes: network.num_classes,
             recordings: [recording(), recording()],
             kernels,
@@ -312,23 +312,23 @@ impl<R: Real> Layers for CudaBackend<R> {
 
     fn forward(&mut self, step: &Step, layer: usize) -> Result<()> {
         let (compute, slot) = (&self.streams.compute, &self.slots[step.slot as usize]);
-        let Memory { arranged, side, outputs, logits, products, bias_partials, .. } = &mut self.memory;
+        let Memory { arranged, outputs, logits, products, bias_partials, .. } = &mut self.memory;
         let workspace = Workspace { kernels: &self.kernels, stream: compute, products, bias_partials };
         if layer == 0 {
-            let (input, scalars) = (slot.input.all(), slot.scalars.all());
-            let to = &mut arranged.all_mut();
-            self.kernels.arrange_input(compute, input, to, scalars, self.options.batch_size, self.canvas, *side)?;
+            arranged.arrange(&self.kernels, compute, slot.input.all(), slot.scalars.all())?;
         }
         let (before, after) = outputs.split_at_mut(layer);
-        let input = before.last().map_or_else(|| arranged.all(), Buffer::all);
+        let input = before.last().unwrap_or(&arranged.values).all();
         let weights = self.weights.layer(layer);
+        let draw = DropoutDraw { seed: self.options.seed, layer, scalars: slot.scalars.all() };
         match (&mut self.blocks[layer], after.first_mut()) {
             (Block::Conv(conv), Some(output)) => conv.forward(workspace, &weights, input, &mut output.all_mut()),
             (Block::Dense(dense), Some(output)) => {
-                let draw = DropoutDraw { seed: self.options.seed, layer, scalars: slot.scalars.all() };
                 dense.forward_hidden(workspace, step.pass, draw, &weights, input, &mut output.all_mut())
             }
-            (Block::Dense(dense), None) => dense.forward_logits(workspace, &weights, input, &mut logits.all_mut()),
+            (Block::Dense(dense), None) => {
+                dense.forward_logits(workspace, step.pass, draw, &weights, input, &mut logits.all_mut())
+            }
             (Block::Conv(_), None) => unreachable!("the last layer is dense"),
         }
     }
@@ -359,13 +359,15 @@ impl<R: Real> Layers for CudaBackend<R> {
         self.kernels.collect_statistics(compute, losses.all(), slot.scalars.all(), statistics)
     }
 
-    fn backward(&mut self, _step: &Step, layer: usize) -> Result<()> {
+    fn backward(&mut self, step: &Step, layer: usize) -> Result<()> {
+        let scalars = self.slots[step.slot as usize].scalars.all();
+        let draw = DropoutDraw { seed: self.options.seed, layer, scalars };
         let Memory { arranged, outputs, logits, products, bias_partials, output_gradients, .. } = &mut self.memory;
         let stream = &self.streams.compute;
         let workspace = Workspace { kernels: &self.kernels, stream, products, bias_partials };
         let input = match layer.checked_sub(1) {
             Some(before) => outputs[before].all(),
-            None => arranged.all(),
+            None => arranged.values.all(),
         };
         let (output, num_outputs) = match outputs.get(layer) {
             Some(output) => (output.all(), output.len()),
@@ -383,7 +385,7 @@ impl<R: Real> Layers for CudaBackend<R> {
         let mut weights = self.weights.layer(layer);
         match &mut self.blocks[layer] {
             Block::Conv(conv) => conv.backward(workspace, &mut weights, activations),
-            Block::Dense(dense) => dense.backward(workspace, &mut weights, activations),
+            Block::Dense(dense) => dense.backward(workspace, draw, &mut weights, activations),
         }
     }
 

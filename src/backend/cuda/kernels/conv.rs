@@ -3,7 +3,7 @@
 
 use half::f16;
 
-use super::{Kernels, Scalars, assert_len, int, launch, num_bias_partials, numbers, shapes};
+use super::{Kernels, OCTET, Scalars, assert_len, int, launch, num_bias_partials, numbers, shapes};
 use crate::backend::cuda::driver::{Slice, SliceMut, Stream};
 use crate::backend::cuda::real::Real;
 use crate::error::Result;
@@ -34,21 +34,32 @@ pub struct ConvTail {
 }
 
 impl ConvTail {
-    /// The tail of a block; none where only ReLU follows the bias.
-    pub fn new(block: &ConvBlock) -> Option<Self> {
+    /// The tail of a block, none where only ReLU follows the bias; or which tails there are kernels for.
+    pub fn new(block: &ConvBlock) -> Result<Option<Self>, String> {
         use model::Tail::{Lrn, Pool, Relu};
         let (order, lrn, pool) = match block.tail[..] {
-            [Relu] => return None,
+            [Relu] => return Ok(None),
             [Relu, Lrn(lrn), Pool(pool)] => (TailOrder::ReluLrnPool, Some(lrn), pool),
             [Relu, Pool(pool), Lrn(lrn)] => (TailOrder::ReluPoolLrn, Some(lrn), pool),
             [Lrn(lrn), Pool(pool), Relu] => (TailOrder::LrnPoolRelu, Some(lrn), pool),
             // Either order gives the same values and the same gradients.
             [Relu, Pool(pool)] | [Pool(pool), Relu] => (TailOrder::ReluPool, None, pool),
-            _ => panic!("no kernel for a tail of {:?}", block.tail),
+            _ => {
+                return Err(
+                    "ReLU, or ReLU and pooling, or with LRN: ReLU LRN pooling, ReLU pooling LRN, LRN pooling ReLU"
+                        .into(),
+                );
+            }
         };
-        assert_eq!(pool, model::Pool { window: 3, stride: 2 }, "the pooling of the kernels");
+        if pool != (model::Pool { window: 3, stride: 2 }) {
+            return Err("pooling of 3 x 3 with stride 2".into());
+        }
+        let most = shapes::MOST_NORMALISED_OCTETS * OCTET;
+        if block.out_channels > most {
+            return Err(format!("{most} channels at most where there is pooling"));
+        }
         let lrn = lrn.map_or_else(numbers::Lrn::default, numbers::Lrn::from);
-        Some(Self { channels: block.out_channels, side: block.conv_side, out_side: block.out_side, order, lrn })
+        Ok(Some(Self { channels: block.out_channels, side: block.conv_side, out_side: block.out_side, order, lrn }))
     }
 
     /// Parts over which the bias gradient is summed.
@@ -94,6 +105,28 @@ impl<R: Real> Kernels<R> {
             &self.arrange_input,
             shapes::arrange_input(num_samples, side),
             [input.address(), output.address(), scalars.address(), int(num_samples), int(canvas), int(side),]
+        )
+    }
+
+    /// input (num_samples, 3, canvas, canvas) to output (num_samples, canvas, canvas, 8), zeros in channels from 3 on
+    /// and for samples from num_valid on.
+    pub fn pad_input(
+        &self,
+        stream: &Stream,
+        input: Slice<'_, f16>,
+        output: &mut SliceMut<'_, R>,
+        scalars: Slice<'_, Scalars>,
+        num_samples: usize,
+        canvas: usize,
+    ) -> Result<()> {
+        assert_len("input", input.len(), num_samples * 3 * canvas * canvas);
+        assert_len("output", output.len(), num_samples * canvas * canvas * OCTET);
+        assert_len("scalars", scalars.len(), 1);
+        launch!(
+            stream,
+            &self.pad_input,
+            shapes::pad_input(num_samples, canvas),
+            [input.address(), output.address(), scalars.address(), int(num_samples), int(canvas)]
         )
     }
 
@@ -285,9 +318,16 @@ impl<R: Real> Kernels<R> {
         )
     }
 
-    /// Clears the padding in conv1's weight gradient, (out_channels, 3, 3, 64).
-    pub fn mask_taps(&self, stream: &Stream, gradient: &mut SliceMut<'_, R>, out_channels: usize) -> Result<()> {
+    /// Clears the padding in conv1's weight gradient, (out_channels, 3, 3, 64), beyond kernel_size taps a side.
+    pub fn mask_taps(
+        &self,
+        stream: &Stream,
+        gradient: &mut SliceMut<'_, R>,
+        out_channels: usize,
+        kernel_size: usize,
+    ) -> Result<()> {
         assert_len("gradient", gradient.len(), out_channels * 9 * 64);
-        launch!(stream, &self.mask_taps, shapes::mask_taps(out_channels), [gradient.address(), int(out_channels)])
+        let shape = shapes::mask_taps(out_channels);
+        launch!(stream, &self.mask_taps, shape, [gradient.address(), int(out_channels), int(kernel_size)])
     }
 }

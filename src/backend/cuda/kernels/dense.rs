@@ -12,32 +12,39 @@ pub(super) fn threshold(dropout: &Dropout) -> u64 {
 }
 
 impl<R: Real> Kernels<R> {
-    /// Drops units of values (num_samples, units) and multiplies the others by the training scale, in place; nothing at
-    /// probability 0. `layer` counts from 0 (conv1).
+    /// input to output, both (num_samples, units / channels, channels): some units dropped, the others multiplied by
+    /// the training scale. Without an `input` in place. `layer` counts from 0 (conv1).
     #[expect(clippy::too_many_arguments, reason = "the kernel's")]
     pub fn dropout_forward(
         &self,
         stream: &Stream,
-        values: &mut SliceMut<'_, R>,
+        input: Option<Slice<'_, R>>,
+        output: &mut SliceMut<'_, R>,
         scalars: Slice<'_, Scalars>,
         seed: u64,
         layer: usize,
         dropout: &Dropout,
         num_samples: usize,
         units: usize,
+        channels: usize,
     ) -> Result<()> {
-        assert_len("values", values.len(), num_samples * units);
+        assert_len("output", output.len(), num_samples * units);
         assert_len("scalars", scalars.len(), 1);
-        if dropout.probability == 0.0 {
-            return Ok(());
-        }
-        assert_eq!(units % super::OCTET, 0, "{units} units, and octets of them");
+        assert!(
+            channels.is_multiple_of(super::OCTET) && units.is_multiple_of(channels),
+            "{units} units of {channels} channels, and octets of them"
+        );
+        let input = input.map_or(output.address(), |input| {
+            assert_len("input", input.len(), num_samples * units);
+            input.address()
+        });
         launch!(
             stream,
             &self.dropout_forward,
-            shapes::octets(values.len()),
+            shapes::octets(output.len()),
             [
-                values.address(),
+                input,
+                output.address(),
                 scalars.address(),
                 seed,
                 layer as u32,
@@ -45,14 +52,25 @@ impl<R: Real> Kernels<R> {
                 dropout.train_scale,
                 int(num_samples),
                 int(units),
+                int(channels),
             ]
         )
     }
 
-    /// values (a multiple of eight) times factor, in place.
-    pub fn scale(&self, stream: &Stream, values: &mut SliceMut<'_, R>, factor: f32) -> Result<()> {
-        let count = values.len();
-        launch!(stream, &self.scale, shapes::octets(count), [values.address(), factor, count as i64])
+    /// input to output, both of one length, a multiple of eight: times factor. Without an `input` in place.
+    pub fn scale(
+        &self,
+        stream: &Stream,
+        input: Option<Slice<'_, R>>,
+        output: &mut SliceMut<'_, R>,
+        factor: f32,
+    ) -> Result<()> {
+        let count = output.len();
+        let input = input.map_or(output.address(), |input| {
+            assert_len("input", input.len(), count);
+            input.address()
+        });
+        launch!(stream, &self.scale, shapes::octets(count), [input, output.address(), factor, count as i64])
     }
 
     /// The backward pass of a hidden layer's ReLU and dropout, in place on gradient (num_samples, units), and of its

@@ -47,6 +47,7 @@ use launch;
 pub struct Kernels<R> {
     begin_step: Function,
     arrange_input: Function,
+    pad_input: Function,
     conv_tail_forward: Function,
     conv_tail_forward_any_n: Function,
     pooled_lrn_forward: Function,
@@ -73,6 +74,7 @@ impl<R: Real> Kernels<R> {
         Ok(Self {
             begin_step: module.function("begin_step")?,
             arrange_input: module.function("arrange_input")?,
+            pad_input: module.function("pad_input")?,
             conv_tail_forward: module.function("conv_tail_forward")?,
             conv_tail_forward_any_n: module.function("conv_tail_forward_any_n")?,
             pooled_lrn_forward: module.function("pooled_lrn_forward")?,

@@ -59,6 +59,11 @@ pub fn arrange_input(num_samples: usize, side: usize) -> LaunchShape {
     shape([num_samples * side, side.div_ceil(BLOCK_THREADS / 4), 1], [BLOCK_THREADS, 1])
 }
 
+/// One thread a pixel.
+pub fn pad_input(num_samples: usize, canvas: usize) -> LaunchShape {
+    shape([(num_samples * canvas * canvas).div_ceil(BLOCK_THREADS), 1, 1], [BLOCK_THREADS, 1])
+}
+
 pub fn conv_tail_forward(num_samples: usize, channels: usize, out_side: usize) -> LaunchShape {
     let (octets, channel_tiles) = channel_tiles(channels);
     // One column more than a block's windows begin in.

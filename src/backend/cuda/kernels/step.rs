@@ -83,7 +83,8 @@ impl<R: Real> Kernels<R> {
     }
 
     /// A step of values, velocities and working (all of one length, a multiple of eight) along gradients. `working` is
-    /// none where the values themselves are worked with.
+    /// none where the values themselves are worked with. From first_bias on they are biases, which learn at bias_rate
+    /// times the step's learning rate and decay by bias_decay.
     #[expect(clippy::too_many_arguments, reason = "the kernel's")]
     pub fn update(
         &self,
@@ -95,8 +96,12 @@ impl<R: Real> Kernels<R> {
         scalars: Slice<'_, Scalars>,
         momentum: f32,
         weight_decay: f32,
+        first_bias: usize,
+        bias_rate: f32,
+        bias_decay: f32,
     ) -> Result<()> {
         let count = values.len();
+        assert_eq!(first_bias % super::OCTET, 0, "the place of the first bias, and octets");
         assert_len("velocities", velocities.len(), count);
         assert_len("gradients", gradients.len(), count);
         assert_len("scalars", scalars.len(), 1);
@@ -122,6 +127,9 @@ impl<R: Real> Kernels<R> {
                 count as i64,
                 momentum,
                 weight_decay,
+                first_bias as i64,
+                bias_rate,
+                bias_decay,
             ]
         )
     }

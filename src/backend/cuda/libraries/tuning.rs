@@ -138,6 +138,7 @@ mod tests {
         out_channels: 96,
         out_side: 55,
         kernel: 3,
+        stride: 1,
         pad: 0,
         groups: 1,
     };

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::conv_block::ConvBlock;
 use super::dense_block::DenseBlock;
+use super::input::InputForm;
 use super::weights::Weights;
 use crate::backend::BackendOptions;
 use crate::backend::cuda::driver::{Context, Stream};
 use crate::backend::cuda::libraries::convolution::Cudnn;
 use crate::backend::cuda::libraries::precision::Precision;
-use crate::backend::cuda::libraries::product::{CublasLt, DenseShape, WORKSPACE_BYTES};
+use crate::backend::cuda::libraries::product::{CublasLt, WORKSPACE_BYTES};
 use crate::backend::cuda::libraries::tuning::Tuning;
 use crate::backend::cuda::real::Real;
 use crate::error::Result;
@@ -21,7 +22,7 @@ pub enum Block<R> {
     /// conv1 to conv5.
     Conv(ConvBlock<R>),
     /// fc6 to fc8.
-    Dense(DenseBlock),
+    Dense(DenseBlock<R>),
 }
 
 impl<R: Real> Block<R> {
@@ -39,13 +40,16 @@ impl<R: Real> Block<R> {
         let num_samples = options.batch_size;
         let blocks = network.layers.iter().enumerate().map(|(index, layer)| match &layer.block {
             network::Block::Conv(conv) => {
-                let is_first = index == 0;
-                ConvBlock::new(context, &cudnn, conv, is_first, num_samples, precision, tuning).map(Self::Conv)
+                let input = (index == 0).then(|| InputForm::of(conv));
+                ConvBlock::new(context, &cudnn, conv, input, num_samples, precision, tuning).map(Self::Conv)
             }
             network::Block::Dense(dense) => {
                 let weights = weights.layer(index);
-                let shape = DenseShape { num_samples, inputs: dense.inputs, outputs: weights.bias.len() };
-                DenseBlock::new(&cublas_lt, shape, dense.hidden, precision, &weights).map(Self::Dense)
+                let channels = match &network.layers[index - 1].block {
+                    network::Block::Conv(conv) => conv.out_channels,
+                    network::Block::Dense(dense) => dense.outputs,
+                };
+                DenseBlock::new(context, &cublas_lt, dense, channels, num_samples, precision, &weights).map(Self::Dense)
             }
         });
         blocks.collect()
@@ -55,7 +59,7 @@ impl<R: Real> Block<R> {
     pub fn num_bytes(&self) -> u64 {
         match self {
             Self::Conv(conv) => conv.num_bytes(),
-            Self::Dense(_) => 0,
+            Self::Dense(dense) => dense.num_bytes(),
         }
     }
 

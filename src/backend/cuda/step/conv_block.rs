@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::layout::{BLOCK_CHANNELS, BLOCK_KERNEL};
+use super::input::InputForm;
 use super::weights::LayerWeights;
 use super::workspace::{Activations, Workspace};
 use crate::backend::cuda::driver::{Buffer, Context, Slice, SliceMut};
@@ -34,6 +34,8 @@ enum DeviceTail<R> {
 #[derive(Debug)]
 pub struct ConvBlock<R> {
     convolution: Convolution,
+    /// The filters' size before space-to-depth.
+    blocked_kernel: Option<usize>,
     tail: DeviceTail<R>,
     num_samples: usize,
     /// Pixels of the convolution's output, in all samples.
@@ -42,19 +44,19 @@ pub struct ConvBlock<R> {
 }
 
 impl<R: Real> ConvBlock<R> {
-    /// The first block takes its input by space-to-depth, the others as the block before leaves it.
+    /// The first block takes its input in a form of its own, the others as the block before leaves it.
     pub fn new(
         context: &Arc<Context>,
         cudnn: &Rc<Cudnn>,
         block: &model::ConvBlock,
-        is_first: bool,
+        input: Option<InputForm>,
         num_samples: usize,
         precision: Precision,
         tuning: &mut Tuning,
     ) -> Result<Self> {
-        let shape = if is_first { block_shape(block, num_samples) } else { shape(block, num_samples) };
+        let shape = input.map_or_else(|| shape(block, num_samples), |form| form.shape(block, num_samples));
         let values = |side: usize| num_samples * side * side * block.out_channels;
-        let tail = match ConvTail::new(block) {
+        let tail = match ConvTail::new(block).expect("the network was checked") {
             None => DeviceTail::Relu,
             Some(tail) => DeviceTail::Pooled {
                 tail,
@@ -64,6 +66,7 @@ impl<R: Real> ConvBlock<R> {
         };
         Ok(Self {
             convolution: Convolution::new(cudnn, shape, precision, tuning)?,
+            blocked_kernel: (input == Some(InputForm::SpaceToDepth)).then_some(block.kernel),
             tail,
             num_samples,
             rows: num_samples * block.conv_side * block.conv_side,
@@ -157,15 +160,19 @@ impl<R: Real> ConvBlock<R> {
         let bias_gradient = &mut weights.bias_gradient;
         kernels.sum_bias_partials(stream, partials.as_slice(), bias_gradient, num_partials, self.channels)?;
         self.convolution.weight_gradient(products, input, gradient, &mut weights.weight_gradient)?;
+        if let Some(kernel) = self.blocked_kernel {
+            // What was summed for padded taps is not a gradient of anything.
+            kernels.mask_taps(stream, &mut weights.weight_gradient, self.channels, kernel)?;
+        }
         match input_gradient {
             Some(mut to) => self.convolution.input_gradient(products, weights.weight, gradient, &mut to),
-            // conv1: what was summed for padded taps is not a gradient of anything.
-            None => kernels.mask_taps(stream, &mut weights.weight_gradient, self.channels),
+            None => Ok(()),
         }
     }
 }
 
-fn shape(block: &model::ConvBlock, num_samples: usize) -> ConvolutionShape {
+/// The convolution as the network has it.
+pub fn shape(block: &model::ConvBlock, num_samples: usize) -> ConvolutionShape {
     ConvolutionShape {
         num_samples,
         in_channels: block.in_channels,
@@ -173,22 +180,8 @@ fn shape(block: &model::ConvBlock, num_samples: usize) -> ConvolutionShape {
         out_channels: block.out_channels,
         out_side: block.conv_side,
         kernel: block.kernel,
+        stride: block.stride,
         pad: block.pad,
         groups: block.groups,
     }
-}
-
-/// A kernel of 11 x 11 with stride 4, on 4 x 4 pixels at a time: one of 3 x 3 with stride 1.
-fn block_shape(block: &model::ConvBlock, num_samples: usize) -> ConvolutionShape {
-    ConvolutionShape {
-        in_channels: BLOCK_CHANNELS,
-        in_side: block_side(block),
-        kernel: BLOCK_KERNEL,
-        ..shape(block, num_samples)
-    }
-}
-
-/// Height and width of conv1's input in blocks; the last ones may reach over the canvas, where there are zeros.
-pub fn block_side(block: &model::ConvBlock) -> usize {
-    block.conv_side + BLOCK_KERNEL - 1
 }

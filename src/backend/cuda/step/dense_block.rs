@@ -1,26 +1,39 @@
 //! A dense block: cuBLASLt's products, and our kernels for dropout and the bias gradient.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::weights::LayerWeights;
 use super::workspace::{Activations, Workspace};
 use crate::backend::Pass;
-use crate::backend::cuda::driver::{Slice, SliceMut};
-use crate::backend::cuda::kernels::Scalars;
+use crate::backend::cuda::driver::{Buffer, Context, Slice, SliceMut, Stream};
+use crate::backend::cuda::kernels::{Kernels, Scalars};
 use crate::backend::cuda::libraries::precision::Precision;
 use crate::backend::cuda::libraries::product::{CublasLt, DenseShape, Epilogue, Kind, Product};
 use crate::backend::cuda::real::Real;
 use crate::error::Result;
-use crate::model::Dropout;
+use crate::model::{self, Dropout};
 
 /// A block of one layer.
 #[derive(Debug)]
-pub struct DenseBlock {
+pub struct DenseBlock<R> {
     shape: DenseShape,
+    input_dropout: Option<InputDropout<R>>,
     hidden: Option<Dropout>,
     forward: Product,
     weight_gradient: Product,
     input_gradient: Product,
+}
+
+/// Dropout before the block.
+#[derive(Debug)]
+struct InputDropout<R> {
+    dropout: Dropout,
+    /// Values of one sample, and its channels: the block's input is (N, H, W, channels).
+    inputs: usize,
+    channels: usize,
+    /// (N, inputs): what the products take. The backward pass reads what the forward pass has left.
+    dropped: Buffer<R>,
 }
 
 /// Where a step's dropout draws from.
@@ -34,15 +47,24 @@ pub struct DropoutDraw<'a> {
     pub scalars: Slice<'a, Scalars>,
 }
 
-impl DenseBlock {
-    /// Chooses the products' algorithms. The biases lie where `weights` says, always.
-    pub fn new<R: Real>(
+impl<R: Real> DenseBlock<R> {
+    /// Chooses the products' algorithms. The biases lie where `weights` says, always. The input has so many channels.
+    pub fn new(
+        context: &Arc<Context>,
         library: &Rc<CublasLt>,
-        shape: DenseShape,
-        hidden: Option<Dropout>,
+        block: &model::DenseBlock,
+        channels: usize,
+        num_samples: usize,
         precision: Precision,
         weights: &LayerWeights<'_, R>,
     ) -> Result<Self> {
+        let hidden = block.hidden;
+        let shape = DenseShape { num_samples, inputs: block.inputs, outputs: weights.bias.len() };
+        let dropout = block.dropout_before.filter(|dropout| dropout.probability > 0.0);
+        let input_dropout = dropout.map(|dropout| {
+            let dropped = Buffer::zeros(context, "dropped inputs", num_samples * block.inputs)?;
+            Ok(InputDropout { dropout, inputs: block.inputs, channels, dropped })
+        });
         let (epilogue, bias) = match hidden {
             Some(_) => (Epilogue::BiasRelu, weights.bias.address()),
             None => (Epilogue::Bias, weights.master_bias.address()),
@@ -50,6 +72,7 @@ impl DenseBlock {
         let product = |kind, bias| Product::new(library, kind, shape, precision, bias);
         Ok(Self {
             shape,
+            input_dropout: input_dropout.transpose()?,
             hidden,
             forward: product(Kind::Forward(epilogue), Some(bias))?,
             weight_gradient: product(Kind::WeightGradient, None)?,
@@ -57,9 +80,14 @@ impl DenseBlock {
         })
     }
 
+    /// Bytes on the device.
+    pub fn num_bytes(&self) -> u64 {
+        self.input_dropout.as_ref().map_or(0, |before| before.dropped.num_bytes())
+    }
+
     /// A hidden block: input (N, inputs) to output (N, outputs).
-    pub fn forward_hidden<R: Real>(
-        &self,
+    pub fn forward_hidden(
+        &mut self,
         workspace: Workspace<'_, R>,
         pass: Pass,
         draw: DropoutDraw<'_>,
@@ -68,34 +96,37 @@ impl DenseBlock {
         output: &mut SliceMut<'_, R>,
     ) -> Result<()> {
         let Workspace { kernels, stream, products, .. } = workspace;
-        let DropoutDraw { seed, layer, scalars } = draw;
-        let DenseShape { num_samples, outputs, .. } = self.shape;
+        let DenseShape { outputs, .. } = self.shape;
         let dropout = self.hidden.expect("a hidden block");
+        let input = drop_inputs(&mut self.input_dropout, kernels, stream, pass, draw, input)?;
         self.forward.run(stream, products, weights.weight, input, output)?;
         match pass {
             _ if dropout.probability == 0.0 => Ok(()),
-            Pass::Train => {
-                kernels.dropout_forward(stream, output, scalars, seed, layer, &dropout, num_samples, outputs)
-            }
-            Pass::Eval => kernels.scale(stream, output, dropout.eval_scale),
+            Pass::Train => draw.drop_units(kernels, stream, &dropout, None, output, outputs, outputs),
+            Pass::Eval => kernels.scale(stream, None, output, dropout.eval_scale),
         }
     }
 
     /// The last block: input (N, inputs) to logits (N, outputs) in f32.
-    pub fn forward_logits<R: Real>(
-        &self,
+    pub fn forward_logits(
+        &mut self,
         workspace: Workspace<'_, R>,
+        pass: Pass,
+        draw: DropoutDraw<'_>,
         weights: &LayerWeights<'_, R>,
         input: Slice<'_, R>,
         logits: &mut SliceMut<'_, f32>,
     ) -> Result<()> {
-        self.forward.run(workspace.stream, workspace.products, weights.weight, input, logits)
+        let Workspace { kernels, stream, products, .. } = workspace;
+        let input = drop_inputs(&mut self.input_dropout, kernels, stream, pass, draw, input)?;
+        self.forward.run(stream, products, weights.weight, input, logits)
     }
 
     /// The gradients of weights, biases and input.
-    pub fn backward<R: Real>(
+    pub fn backward(
         &self,
         workspace: Workspace<'_, R>,
+        draw: DropoutDraw<'_>,
         weights: &mut LayerWeights<'_, R>,
         activations: Activations<'_, R>,
     ) -> Result<()> {
@@ -109,10 +140,53 @@ impl DenseBlock {
         let bias_gradient = &mut weights.bias_gradient;
         kernels.dense_backward(stream, hidden, &mut output_gradient, bias_gradient, num_samples, outputs)?;
         let gradient = output_gradient.as_slice();
+        let input = self.input_dropout.as_ref().map_or(input, |before| before.dropped.all());
         self.weight_gradient.run(stream, products, input, gradient, &mut weights.weight_gradient)?;
-        match input_gradient {
-            Some(mut to) => self.input_gradient.run(stream, products, weights.weight, gradient, &mut to),
+        let Some(mut to) = input_gradient else { return Ok(()) };
+        self.input_gradient.run(stream, products, weights.weight, gradient, &mut to)?;
+        match &self.input_dropout {
+            // Dropout multiplies by numbers that do not depend on its input, and the gradient by the same.
+            Some(InputDropout { dropout, inputs, channels, .. }) => {
+                draw.drop_units(kernels, stream, dropout, None, &mut to, *inputs, *channels)
+            }
             None => Ok(()),
         }
     }
+}
+
+impl DropoutDraw<'_> {
+    /// input to output, or in place, both (N, units / channels, channels).
+    #[expect(clippy::too_many_arguments, reason = "the kernel's")]
+    fn drop_units<R: Real>(
+        self,
+        kernels: &Kernels<R>,
+        stream: &Stream,
+        dropout: &Dropout,
+        input: Option<Slice<'_, R>>,
+        output: &mut SliceMut<'_, R>,
+        units: usize,
+        channels: usize,
+    ) -> Result<()> {
+        let Self { seed, layer, scalars } = self;
+        let num_samples = output.len() / units;
+        kernels.dropout_forward(stream, input, output, scalars, seed, layer, dropout, num_samples, units, channels)
+    }
+}
+
+/// The inputs that the products take.
+fn drop_inputs<'a, R: Real>(
+    before: &'a mut Option<InputDropout<R>>,
+    kernels: &Kernels<R>,
+    stream: &Stream,
+    pass: Pass,
+    draw: DropoutDraw<'_>,
+    input: Slice<'a, R>,
+) -> Result<Slice<'a, R>> {
+    let Some(InputDropout { dropout, inputs, channels, dropped }) = before else { return Ok(input) };
+    let to = &mut dropped.all_mut();
+    match pass {
+        Pass::Train => draw.drop_units(kernels, stream, dropout, Some(input), to, *inputs, *channels)?,
+        Pass::Eval => kernels.scale(stream, Some(input), to, dropout.eval_scale)?,
+    }
+    Ok(dropped.all())
 }

@@ -1,22 +1,15 @@
-//! How weights lie on the device, and how they get there: kernels (O, H, W, I), conv1's by space-to-depth, fc6's inputs in the order of its
-//! input's values, fc8's outputs padded.
+//! How weights lie on the device, and how they get there: filters (O, H, W, I), the first layer's in the form of its
+//! input, fc6's inputs in the order of its input's values, fc8's outputs padded.
 
 use std::ops::Range;
 
-use crate::model::Network;
-use crate::model::network::{Block, Layer, NUM_LAYERS};
+use super::input::{BLOCK, BLOCK_CHANNELS, BLOCK_KERNEL, COLOURS, InputForm, PADDED_CHANNELS};
+use crate::model::network::{Block, Layer};
+use crate::model::{BiasRule, Network};
 
 /// Every tensor begins at a multiple of so many values: 256 bytes of bf16, the alignment that cuBLASLt expects.
 const ALIGNMENT: usize = 128;
 
-/// Side of the blocks of pixels that conv1's space-to-depth makes channels of: its stride.
-pub const BLOCK: usize = 4;
-/// Channels of conv1's input: 4 x 4 pixels of 3 channels are 48, and tensor cores like 64 better.
-pub const BLOCK_CHANNELS: usize = 64;
-/// Side of conv1's kernels, in blocks: 11 pixels and a padded one.
-pub const BLOCK_KERNEL: usize = 3;
-/// Channels of an image.
-const COLOURS: usize = 3;
 /// fc8's outputs are padded to a multiple of it, so that each row begins at a multiple of 16 bytes.
 const OUTPUT_MULTIPLE: usize = 8;
 
@@ -36,6 +29,8 @@ pub struct DeviceTensors {
     pub bias: Range<usize>,
     /// Both, with the zeros that pad them.
     pub all: Range<usize>,
+    /// How the biases learn.
+    pub bias_rule: BiasRule,
     order: Order,
     num_biases: usize,
 }
@@ -45,6 +40,8 @@ pub struct DeviceTensors {
 enum Order {
     /// (O, 3, kernel, kernel) to (O, 3, 3, 64).
     SpaceToDepth { kernel: usize },
+    /// (O, 3, kernel, kernel) to (O, kernel, kernel, 8).
+    Padded { kernel: usize },
     /// (rows, outer, inner) to (rows, inner, outer): (O, I, H W) to (O, H W, I).
     Transposed { outer: usize, inner: usize },
 }
@@ -53,7 +50,7 @@ impl DeviceLayout {
     /// Of the network.
     pub fn new(network: &Network) -> Self {
         let mut start = 0;
-        let mut layers: Vec<_> = (0..NUM_LAYERS)
+        let mut layers: Vec<_> = (0..network.layers.len())
             .rev()
             .map(|index| {
                 let before = index.checked_sub(1).map(|before| &network.layers[before]);
@@ -86,15 +83,14 @@ impl DeviceTensors {
     fn new(layer: &Layer, before: Option<&Layer>, start: usize) -> Self {
         let (weights, outputs, order) = match (&layer.block, before.map(|before| &before.block)) {
             (Block::Conv(conv), None) => {
-                assert!(
-                    conv.stride == BLOCK && conv.pad == 0 && conv.kernel <= BLOCK_KERNEL * BLOCK && conv.groups == 1,
-                    "space-to-depth of {conv:?}"
-                );
-                let weights = conv.out_channels * BLOCK_KERNEL * BLOCK_KERNEL * BLOCK_CHANNELS;
-                (weights, conv.out_channels, Order::SpaceToDepth { kernel: conv.kernel })
+                let (kernel, form) = (conv.kernel, InputForm::of(conv));
+                let order = match form {
+                    InputForm::SpaceToDepth => Order::SpaceToDepth { kernel },
+                    InputForm::Padded => Order::Padded { kernel },
+                };
+                (form.shape(conv, 1).kernel_values(), conv.out_channels, order)
             }
             (Block::Conv(conv), Some(_)) => {
-                assert_eq!(conv.stride, 1, "stride of {}", layer.name);
                 let (outer, inner) = (conv.in_channels / conv.groups, conv.kernel * conv.kernel);
                 (conv.out_channels * outer * inner, conv.out_channels, Order::Transposed { outer, inner })
             }
@@ -112,7 +108,7 @@ impl DeviceTensors {
         let bias_start = weight.end.next_multiple_of(ALIGNMENT);
         let bias = bias_start..bias_start + outputs;
         let all = start..bias.end.next_multiple_of(ALIGNMENT);
-        Self { weight, bias, all, order, num_biases: layer.block.num_biases() }
+        Self { weight, bias, all, bias_rule: layer.bias_rule, order, num_biases: layer.block.num_biases() }
     }
 
     /// Writes the layer's tensors of the border, weights (O, I, H, W) and biases, into `device` (`all`'s values).
@@ -122,6 +118,11 @@ impl DeviceTensors {
         match self.order {
             Order::SpaceToDepth { kernel } => {
                 for (at, value) in taps(weights.len(), kernel).zip(weights) {
+                    to_weights[at] = *value;
+                }
+            }
+            Order::Padded { kernel } => {
+                for (at, value) in padded(weights.len(), kernel).zip(weights) {
                     to_weights[at] = *value;
                 }
             }
@@ -136,6 +137,11 @@ impl DeviceTensors {
         match self.order {
             Order::SpaceToDepth { kernel } => {
                 for (at, value) in taps(weights.len(), kernel).zip(weights) {
+                    *value = from_weights[at];
+                }
+            }
+            Order::Padded { kernel } => {
+                for (at, value) in padded(weights.len(), kernel).zip(weights) {
                     *value = from_weights[at];
                 }
             }
@@ -160,6 +166,15 @@ fn taps(num_weights: usize, kernel: usize) -> impl Iterator<Item = usize> {
     })
 }
 
+/// For each weight of (O, 3, kernel, kernel): where it lies in (O, kernel, kernel, 8).
+fn padded(num_weights: usize, kernel: usize) -> impl Iterator<Item = usize> {
+    let area = kernel * kernel;
+    (0..num_weights).map(move |at| {
+        let (tap, colour, output) = (at % area, at / area % COLOURS, at / (area * COLOURS));
+        (output * area + tap) * PADDED_CHANNELS + colour
+    })
+}
+
 /// (rows, outer, inner) to (rows, inner, outer).
 fn transpose(from: &[f32], outer: usize, inner: usize, to: &mut [f32]) {
     for (from, to) in from.chunks_exact(outer * inner).zip(to.chunks_exact_mut(outer * inner)) {
@@ -179,6 +194,8 @@ fn transpose(from: &[f32], outer: usize, inner: usize, to: &mut [f32]) {
 mod tests {
     use super::*;
     use crate::model::ParameterLayout;
+    use crate::model::layers::Operation;
+    use crate::recipe::alexnet;
     use crate::recipe::settings::ModelSettings;
 
     fn network(towers: u32) -> Network {
@@ -188,7 +205,11 @@ mod tests {
 
     #[test]
     fn weights_come_back_as_they_went() {
-        for network in [network(1), network(2)] {
+        let mut strided = alexnet::layers(&ModelSettings { width: 0.1, ..ModelSettings::default() });
+        let Operation::Conv(first) = &mut strided[0].operation else { panic!("a convolution") };
+        (first.kernel_size, first.stride, first.padding) = (7, 2, 1);
+        let strided = Network::from_layers(&strided, 99, 10).expect("a network");
+        for network in [network(1), network(2), strided] {
             let (border_layout, device_layout) = (ParameterLayout::new(&network), DeviceLayout::new(&network));
             for (index, tensors) in device_layout.layers().iter().enumerate() {
                 let place = &border_layout.layers()[index];

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::block::Block;
-use super::conv_block::block_side;
-use super::layout::{self, BLOCK_CHANNELS};
+use super::input::ArrangedInput;
+use super::layout;
 use crate::backend::cuda::driver::{Buffer, Context};
 use crate::backend::cuda::kernels::SampleLoss;
 use crate::backend::cuda::real::Real;
@@ -14,10 +14,8 @@ use crate::model::{Network, network};
 /// What passes between the layers, and what they share.
 #[derive(Debug)]
 pub struct Memory<R> {
-    /// conv1's input, (N, side, side, 64).
-    pub arranged: Buffer<R>,
-    /// Height and width of it.
-    pub side: usize,
+    /// The first layer's input.
+    pub arranged: ArrangedInput<R>,
     /// The outputs of conv1 to fc7.
     pub outputs: Vec<Buffer<R>>,
     /// (N, outputs of fc8).
@@ -35,18 +33,16 @@ pub struct Memory<R> {
 impl<R: Real> Memory<R> {
     /// All zero.
     pub fn new(context: &Arc<Context>, network: &Network, batch_size: usize, blocks: &[Block<R>]) -> Result<Self> {
-        let network::Block::Conv(first) = &network.layers[0].block else { unreachable!("conv1 comes first") };
-        let side = block_side(first);
+        let network::Block::Conv(first) = &network.layers[0].block else { unreachable!("checked before") };
         let values = |layer: &network::Layer| batch_size * layer.block.output_values();
-        let (last, before) = network.layers.split_last().expect("eight layers");
+        let (last, before) = network.layers.split_last().expect("a network has layers");
         let num_logits = batch_size * layout::padded_outputs(last.block.num_biases());
         let largest = before.iter().map(values).max().unwrap_or(0).max(num_logits);
         let gradients = || Buffer::zeros(context, "gradients of outputs", largest);
         let products = blocks.iter().map(Block::workspace_bytes).max().unwrap_or(0);
         let bias_partials = blocks.iter().map(Block::bias_partials).max().unwrap_or(0);
         Ok(Self {
-            arranged: Buffer::zeros(context, "the arranged input", batch_size * side * side * BLOCK_CHANNELS)?,
-            side,
+            arranged: ArrangedInput::new(context, first, batch_size)?,
             outputs: before
                 .iter()
                 .map(|layer| Buffer::zeros(context, &layer.name, values(layer)))
@@ -61,7 +57,7 @@ impl<R: Real> Memory<R> {
 
     /// Bytes on the device.
     pub fn num_bytes(&self) -> u64 {
-        self.arranged.num_bytes()
+        self.arranged.values.num_bytes()
             + self.outputs.iter().map(Buffer::num_bytes).sum::<u64>()
             + self.logits.num_bytes()
             + self.output_gradients.iter().map(Buffer::num_bytes).sum::<u64>()

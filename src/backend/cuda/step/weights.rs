@@ -116,17 +116,20 @@ impl<R: Real> Weights<R> {
         scalars: Slice<'_, Scalars>,
         options: &BackendOptions,
     ) -> Result<()> {
-        let all = self.layout.layers()[layer].all.clone();
+        let DeviceTensors { all, bias, bias_rule, .. } = self.layout.layers()[layer].clone();
         let mut working = self.working.as_mut().map(|working| working.part_mut(all.clone()));
         kernels.update(
             stream,
             &mut self.values.part_mut(all.clone()),
             &mut self.velocities.part_mut(all.clone()),
-            self.gradients.part(all),
+            self.gradients.part(all.clone()),
             working.as_mut(),
             scalars,
             options.momentum,
             options.weight_decay,
+            bias.start - all.start,
+            bias_rule.rate,
+            bias_rule.weight_decay(options.weight_decay),
         )
     }
 }

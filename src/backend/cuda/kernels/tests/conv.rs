@@ -47,7 +47,7 @@ impl<R: Real> Case<R> {
             out_side,
             tail: tail.to_vec(),
         };
-        let tail = ConvTail::new(&block).expect("the tails of these tests pool");
+        let tail = ConvTail::new(&block).unwrap().expect("the tails of these tests pool");
         Self {
             tail,
             num_samples,
@@ -429,6 +429,31 @@ fn every_pixel_of_the_input_goes_to_its_place() {
 }
 
 #[test]
+fn pixels_are_padded_to_eight_channels() {
+    let (num_samples, canvas) = (3, 19);
+    let input: Vec<f16> = draws(num_samples * 3 * canvas * canvas, 1).into_iter().map(f16::from_f64).collect();
+    let scalars = Scalars { step: 3, learning_rate: 0.5, num_valid: 2 };
+    let output = in_any_order("pad_input", |order| {
+        let mut output = poisoned::<bf16>(num_samples * canvas * canvas * 8);
+        run!(
+            Unit::of::<bf16>(),
+            "pad_input",
+            shapes::pad_input(num_samples, canvas),
+            order,
+            [input.as_ptr(), output.as_mut_ptr(), &raw const scalars, int(num_samples), int(canvas)]
+        )
+        .unwrap();
+        output
+    });
+    for (at, value) in output.iter().enumerate() {
+        let (channel, pixel, sample) = (at % 8, at / 8 % (canvas * canvas), at / 8 / (canvas * canvas));
+        let is_inside = channel < 3 && sample < 2;
+        let expected = if is_inside { input[(sample * 3 + channel) * canvas * canvas + pixel].to_f32() } else { 0.0 };
+        assert_eq!(value.to_f32(), bf16::from_f32(expected).to_f32(), "[{sample}, {pixel}, {channel}]");
+    }
+}
+
+#[test]
 fn every_half_number_is_read_exactly() {
     // 65,536 of them, as one sample of 3 x 148 x 148 values.
     let canvas = 148;
@@ -453,17 +478,30 @@ fn every_half_number_is_read_exactly() {
 
 #[test]
 fn the_padding_of_conv1_is_cleared() {
+    for kernel_size in [7, 11, 12] {
+        padding_is_cleared(kernel_size);
+    }
+}
+
+fn padding_is_cleared(kernel_size: usize) {
     let out_channels = 24;
     let gradient = reals::<bf16>(out_channels * 9 * 64, 1);
     let mut masked = gradient.clone();
-    run!(Unit::of::<bf16>(), "mask_taps", shapes::mask_taps(out_channels), 0, [masked.as_mut_ptr(), int(out_channels)])
-        .unwrap();
+    run!(
+        Unit::of::<bf16>(),
+        "mask_taps",
+        shapes::mask_taps(out_channels),
+        0,
+        [masked.as_mut_ptr(), int(out_channels), int(kernel_size)]
+    )
+    .unwrap();
     let mut num_kept = 0;
     for (at, (value, before)) in masked.iter().zip(&gradient).enumerate() {
         let (channel, tap) = (at % 64, at / 64 % 9);
-        let is_kept = channel < 48 && tap / 3 * 4 + channel / 12 < 11 && tap % 3 * 4 + channel / 3 % 4 < 11;
+        let is_kept =
+            channel < 48 && tap / 3 * 4 + channel / 12 < kernel_size && tap % 3 * 4 + channel / 3 % 4 < kernel_size;
         num_kept += usize::from(is_kept);
         assert_eq!(value.to_f32(), if is_kept { before.to_f32() } else { 0.0 }, "[{at}]");
     }
-    assert_eq!(num_kept, out_channels * 11 * 11 * 3);
+    assert_eq!(num_kept, out_channels * kernel_size * kernel_size * 3);
 }

@@ -11,8 +11,8 @@ use crate::backend::cpu::dropout::DropoutDraw;
 use crate::backend::cuda::real::Real;
 use crate::model::Dropout;
 
-fn units_are_dropped_as_on_the_cpu<R: Real>(probability: f32) {
-    let (num_samples, units, layer) = (3, 40, 6);
+fn units_are_dropped_as_on_the_cpu<R: Real>(probability: f32, units: usize, channels: usize) {
+    let (num_samples, layer) = (3, 6);
     // A step beyond 32 bits, of which the lower ones count.
     let draw = DropoutDraw { seed: 0x1234_5678_9abc_def0, step: (1 << 32) + 9, layer };
     let scalars = Scalars { step: draw.step, learning_rate: 0.0, num_valid: 3 };
@@ -20,14 +20,15 @@ fn units_are_dropped_as_on_the_cpu<R: Real>(probability: f32) {
     let values = reals::<R>(num_samples * units, 1);
     let name = format!("{}, {probability}", R::DEFINITION);
     let dropped = in_any_order(&name, |order| {
-        let mut values = values.clone();
+        let mut dropped = poisoned::<R>(values.len());
         run!(
             Unit::of::<R>(),
             "dropout_forward",
             shapes::octets(values.len()),
             order,
             [
-                values.as_mut_ptr(),
+                values.as_ptr(),
+                dropped.as_mut_ptr(),
                 &raw const scalars,
                 draw.seed,
                 layer as u32,
@@ -35,37 +36,42 @@ fn units_are_dropped_as_on_the_cpu<R: Real>(probability: f32) {
                 dropout.train_scale,
                 int(num_samples),
                 int(units),
+                int(channels),
             ]
         )
         .unwrap();
-        values
+        dropped
     });
-    let mut expected: Vec<f32> = values.iter().map(|value| value.to_f32()).collect();
+    // From (positions, channels) to the CPU's (channels, positions).
+    let positions = units / channels;
+    let place = |at: usize| at / units * units + at % positions * channels + at % units / positions;
+    let mut expected: Vec<f32> = (0..values.len()).map(|at| values[place(at)].to_f32()).collect();
     for (sample, values) in expected.chunks_mut(units).enumerate() {
         dropout::dropout_forward(&dropout, &draw, sample, values);
     }
     let expected: Vec<R> = expected.into_iter().map(R::from_f32).collect();
+    let dropped: Vec<R> = (0..values.len()).map(|at| dropped[place(at)]).collect();
     assert_eq!(wide(&dropped), wide(&expected), "{name}");
 }
 
 #[test]
 fn the_same_units_are_dropped_as_on_the_cpu() {
-    for probability in [0.25, 0.5] {
-        units_are_dropped_as_on_the_cpu::<bf16>(probability);
-        units_are_dropped_as_on_the_cpu::<f32>(probability);
+    for (units, channels) in [(40, 40), (8 * 25, 8), (16 * 9, 16)] {
+        units_are_dropped_as_on_the_cpu::<bf16>(0.25, units, channels);
+        units_are_dropped_as_on_the_cpu::<f32>(0.5, units, channels);
     }
 }
 
 #[test]
 fn scale_multiplies_every_value() {
     let values = reals::<bf16>(8 * 300, 1);
-    let mut scaled = values.clone();
+    let mut scaled = poisoned::<bf16>(values.len());
     run!(
         Unit::of::<bf16>(),
         "scale",
         shapes::octets(values.len()),
         2,
-        [scaled.as_mut_ptr(), 0.3_f32, values.len() as i64]
+        [values.as_ptr(), scaled.as_mut_ptr(), 0.3_f32, values.len() as i64]
     )
     .unwrap();
     let expected: Vec<_> = values.iter().map(|value| bf16::from_f32(value.to_f32() * 0.3)).collect();

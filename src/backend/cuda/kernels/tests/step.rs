@@ -8,6 +8,8 @@ use super::{Tolerance, Unit, assert_close, draws, in_any_order, poisoned, reals,
 use crate::backend::cpu::loss;
 use crate::backend::cpu::update::UpdateRule;
 use crate::backend::cuda::real::Real;
+use crate::model::BiasRule;
+use crate::model::layers::BiasDecay;
 
 fn scalars(num_valid: u32) -> Scalars {
     Scalars { step: 7, learning_rate: 0.01, num_valid }
@@ -152,8 +154,8 @@ fn statistics_count_the_valid_samples() {
 }
 
 /// Two updates, since the second one's velocity counts.
-fn updates_are_the_cpus_to_the_bit<R: Real>() {
-    let count = 8 * 300;
+fn updates_are_the_cpus_to_the_bit<R: Real>(bias_rule: BiasRule) {
+    let (count, first_bias) = (8 * 300, 8 * 290);
     let (mut values, mut velocities) = (reals::<f32>(count, 1), reals::<f32>(count, 2));
     let (mut expected_values, mut expected_velocities) = (values.clone(), velocities.clone());
     let mut working = poisoned::<R>(count);
@@ -174,12 +176,18 @@ fn updates_are_the_cpus_to_the_bit<R: Real>() {
                 count as i64,
                 momentum,
                 weight_decay,
+                first_bias as i64,
+                bias_rule.rate,
+                bias_rule.weight_decay(weight_decay),
             ]
         )
         .unwrap();
         let rule = UpdateRule { momentum, weight_decay, learning_rate: scalars.learning_rate };
         let gradients: Vec<f32> = gradients.iter().map(|gradient| gradient.to_f32()).collect();
-        rule.update(&mut expected_values, &mut expected_velocities, &gradients);
+        for (rule, at) in [(rule, 0..first_bias), (rule.of_biases(&bias_rule), first_bias..count)] {
+            let (values, velocities) = (&mut expected_values[at.clone()], &mut expected_velocities[at.clone()]);
+            rule.update(values, velocities, &gradients[at]);
+        }
     }
     assert_eq!((&values, &velocities), (&expected_values, &expected_velocities), "{}", R::DEFINITION);
     if !R::IS_MASTER {
@@ -190,8 +198,10 @@ fn updates_are_the_cpus_to_the_bit<R: Real>() {
 
 #[test]
 fn updates_are_the_cpus() {
-    updates_are_the_cpus_to_the_bit::<bf16>();
-    updates_are_the_cpus_to_the_bit::<f32>();
+    for bias_rule in [BiasRule::AS_WEIGHTS, BiasRule { rate: 2.0, decay: BiasDecay::Off }] {
+        updates_are_the_cpus_to_the_bit::<bf16>(bias_rule);
+        updates_are_the_cpus_to_the_bit::<f32>(bias_rule);
+    }
 }
 
 #[test]

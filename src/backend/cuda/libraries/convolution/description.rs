@@ -34,7 +34,7 @@ impl Description {
             input: TensorDescriptor::new(data_type, [num_samples, in_channels, in_side])?,
             kernels: FilterDescriptor::new(data_type, [out_channels, in_channels / groups, kernel])?,
             output: TensorDescriptor::new(data_type, [num_samples, out_channels, out_side])?,
-            operation: OperationDescriptor::new(shape.pad, groups, precision)?,
+            operation: OperationDescriptor::new(shape.pad, shape.stride, groups, precision)?,
         })
     }
 }

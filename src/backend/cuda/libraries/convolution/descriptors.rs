@@ -17,7 +17,7 @@ pub struct TensorDescriptor(pub sys::cudnnTensorDescriptor_t);
 #[derive(Debug)]
 pub struct FilterDescriptor(pub sys::cudnnFilterDescriptor_t);
 
-/// Padding, groups and the numbers to compute in; the stride is 1.
+/// Padding, stride, groups and the numbers to compute in.
 #[derive(Debug)]
 pub struct OperationDescriptor(pub sys::cudnnConvolutionDescriptor_t);
 
@@ -69,12 +69,12 @@ impl Drop for FilterDescriptor {
 
 impl OperationDescriptor {
     /// Sums are in f32 in every precision.
-    pub fn new(pad: usize, groups: usize, precision: Precision) -> Result<Self> {
+    pub fn new(pad: usize, stride: usize, groups: usize, precision: Precision) -> Result<Self> {
         let mut raw = ptr::null_mut();
         // SAFETY: the pointer outlives the call; `Drop` destroys what it makes.
         check("cudnnCreateConvolutionDescriptor", unsafe { sys::cudnnCreateConvolutionDescriptor(&raw mut raw) })?;
         let operation = Self(raw);
-        let (pad, stride, dilation) = (pad as i32, 1, 1);
+        let (pad, stride, dilation) = (pad as i32, stride as i32, 1);
         let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
         let sums = cudnnDataType_t::CUDNN_DATA_FLOAT;
         // SAFETY: the descriptor was made above.

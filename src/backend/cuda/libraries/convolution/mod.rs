@@ -27,7 +27,7 @@ use crate::backend::cuda::driver::{Buffer, Slice, SliceMut};
 use crate::backend::cuda::real::Real;
 use crate::error::Result;
 
-/// A convolution of stride 1, ready to run in three directions.
+/// A convolution, ready to run in three directions.
 #[derive(Debug)]
 pub struct Convolution {
     description: Description,

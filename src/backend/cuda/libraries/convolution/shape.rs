@@ -13,6 +13,8 @@ pub struct ConvolutionShape {
     pub out_side: usize,
     /// Height and width of a kernel.
     pub kernel: usize,
+    /// Pixels between the places of a kernel.
+    pub stride: usize,
     /// Zeros around the input.
     pub pad: usize,
     /// Each group of output channels sees its group of input channels.
