@@ -1,7 +1,34 @@
 //! Backends: what computes a step.
 //!
 //! In: host batches. Out: losses, counts, probabilities and weights. A backend owns its activations, gradients and working memory, all
-//! allocated when it is made. [`Backend`] is what a trainer sees of it; what happens inside a step, layer by layer, is [`step`]'s.
+//! allocated when it is made. [`Backend`] is what a trainer sees of it; what happens inside a step, layer by layer, is
+//! `step.rs`'s.
+//!
+//! A training step by hand:
+//!
+//! ```
+//! use alexnet::backend::{Backend, BackendOptions, Pass, Slot, StepScalars, cpu::CpuBackend};
+//! use alexnet::input::Batch;
+//! use alexnet::model::{Network, init::initial_parameters};
+//! use alexnet::recipe::settings::ModelSettings;
+//!
+//! # fn main() -> alexnet::Result<()> {
+//! let network = Network::new(&ModelSettings { width: 0.05, ..ModelSettings::default() }, 67, 10)?;
+//! let options = BackendOptions { batch_size: 4, seed: 0, momentum: 0.9, weight_decay: 0.0005 };
+//! let mut backend = CpuBackend::new(&network, options, None);
+//! let mut parameters = initial_parameters(&network, 0);
+//! backend.load(&parameters)?;
+//!
+//! let mut batch = Batch::zeros(backend.input_dtype(), 4, network.input_values());
+//! batch.num_valid = 4; // Four grey images of class 0.
+//! backend.upload(Slot::Even, batch)?;
+//! backend.run(Slot::Even, Pass::Train, StepScalars { step: 0, learning_rate: 0.01 })?;
+//! let loss = backend.statistics(Slot::Even)?.loss_sum / 4.0;
+//! assert!((loss - f64::ln(10.0)).abs() < 0.1, "as bad as guessing: {loss}");
+//! backend.store(&mut parameters)?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod choice;
 pub mod cpu;

@@ -1,4 +1,45 @@
 //! Checkpoints: safetensors that any framework reads, complete enough to resume, evaluate and predict from.
+//!
+//! Another program needs no more than a reader of that format:
+//!
+//! ```
+//! use alexnet::backend::{Choice, DeviceChoice};
+//! use alexnet::train::metrics::server::Address;
+//! use alexnet::train::options::{Data, TrainOptions};
+//! use alexnet::train::{stop::Stop, train};
+//! # use alexnet::pack::{options::PackOptions, pack_dataset};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let (photos, out) = (folder.path().join("photos"), folder.path().join("out"));
+//! # for (class, colour) in [("dark", 40), ("light", 200)] {
+//! #     std::fs::create_dir_all(photos.join(class))?;
+//! #     for number in 0..8 {
+//! #         let image = image::RgbImage::from_pixel(256, 256, image::Rgb([colour, colour, number]));
+//! #         image.save(photos.join(class).join(format!("{number}.png")))?;
+//! #     }
+//! # }
+//! # pack_dataset(&PackOptions::new(&photos, &out))?;
+//! let sets = ["model.width=0.05", "augment.crop=64", "augment.canvas=67", "train.batch_size=4"];
+//! let outcome = train(
+//!     &TrainOptions {
+//!         run: Some(folder.path().join("run")),
+//!         recipe: Some("small".into()),
+//!         sets: sets.map(String::from).to_vec(),
+//!         steps: Some(1),
+//!         compute: Choice::of(DeviceChoice::Cpu),
+//!         metrics: Address::Off,
+//!         ..TrainOptions::new(Data::Shards(out))
+//!     },
+//!     &Stop::default(),
+//! )?;
+//! let bytes = std::fs::read(outcome.checkpoint.expect("a run on shards writes one"))?;
+//! let tensors = safetensors::SafeTensors::deserialize(&bytes)?;
+//! assert_eq!(tensors.tensor("conv1.weight")?.shape(), [8, 3, 11, 11]);
+//! assert_eq!(tensors.tensor("fc8.bias")?.shape(), [2]);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod read;
 pub mod write;
