@@ -110,7 +110,8 @@ fn resources(log: &str) -> BTreeMap<String, Resources> {
         if let Some((_, rest)) = line.split_once("Compiling entry function '") {
             name = rest.split('\'').next().unwrap().to_owned();
         }
-        // `24 bytes stack frame, 8 bytes spill stores, 8 bytes spill loads`; `Used 80 registers, ..., 16384 bytes smem`.
+        // `24 bytes stack frame, 8 bytes spill stores, 8 bytes spill loads`; `Used 80 registers, ..., 16384 bytes
+        // smem`.
         let before = |words: &str| -> u32 {
             let number = line.split(',').find_map(|part| part.trim().strip_suffix(words));
             number.map_or(0, |number| number.split_whitespace().last().unwrap().parse().unwrap())

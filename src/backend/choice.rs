@@ -120,7 +120,8 @@ impl Chosen {
         }
     }
 
-    /// Threads that augment beside it: one fills batches many times faster than a CPU trains, and a GPU takes all that there are.
+    /// Threads that augment beside it: one fills batches many times faster than a CPU trains, and a GPU takes all that
+    /// there are.
     pub fn default_workers(&self) -> usize {
         match self {
             Self::Cpu { .. } => 1,

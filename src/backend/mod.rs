@@ -1,8 +1,8 @@
 //! Backends: what computes a step.
 //!
-//! In: host batches. Out: losses, counts, probabilities and weights. A backend owns its activations, gradients and working memory, all
-//! allocated when it is made. [`Backend`] is what a trainer sees of it; what happens inside a step, layer by layer, is
-//! `step.rs`'s.
+//! In: host batches. Out: losses, counts, probabilities and weights. A backend owns its activations, gradients and
+//! working memory, all allocated when it is made. [`Backend`] is what a trainer sees of it; what happens inside a step,
+//! layer by layer, is `step.rs`'s.
 //!
 //! A training step by hand:
 //!
@@ -161,8 +161,8 @@ pub struct Device {
     pub memory_bytes: u64,
 }
 
-/// A network on a device, as a trainer, an evaluation or a bench drives it: batches go up to one slot while a step runs on the
-/// other.
+/// A network on a device, as a trainer, an evaluation or a bench drives it: batches go up to one slot while a step runs
+/// on the other.
 pub trait Backend {
     /// Names the device, its precision and its memory.
     fn device(&self) -> &Device;
@@ -183,10 +183,11 @@ pub trait Backend {
     /// Gives a slot's batch back once the device no longer reads it; nothing where none lies.
     fn reclaim(&mut self, slot: Slot) -> Result<Option<Batch>>;
 
-    /// Runs a step on the batch in `slot`: forward and loss, and in training backward and the update. It may return before the
-    /// device is done.
+    /// Runs a step on the batch in `slot`: forward and loss, and in training backward and the update. It may return
+    /// before the device is done.
     fn run(&mut self, slot: Slot, pass: Pass, scalars: StepScalars) -> Result<()>;
-    /// Runs a training step call by call, each alone, and says how many seconds each took. Nothing where nothing is computed.
+    /// Runs a training step call by call, each alone, and says how many seconds each took. Nothing where nothing is
+    /// computed.
     fn run_timed(&mut self, slot: Slot, scalars: StepScalars) -> Result<Vec<(Call, f64)>>;
 
     /// What the last step on the slot found; waits for it.

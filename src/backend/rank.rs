@@ -1,4 +1,5 @@
-//! The place of a class among the scores of a sample: what top-1 and top-5 count by, for every backend and any number of views.
+//! The place of a class among the scores of a sample: what top-1 and top-5 count by, for every backend and any number
+//! of views.
 
 /// Classes ranked above the label's. Of equal scores the lower class ranks higher, so that exactly one class is first;
 /// nothing ranks below a score that is not a number, so such a score is never counted as right.

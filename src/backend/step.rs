@@ -35,7 +35,8 @@ pub(crate) fn calls(num_layers: usize, pass: Pass) -> impl Iterator<Item = Call>
 
 /// What a backend's step is made of.
 pub(super) trait Layers {
-    /// Shows that a step is under way, and on what. Only the backend's own `run` makes one, so no call can be made outside.
+    /// Shows that a step is under way, and on what. Only the backend's own `run` makes one, so no call can be made
+    /// outside.
     type Step;
 
     fn forward(&mut self, step: &Self::Step, layer: usize) -> Result<()>;

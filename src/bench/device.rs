@@ -18,8 +18,8 @@ pub(super) struct DeviceRound {
     pub(super) step_seconds: Vec<f64>,
 }
 
-/// As the trainer does, a step's statistics are read when the next one has been launched. The learning rate is 0, so that
-/// each round does the same work.
+/// As the trainer does, a step's statistics are read when the next one has been launched. The learning rate is 0, so
+/// that each round does the same work.
 pub(super) fn round(backend: &mut dyn Backend, batches: &mut Vec<Batch>, effort: Effort) -> Result<DeviceRound> {
     let num_images = batches[0].num_valid as f64;
     upload_both(backend, batches)?;

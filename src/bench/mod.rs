@@ -1,7 +1,7 @@
 //! The bench: what each stage can do alone, what they do together, and which of them holds the others up.
 //!
-//! In: a packed dataset and a backend. Out: a [`Report`]. The stages are measured in turns (input, upload, device, end to
-//! end, input, ...), so that what else the machine does meets all of them alike.
+//! In: a packed dataset and a backend. Out: a [`Report`]. The stages are measured in turns (input, upload, device, end
+//! to end, input, ...), so that what else the machine does meets all of them alike.
 
 mod device;
 mod end_to_end;

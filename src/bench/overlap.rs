@@ -23,8 +23,8 @@ const BATCH_SIZE: usize = 8;
 /// Of the network whose steps are not computed; the smallest that the layers take.
 const CANVAS: usize = 67;
 const NUM_CLASSES: usize = 2;
-/// A short, a middle and a long time: all orders and ties of input, upload and compute. Long enough that a thread which is
-/// woken a fraction of a millisecond late does not look like a stage that is not hidden.
+/// A short, a middle and a long time: all orders and ties of input, upload and compute. Long enough that a thread which
+/// is woken a fraction of a millisecond late does not look like a stage that is not hidden.
 const MILLISECONDS: [u64; 3] = [10, 20, 40];
 /// Sleeps whose lateness is measured in each round.
 const NUM_SLEEPS: usize = 20;

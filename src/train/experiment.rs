@@ -1,5 +1,5 @@
-//! What a recipe makes of a dataset: the network, its weights, and how it sees samples. Training, evaluation, prediction and the bench all begin
-//! with one.
+//! What a recipe makes of a dataset: the network, its weights, and how it sees samples. Training, evaluation,
+//! prediction and the bench all begin with one.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -22,8 +22,8 @@ impl Health {
         Self { num_classes, num_steps: 0, loss_sum: 0.0, told: false }
     }
 
-    /// Takes in the step that ended as the run's `step`th: an error when its loss is not finite, a warning (once) when the
-    /// loss has not left ln(classes).
+    /// Takes in the step that ended as the run's `step`th: an error when its loss is not finite, a warning (once) when
+    /// the loss has not left ln(classes).
     pub fn step(&mut self, step: u64, statistics: &Statistics) -> Result<Option<String>> {
         let loss = statistics.loss_sum / statistics.num_samples as f64;
         if !loss.is_finite() {

@@ -86,8 +86,8 @@ pub struct RunLog {
 }
 
 impl RunLog {
-    /// Opens the log of the run's folder for a run that has done `step` steps: lines of later steps, which a run that was
-    /// killed after its last checkpoint leaves behind, are dropped.
+    /// Opens the log of the run's folder for a run that has done `step` steps: lines of later steps, which a run that
+    /// was killed after its last checkpoint leaves behind, are dropped.
     pub fn open(run: &Path, step: u64) -> Result<Self> {
         let path = run.join("log.jsonl");
         if path.exists() {

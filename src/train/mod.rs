@@ -1,7 +1,7 @@
 //! Training: from batches to checkpoints, the log and the metrics.
 //!
-//! In: [`TrainOptions`], a dataset's [`crate::input`] and a [`crate::backend`]. Out: a run's folder. The [`trainer::Trainer`]
-//! owns one host copy of the weights beside the backend's.
+//! In: [`TrainOptions`], a dataset's [`crate::input`] and a [`crate::backend`]. Out: a run's folder. The
+//! [`trainer::Trainer`] owns one host copy of the weights beside the backend's.
 
 pub mod checkpoint;
 pub(crate) mod experiment;

@@ -45,17 +45,14 @@ impl RunFolder {
             None => Path::new(RUNS).join(format!("{dataset}-{recipe}-{}", newest_number(dataset, recipe)? + 1)),
         };
         if path.join("config.toml").exists() {
-            return Err(Error::data(
-                &path,
-                "a run lies there already; --resume goes on with it, or name another --run",
-            ));
+            return Err(Error::data(&path, "a run lies there already; --resume continues it, or name another --run"));
         }
         let checkpoints = path.join("checkpoints");
         std::fs::create_dir_all(&checkpoints).at("create", &checkpoints)?;
         Self::hold(path)
     }
 
-    /// The folder of a run to go on with: the one named, or the newest number under `runs/`.
+    /// The folder of a run to continue: the one named, or the newest number under `runs/`.
     pub fn open(named: Option<&Path>, dataset: &str, recipe: &str) -> Result<Self> {
         let path = match named {
             Some(path) => path.to_path_buf(),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::recipe::settings::{ScheduleKind, TrainSettings};
 
-/// What the schedule remembers; it travels in the checkpoint, so a resumed run goes on as if it had never stopped.
+/// What the schedule remembers; it travels in the checkpoint, so a resumed run continues as if it had never stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// Epochs whose validation error is known.

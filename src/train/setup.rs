@@ -122,7 +122,8 @@ fn check_validation(recipe: &Recipe, dataset: Option<&Dataset>) -> Result<()> {
     Ok(())
 }
 
-/// The run's own recipe, with the command line's `train.epochs`; anything else that the command line would change is refused.
+/// The run's own recipe, with the command line's `train.epochs`; anything else that the command line would change is
+/// refused.
 fn resumed_recipe(options: &TrainOptions, run: &Recipe) -> Result<Recipe> {
     let mut asked = match &options.recipe {
         Some(name) => Recipe::load(name, &[])?,

@@ -200,8 +200,8 @@ impl Trainer {
         validation.run(self.stepper.backend(), stop)
     }
 
-    /// Writes a checkpoint unless the newest is of this very state, and deletes old ones. The time that it and what came before
-    /// it took is no step's.
+    /// Writes a checkpoint unless the newest is of this very state, and deletes old ones. The time that it and what
+    /// came before it took is no step's.
     fn checkpoint(&mut self) -> Result<Option<PathBuf>> {
         self.settle_last()?;
         let path = self.save()?;

@@ -1,4 +1,5 @@
-//! Top-1 and top-5 error over a split: one centre view, or the mean of ten views' softmax outputs (the paper's section 4.1).
+//! Top-1 and top-5 error over a split: one centre view, or the mean of ten views' softmax outputs (the paper's section
+//! 4.1).
 
 use std::sync::Arc;
 

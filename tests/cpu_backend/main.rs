@@ -1,4 +1,4 @@
-//! The CPU backend as a whole: against PyTorch's numbers, over numbers of threads, and learning by heart.
+//! The CPU backend as a whole: against PyTorch's numbers, over numbers of threads, and overfitting.
 
 #[path = "../common/networks.rs"]
 mod kinds;

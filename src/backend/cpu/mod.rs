@@ -4,7 +4,7 @@
 //! In: f32 batches, which stay where the input wrote them. Out: statistics, probabilities, weights. [`CpuBackend`]
 //! owns all memory, allocated when it is made; a file holds one kind of layer, forward and backward together.
 //!
-//! Results are the same bits for any number of threads: work is cut by shape alone, each product runs on one
+//! Results are bit-identical for any number of threads: work is cut by shape alone, each product runs on one
 //! thread, and sums over the batch are added in a fixed order.
 
 mod conv_block;

@@ -1,4 +1,4 @@
-//! What the card can do at most, measured on it: the ceilings that a step's times are held against.
+//! What the card can do at most, measured on it: the ceilings that a step's times are compared with.
 
 use std::sync::Arc;
 
@@ -109,7 +109,8 @@ impl Watch {
         Ok(Self { context: Arc::clone(context), stream, begun: event()?, ended: event()?, repeats })
     }
 
-    /// Seconds of one piece of `work`, which enqueues it: of a round of many, the shortest round. Has waited for all of it.
+    /// Seconds of one piece of `work`, which enqueues it: of a round of many, the shortest round. Has waited for all of
+    /// it.
     fn shortest(&self, mut work: impl FnMut(&Stream) -> Result<()>) -> Result<f64> {
         let mut rounds = || {
             work(&self.stream)?;

@@ -1,18 +1,20 @@
 //! The CUDA backend: it trains on one batch while the next one crosses the bus.
 //!
-//! In: host batches in f16. Out: as every backend. All memory is allocated when it is made; it owns everything on the device.
+//! In: host batches in f16. Out: as every backend. All memory is allocated when it is made; it owns everything on the
+//! device.
 //!
-//! Three streams: `copy` brings batches to two slots, `compute` runs the steps, `side` updates a layer's weights while the layers before it
-//! still go backward. What one stream hands to another is ordered by events alone:
+//! Three streams: `copy` brings batches to two slots, `compute` runs the steps, `side` updates a layer's weights while
+//! the layers before it still go backward. What one stream hands to another is ordered by events alone:
 //!
 //! | Event | Recorded on | Waited for by |
 //! |---|---|---|
-//! | a slot's `uploaded` | `copy`, after a batch's copies | `compute` before the step on it; the host before the batch is filled anew |
-//! | a slot's `finished` | `compute`, after a step's statistics were copied | `copy` before the slot's next batch; the host before it reads the statistics |
+//! | a slot's `uploaded` | `copy`, after a batch's copies | `compute` before the step; the host before it reuses the batch |
+//! | a slot's `finished` | `compute`, after a step's statistics | `copy` before the next batch; the host before it reads |
 //! | a layer's `gradients_ready` | `compute`, after its backward pass | `side` before its update |
 //! | `updated` | `side`, after the last update | `compute` at the end of the step |
 //!
-//! A step runs as it is the first time, is captured into a graph the second time, and replayed from then on: one graph a slot and pass.
+//! A step runs as it is the first time, is captured into a graph the second time, and replayed from then on: one graph
+//! a slot and pass.
 #![expect(unsafe_code, reason = "calls to CUDA's libraries; each has its argument")]
 
 pub(crate) mod ceilings;
@@ -205,7 +207,8 @@ impl<R: Real> CudaBackend<R> {
         Ok(())
     }
 
-    /// Enqueues a training step whose updates follow the backward passes on the compute stream, with an event before it and after each call.
+    /// Enqueues a training step whose updates follow the backward passes on the compute stream, with an event before it
+    /// and after each call.
     fn enqueue_marked(&mut self, step: &Step) -> Result<(Event, Vec<(Call, Event)>)> {
         let (streams, context) = (Rc::clone(&self.streams), Arc::clone(&self.context));
         let calls = calls(self.blocks.len(), step.pass);

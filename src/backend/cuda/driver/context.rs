@@ -20,7 +20,8 @@ pub struct Capability {
     pub minor: u32,
 }
 
-/// The primary context of one GPU. It is current on the thread that made it; other threads call [`Context::make_current`].
+/// The primary context of one GPU. It is current on the thread that made it; other threads call
+/// [`Context::make_current`].
 #[derive(Debug)]
 pub struct Context {
     device: sys::CUdevice,

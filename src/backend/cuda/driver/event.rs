@@ -31,7 +31,8 @@ impl Event {
             Timing::No => CUevent_flags::CU_EVENT_BLOCKING_SYNC as u32 | CUevent_flags::CU_EVENT_DISABLE_TIMING as u32,
         };
         let mut raw = std::ptr::null_mut();
-        // SAFETY: the pointer outlives the call, and `Drop` destroys what it makes. (cudarc's own function takes one flag.)
+        // SAFETY: the pointer outlives the call, and `Drop` destroys what it makes. (cudarc's own function takes one
+        // flag.)
         check("cuEventCreate", unsafe { sys::cuEventCreate(&raw mut raw, flags) }.result())?;
         Ok(Self { raw, _context: Arc::clone(context) })
     }

@@ -34,7 +34,8 @@ impl<'a> Capture<'a> {
 
     /// Ends the recording and makes it ready to be launched.
     pub fn finish(mut self) -> Result<Graph> {
-        // SAFETY: `begin` began the capture on this stream. Where this fails, `Drop` tries again, lest the stream goes on recording.
+        // SAFETY: `begin` began the capture on this stream. Where this fails, `Drop` tries again, lest the stream goes
+        // on recording.
         let graph = check("cuStreamEndCapture", unsafe { result::stream::end_capture(self.stream.raw()) })?;
         self.is_open = false;
         // SAFETY: the graph was just made; flags of 0 are the default.

@@ -206,7 +206,8 @@ fn no_room(context: &Context, what: &str, num_bytes: usize, error: &str) -> Erro
     ))
 }
 
-/// Page-locked memory of the host, all zero when allocated: the device reads and writes it while the host does other things.
+/// Page-locked memory of the host, all zero when allocated: the device reads and writes it while the host does other
+/// things.
 pub struct Pinned<T> {
     values: NonNull<T>,
     len: usize,
@@ -233,7 +234,8 @@ impl<T> Pinned<T> {
     ///
     /// No copy to them may be under way while they are borrowed.
     pub unsafe fn as_slice(&self) -> &[T] {
-        // SAFETY: `len` values, initialised by `zeros`; that the device writes none of them is this function's contract.
+        // SAFETY: `len` values, initialised by `zeros`; that the device writes none of them is this function's
+        // contract.
         unsafe { std::slice::from_raw_parts(self.values.as_ptr(), self.len) }
     }
 

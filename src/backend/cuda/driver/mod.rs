@@ -29,7 +29,8 @@ pub(super) fn check<T>(call: &'static str, result: Result<T, DriverError>) -> Re
     result.map_err(|error| Error::Device(format!("{call} failed: {}", describe(error))))
 }
 
-/// Reports what freeing something found. An error that poisoned the whole context has been reported by the call that met it first.
+/// Reports what freeing something found. An error that poisoned the whole context has been reported by the call that
+/// met it first.
 fn released(call: &'static str, result: Result<(), DriverError>) {
     if let Err(error) = result
         && !ends_the_context(error.0)

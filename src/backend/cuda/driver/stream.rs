@@ -53,7 +53,8 @@ impl Stream {
         &self.context
     }
 
-    /// Waits for all that was enqueued, before what it uses is freed: a failure is reported, and nothing is to be done about it.
+    /// Waits for all that was enqueued, before what it uses is freed: a failure is reported, and nothing is to be done
+    /// about it.
     pub fn finish(&self) {
         // SAFETY: the stream lives as long as `self`.
         released("cuStreamSynchronize", unsafe { result::stream::synchronize(self.raw) });
@@ -77,8 +78,8 @@ impl Stream {
     ///
     /// # Safety
     ///
-    /// The parameters must be pointers to values of the kernel's parameter types, in its order; the device memory they name must be as
-    /// long as the kernel reads and writes for this shape, and stay allocated until the kernel has run.
+    /// The parameters must be pointers to values of the kernel's parameter types, in its order; the device memory they
+    /// name must be as long as the kernel reads and writes for this shape, and stay allocated until the kernel has run.
     pub unsafe fn launch(&self, function: &Function, shape: LaunchShape, parameters: &mut [*mut c_void]) -> Result<()> {
         let LaunchShape { grid, block, shared_bytes } = shape;
         // SAFETY: the function's module and the stream live; the rest is this function's contract.

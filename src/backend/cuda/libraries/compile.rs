@@ -18,8 +18,8 @@ pub const CACHE_VARIABLE: &str = "ALEXNET_CACHE";
 /// Bytes of the checksum that stands before a cached CUBIN.
 const CHECKSUM_BYTES: usize = size_of::<u128>();
 
-/// The CUBIN of `source`, compiled with `options` by the NVRTC of that version. Processes may ask for the same one at the same time: files appear
-/// whole or not at all.
+/// The CUBIN of `source`, compiled with `options` by the NVRTC of that version. Processes may ask for the same one at
+/// the same time: files appear whole or not at all.
 pub fn cubin(source: &str, options: &[String], nvrtc: (u32, u32)) -> Result<Vec<u8>> {
     let key = xxh3_128(format!("{nvrtc:?}\n{options:?}\n{source}").as_bytes());
     let Some(path) = cache_folder().map(|folder| folder.join(format!("kernels-{key:032x}.cubin"))) else {

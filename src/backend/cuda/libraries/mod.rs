@@ -1,7 +1,8 @@
 //! CUDA's libraries: where they are searched, and what to do where one is missing.
 //!
-//! cudarc opens them by bare names and panics where the loader finds none. So each is opened here first, by its full path where it
-//! lies in a folder that the loader does not know (pip's): the loader then finds it by the name it was built with.
+//! cudarc opens them by bare names and panics where the loader finds none. So each is opened here first, by its full
+//! path where it lies in a folder that the loader does not know (pip's): the loader then finds it by the name it was
+//! built with.
 
 pub mod compile;
 pub(crate) mod convolution;

@@ -1,7 +1,8 @@
 //! The products of dense layers, by cuBLASLt.
 //!
-//! Our matrices are row-major, cuBLASLt's column-major, so each of ours is there its own transpose, and Y = X W^T is computed as
-//! Y^T = W X^T. Each product's description and algorithm are made once: asking for an algorithm fails while a graph is captured.
+//! Our matrices are row-major, cuBLASLt's column-major, so each of ours is there its own transpose, and Y = X W^T is
+//! computed as Y^T = W X^T. Each product's description and algorithm are made once: asking for an algorithm fails while
+//! a graph is captured.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -17,7 +18,8 @@ use crate::error::{Error, Result};
 /// What cuBLASLt may use beside its operands, for all products together: they run one after another.
 pub const WORKSPACE_BYTES: usize = 32 << 20;
 
-/// Parts of a sum are added in f32, in a fixed order: the same bits each time. (`CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE`.)
+/// Parts of a sum are added in f32, in a fixed order, so it is bitwise reproducible.
+/// (`CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE`.)
 const REDUCTION_SCHEME: u32 = 2;
 
 /// How a factor is taken: cuBLAS's `cublasOperation_t`, which the bindings of cuBLASLt lack.
@@ -93,8 +95,8 @@ struct Matrix {
 }
 
 impl Product {
-    /// Chooses the algorithm. `bias_address` is where the forward product's bias lies on the device: as f32 where the output is f32, as the factors'
-    /// type otherwise.
+    /// Chooses the algorithm. `bias_address` is where the forward product's bias lies on the device: as f32 where the
+    /// output is f32, as the factors' type otherwise.
     pub fn new(
         library: &Rc<CublasLt>,
         kind: Kind,
@@ -144,7 +146,8 @@ impl Product {
         Ok(Self { library: Rc::clone(library), description, left, right, output, algorithm })
     }
 
-    /// Enqueues it. The forward product takes (weights, input), the weight gradient (input, output gradient), the input gradient (weights, output gradient).
+    /// Enqueues it. The forward product takes (weights, input), the weight gradient (input, output gradient), the input
+    /// gradient (weights, output gradient).
     pub fn run<T, U>(
         &self,
         stream: &Stream,
@@ -158,8 +161,8 @@ impl Product {
         self.output.assert_holds(output.len());
         let (one, zero) = (1.0_f32, 0.0_f32);
         let workspace = workspace.all_mut();
-        // SAFETY: the descriptors live, the device memory is as long as they say (asserted above), and the scalars are read during the call
-        // (the pointer mode is the host's).
+        // SAFETY: the descriptors live, the device memory is as long as they say (asserted above), and the scalars are
+        // read during the call (the pointer mode is the host's).
         let multiplied = unsafe {
             result::matmul(
                 self.library.raw,

@@ -26,7 +26,7 @@ pub(crate) struct Candidate {
     /// Measured, or the library's estimate.
     pub milliseconds: f32,
     pub workspace_bytes: usize,
-    /// Whether it gives the same bits each time.
+    /// Whether it is bitwise reproducible.
     pub is_repeatable: bool,
 }
 
@@ -43,7 +43,7 @@ pub enum Search {
 /// Which algorithms may be taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Repeatable {
-    /// Those that give the same bits each time.
+    /// Only those that are bitwise reproducible.
     #[default]
     Required,
     /// `--fast`: any algorithm, also one whose sums change their order.
@@ -82,7 +82,8 @@ impl Tuning {
         Ok(tuning)
     }
 
-    /// The number of the algorithm to take: the known one where it can run, the heuristics' first one otherwise; when tuning, the fastest.
+    /// The number of the algorithm to take: the known one where it can run, the heuristics' first one otherwise; when
+    /// tuning, the fastest.
     pub fn pick(
         &mut self,
         direction: Direction,

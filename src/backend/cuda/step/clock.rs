@@ -9,8 +9,9 @@ use crate::trace::Interval;
 
 /// Turns events into moments, by one event whose moment is known.
 ///
-/// Durations are exact to half a microsecond. The driver gives the time since the known event in f32, so a moment is exact to a microsecond in
-/// the first 16 seconds, and to 2^-24 of the time that has gone later: 0.1 ms after half an hour.
+/// Durations are exact to half a microsecond. The driver gives the time since the known event in f32, so a moment is
+/// exact to a microsecond in the first 16 seconds, and to 2^-24 of the time that has gone later: 0.1 ms after half an
+/// hour.
 #[derive(Debug)]
 pub struct DeviceClock {
     known: Event,

@@ -13,7 +13,8 @@ const ALIGNMENT: usize = 128;
 /// fc8's outputs are padded to a multiple of it, so that each row begins at a multiple of 16 bytes.
 const OUTPUT_MULTIPLE: usize = 8;
 
-/// Where each tensor lies in the device's buffers of values, velocities and gradients, in the order of [`crate::model::ParameterLayout`].
+/// Where each tensor lies in the device's buffers of values, velocities and gradients, in the order of
+/// [`crate::model::ParameterLayout`].
 #[derive(Debug)]
 pub struct DeviceLayout {
     layers: Vec<DeviceTensors>,

@@ -65,8 +65,8 @@ impl<R: Real> Memory<R> {
             + self.bias_partials.num_bytes()
     }
 
-    /// A layer's last output as the border has it, (N, output values) with images as (C, H, W), of a convolution with so many channels. Nothing
-    /// that writes it may be under way.
+    /// A layer's last output as the border has it, (N, output values) with images as (C, H, W), of a convolution with
+    /// so many channels. Nothing that writes it may be under way.
     pub fn read_output(
         &self,
         layer: usize,

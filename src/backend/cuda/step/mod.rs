@@ -1,7 +1,7 @@
 //! A step on the device: what lies in its memory, and the blocks that compute on it.
 //!
-//! In: batches in [`slot`]s and the host's weights. Out: statistics, gradients, weights. [`memory`] owns the activations, [`weights`]
-//! weights, velocities and gradients; a block owns what only it needs.
+//! In: batches in [`slot`]s and the host's weights. Out: statistics, gradients, weights. [`memory`] owns the
+//! activations, [`weights`] weights, velocities and gradients; a block owns what only it needs.
 
 pub(crate) mod block;
 pub(crate) mod clock;

@@ -73,7 +73,8 @@ impl DeviceSlot {
         self.input.num_bytes() + self.labels.num_bytes() + self.probabilities.num_bytes()
     }
 
-    /// Begins to bring the batch here, once the step that used the slot last has ended. The slot's last batch has been reclaimed.
+    /// Begins to bring the batch here, once the step that used the slot last has ended. The slot's last batch has been
+    /// reclaimed.
     pub fn upload(&mut self, stream: &Stream, clock: &DeviceClock, mut batch: Batch) -> Result<()> {
         assert!(self.batch.is_none(), "the slot's last batch was not reclaimed");
         if self.has_begun {
@@ -96,7 +97,8 @@ impl DeviceSlot {
         // From here on the copies may be under way, so the batch stays here also where one of them fails.
         let batch = self.batch.insert(batch);
         let Values::F16(values) = &batch.values else { unreachable!("seen above") };
-        // SAFETY: page-locked above; `reclaim` waits for `uploaded` before the batch leaves, and the backend for everything before it is dropped.
+        // SAFETY: page-locked above; `reclaim` waits for `uploaded` before the batch leaves, and the backend for
+        // everything before it is dropped.
         unsafe { stream.copy_to_device(values, &mut self.input.all_mut()) }?;
         // SAFETY: nothing is ever copied to them.
         let labels = unsafe { self.host_labels.as_slice() };
@@ -141,7 +143,8 @@ impl DeviceSlot {
     /// Waits for the end of the step, and reads what it found.
     pub fn statistics(&self) -> Result<Statistics> {
         self.wait()?;
-        // SAFETY: the copy that `finish` enqueued came before the event that was waited for, and the next one needs `&mut self`.
+        // SAFETY: the copy that `finish` enqueued came before the event that was waited for, and the next one needs
+        // `&mut self`.
         let [statistics] = (unsafe { self.host_statistics.as_slice() }) else { unreachable!("one step's") };
         Ok(Statistics {
             loss_sum: statistics.loss_sum,

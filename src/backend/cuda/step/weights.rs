@@ -45,7 +45,8 @@ impl<R: Real> Weights<R> {
         self.values.num_bytes() + self.velocities.num_bytes() + self.gradients.num_bytes() + working
     }
 
-    /// Takes weights and velocities over; nothing that uses them may be under way. The working weights follow on `stream`.
+    /// Takes weights and velocities over; nothing that uses them may be under way. The working weights follow on
+    /// `stream`.
     pub fn load(&mut self, kernels: &Kernels<R>, stream: &Stream, parameters: &Parameters) -> Result<()> {
         let kinds = [(&parameters.values, &mut self.values), (&parameters.velocities, &mut self.velocities)];
         for (from, to) in kinds {

@@ -1,6 +1,7 @@
 //! Which of cuDNN's algorithms a convolution runs with, in each direction.
 //!
-//! The known ones run on tensor cores and give the same bits each time. Where cuDNN refuses one for a shape, its heuristics name another.
+//! The known ones run on tensor cores and are bitwise reproducible. Where cuDNN refuses one for a shape, its
+//! heuristics name another.
 
 use std::mem::MaybeUninit;
 
@@ -29,7 +30,8 @@ pub struct Chosen<A> {
 /// More answers than cuDNN has for any direction.
 const MAX_ANSWERS: usize = 16;
 
-/// Statuses are numbered by category; the third says that something is not supported, with the reason in the lower digits.
+/// Statuses are numbered by category; the third says that something is not supported, with the reason in the lower
+/// digits.
 const STATUS_CATEGORY: u32 = 1000;
 const NOT_SUPPORTED: u32 = 3;
 

@@ -1,6 +1,7 @@
 //! Convolutions, by cuDNN's plain C API. Beside this folder only [`super`] knows cuDNN, to open it and ask its version.
 //!
-//! Tensors are (N, H, W, C) and kernels (O, H, W, I). The algorithms are those that run on tensor cores and give the same bits each time.
+//! Tensors are (N, H, W, C) and kernels (O, H, W, I). The algorithms are those that run on tensor cores and are
+//! bitwise reproducible.
 
 mod algorithms;
 mod description;
@@ -74,7 +75,8 @@ impl Convolution {
     ) -> Result<()> {
         self.assert_lengths(input.len(), kernels.len(), output.len());
         let (on, [one, zero], workspace) = (&self.description, SCALARS, workspace.all_mut());
-        // SAFETY: the descriptors live and describe the device memory (asserted above); the workspace has been sized by `workspace_bytes`.
+        // SAFETY: the descriptors live and describe the device memory (asserted above); the workspace has been sized by
+        // `workspace_bytes`.
         check("cudnnConvolutionForward", unsafe {
             sys::cudnnConvolutionForward(
                 on.library.raw,
