@@ -1,4 +1,4 @@
-// Sums within a block, in an order that the block's shape fixes: no atomics, so every run gives the same bits.
+// Sums within a block, in an order that the block's shape fixes: no atomics, so every run is bit-identical.
 
 // Combines one value of each thread; every thread gets the result. blockDim.x is a multiple of 32, at most 1024;
 // shared (32). Lanes meet as a butterfly, then warps in ascending order.

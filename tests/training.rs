@@ -254,7 +254,7 @@ fn what_a_killed_run_left_unfinished_is_gone_when_it_resumes() {
 }
 
 #[test]
-fn made_up_batches_train_without_shards_and_keep_no_checkpoints() {
+fn synthetic_batches_train_without_shards_and_keep_no_checkpoints() {
     let bench = Bench::new();
     let options = TrainOptions { data: Data::Synthetic, steps: Some(3), ..bench.options("synthetic", &[]) };
     let outcome = train(&options);

@@ -17,7 +17,8 @@ pub(super) struct InputRound {
     pub(super) memory_bytes: u64,
 }
 
-/// The first round also reads each sample once, as long as that takes no longer than a stage: a sample is checked against
+/// The first round also reads each sample once, as long as that takes no longer than a stage: a sample is checked
+/// against
 /// its checksum when it is first read.
 pub(super) fn round(
     experiment: &Experiment,

@@ -57,7 +57,7 @@ fn predict_sees_what_the_cpu_sees() {
     });
     assert_eq!(gpu.len(), 4);
     for (gpu, cpu) in gpu.iter().zip(&cpu) {
-        // Logits of bf16 factors are within a hundredth.
+        // Logits of bf16 factors are within 0.01.
         assert!(gpu.0 == cpu.0 && (gpu.1 - cpu.1).abs() < 0.01, "{gpu:?} {cpu:?}");
     }
 }

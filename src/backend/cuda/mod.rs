@@ -8,8 +8,8 @@
 //!
 //! | Event | Recorded on | Waited for by |
 //! |---|---|---|
-//! | a slot's `uploaded` | `copy`, after a batch's copies | `compute` before the step; the host before it reuses the batch |
-//! | a slot's `finished` | `compute`, after a step's statistics | `copy` before the next batch; the host before it reads |
+//! | a slot's `uploaded` | `copy`, after a batch's copies | `compute` before the step; the host before it leaves |
+//! | a slot's `finished` | `compute`, after its statistics | `copy` before the next batch; the host before it reads |
 //! | a layer's `gradients_ready` | `compute`, after its backward pass | `side` before its update |
 //! | `updated` | `side`, after the last update | `compute` at the end of the step |
 //!

@@ -125,7 +125,8 @@ pub fn prune(folder: &Path, keep: usize, best_step: u64) -> Result<()> {
 pub fn init_from(path: &Path, classes: &[String], parameters: &mut Parameters) -> Result<()> {
     let other = read::read(path)?;
     let advice = format!(
-        "it was trained with model.width = {}, model.towers = {} on {} classes; give this run the same, or another --init",
+        "it was trained with model.width = {}, model.towers = {} on {} classes; \
+         give this run the same, or another --init",
         other.state.recipe.settings.model.width,
         other.state.recipe.settings.model.towers,
         other.state.classes.len()

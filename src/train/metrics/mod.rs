@@ -227,7 +227,7 @@ impl Seconds {
         for (name, help, seconds) in [
             ("input_wait", "The trainer waited for a batch.", self.input_wait),
             ("buffer_wait", "The workers waited for an empty buffer.", self.buffer_wait),
-            ("augment", "The workers cropped, mirrored and relit.", self.augment),
+            ("augment", "The workers cropped, mirrored and colour-jittered.", self.augment),
             ("upload", "Batches went to the device.", self.upload),
             ("compute", "The device computed steps.", self.compute),
         ] {
