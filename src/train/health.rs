@@ -43,7 +43,8 @@ impl Health {
         Ok(Some(format!(
             "the loss has stayed at {mean:.3} for {STUCK_STEPS} steps, and ln({}) = {guessing:.3} is the loss of \
              guessing. The paper's initial values leave it only after thousands of steps, and on small sets or \
-             narrow networks perhaps never. To learn sooner: --recipe small, or --set model.init=he --set augment.scale=0.017",
+             narrow networks perhaps never. To learn sooner: --recipe small, or \
+             --set model.init=he --set augment.scale=0.017",
             self.num_classes
         )))
     }
