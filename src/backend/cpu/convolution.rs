@@ -285,8 +285,11 @@ pub mod tests {
         [Convolution { block_channels: 1, tile_rows: 1, ..Convolution::new(block) }, whole]
     }
 
-    pub fn cases() -> [ConvBlock; 4] {
-        [block(5, 3, 1, 1, 1), block(5, 3, 1, 1, 2), block(11, 5, 3, 0, 1), block(9, 5, 2, 2, 2)]
+    pub fn cases() -> [ConvBlock; 6] {
+        let [plain, grouped] = [1, 2].map(|groups| block(5, 3, 1, 1, groups));
+        // Strides beyond the filter leave pixels out.
+        let [single, apart] = [block(8, 1, 2, 0, 1), block(9, 2, 3, 1, 2)];
+        [plain, grouped, block(11, 5, 3, 0, 1), block(9, 5, 2, 2, 2), single, apart]
     }
 
     pub fn forward(convolution: &Convolution, images: &[f64], weights: &[f64]) -> Vec<f64> {
