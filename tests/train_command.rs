@@ -132,7 +132,7 @@ fn signal(child: &Child, name: &str) {
 #[test]
 fn interrupt_and_terminate_finish_the_step_with_a_checkpoint_and_exit_0() {
     let folder = dataset();
-    for (name, run) in [("INT", "runs/made-small-1"), ("TERM", "runs/made-small-2")] {
+    for (name, run) in [("INT", "runs/synthetic-small-1"), ("TERM", "runs/synthetic-small-2")] {
         let mut child = started(folder.path());
         signal(&child, name);
         assert!(child.wait().unwrap().success(), "{name}");
@@ -142,7 +142,7 @@ fn interrupt_and_terminate_finish_the_step_with_a_checkpoint_and_exit_0() {
     }
     let (code, stdout, stderr) = run(train(folder.path()).args(["--epochs", "100000", "--resume", "--steps", "1"]));
     assert_eq!(code, 0, "{stderr}");
-    assert!(stdout.contains("runs/made-small-2"), "{stdout}");
+    assert!(stdout.contains("runs/synthetic-small-2"), "{stdout}");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_disk_that_fills_leaves_no_half_checkpoint() {
     command.current_dir(folder.path()).args(["-c", script, env!("CARGO_BIN_EXE_train")]);
     command.args(["--shards", "shards", "--recipe", "small"]).args(TINY);
     assert_refused(&mut command, 1, &["cannot write", "step-00000000.safetensors"]);
-    let left: Vec<_> = std::fs::read_dir(folder.path().join("runs/made-small-1/checkpoints")).unwrap().collect();
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("runs/synthetic-small-1/checkpoints")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -182,7 +182,7 @@ fn evaluate_gives_the_contracts_json_and_refuses_other_classes() {
     let folder = dataset();
     let (code, _, stderr) = run(train(folder.path()).args(["--epochs", "2"]));
     assert_eq!(code, 0, "{stderr}");
-    let checkpoint = "runs/made-small-1/checkpoints/step-00000008.safetensors";
+    let checkpoint = "runs/synthetic-small-1/checkpoints/step-00000008.safetensors";
     let evaluate = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_evaluate"));
         command.current_dir(folder.path()).args(["--checkpoint", checkpoint]).args(arguments);
@@ -217,7 +217,7 @@ fn predict_needs_the_checkpoint_alone_and_goes_on_past_a_bad_picture() {
     std::fs::remove_dir_all(folder.path().join("shards")).unwrap();
     let predict = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_predict"));
-        let checkpoint = "runs/made-small-1/checkpoints/step-00000008.safetensors";
+        let checkpoint = "runs/synthetic-small-1/checkpoints/step-00000008.safetensors";
         command.current_dir(folder.path()).args(["--checkpoint", checkpoint]).args(arguments);
         command
     };
