@@ -169,6 +169,19 @@ fn the_trace_shows_uploads_under_the_steps_before_them() {
 }
 
 #[test]
+fn each_steps_time_is_its_own_also_where_no_step_follows() {
+    let mut stepper = stepper(&Clock::manual(), 2, 3, 8, Tracer::default());
+    let mut seconds = Vec::new();
+    for step in 0..WARM_UP + NUM_STEPS {
+        let next = if step + 1 < WARM_UP + NUM_STEPS { Next::Feed } else { Next::Nothing };
+        seconds.extend(stepper.step(step, next, 0.0).unwrap().map(|settled| settled.observation.step_seconds));
+    }
+    seconds.extend(stepper.settle().unwrap().map(|settled| settled.observation.step_seconds));
+    let steady = &seconds[WARM_UP as usize..];
+    assert!(steady.iter().all(|seconds| (seconds - 0.008).abs() < 1e-9), "{steady:?}");
+}
+
+#[test]
 fn synthetic_losses_are_the_batchs() {
     let losses = [1, 7].map(|step_milliseconds| {
         let mut stepper = stepper(&Clock::manual(), 1, 1, step_milliseconds, Tracer::default());

@@ -254,6 +254,20 @@ fn what_a_killed_run_left_unfinished_is_gone_when_it_resumes() {
 }
 
 #[test]
+fn no_step_is_logged_in_a_fraction_of_its_time() {
+    let bench = Bench::new();
+    // The last step before a validation is read when it has long been done.
+    train(&bench.options("timed", &[]));
+    let lines = log::read(&bench.run("timed")).unwrap();
+    let steps = lines.iter().filter(|line| line.kind == Kind::Step);
+    let mut rates: Vec<f64> = steps.map(|line| line.images_per_second.unwrap()).collect();
+    rates.sort_by(f64::total_cmp);
+    let (median, highest) = (rates[rates.len() / 2], rates[rates.len() - 1]);
+    // Other work on the machine only makes a step longer; a step read late seemed a thousand times as fast.
+    assert!(highest < 10.0 * median, "{highest} images/s, {median} in the median");
+}
+
+#[test]
 fn synthetic_batches_train_without_shards_and_keep_no_checkpoints() {
     let bench = Bench::new();
     let options = TrainOptions { data: Data::Synthetic, steps: Some(3), ..bench.options("synthetic", &[]) };

@@ -162,9 +162,15 @@ impl StepClock {
         Self(Instant::now())
     }
 
-    /// Seconds since the last lap or restart.
-    pub fn lap(&mut self) -> f64 {
-        let now = Instant::now();
-        (now - std::mem::replace(&mut self.0, now)).as_secs_f64()
+    /// Seconds from the end of the step before, or the last restart, to the end of this one.
+    pub fn lap(&mut self, ended: Instant) -> f64 {
+        let seconds = ended.saturating_duration_since(self.0).as_secs_f64();
+        self.0 = self.0.max(ended);
+        seconds
+    }
+
+    /// What was done until now is no step's.
+    pub fn restart(&mut self) {
+        self.0 = Instant::now();
     }
 }

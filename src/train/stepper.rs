@@ -114,13 +114,13 @@ impl Stepper {
         observation.compute_seconds = computed.seconds();
         self.tracer.span(Track::Device, "step", step, computed);
         observation.loss = statistics.loss_sum / statistics.num_samples as f64;
-        observation.step_seconds = self.clock.lap();
+        observation.step_seconds = self.clock.lap(computed.ended);
         Ok(Settled { num_steps: step + 1, observation, statistics })
     }
 
-    /// Seconds since the last step ended, or since the last lap: what was done in them is no step's.
-    pub fn lap(&mut self) -> f64 {
-        self.clock.lap()
+    /// What was done since the last step ended is no step's.
+    pub fn restart_clock(&mut self) {
+        self.clock.restart();
     }
 
     /// Gives the source its batches back, so that the backend is free for something else.

@@ -205,7 +205,7 @@ impl Trainer {
     fn checkpoint(&mut self) -> Result<Option<PathBuf>> {
         self.settle_last()?;
         let path = self.save()?;
-        self.stepper.lap();
+        self.stepper.restart_clock();
         Ok(path)
     }
 
