@@ -10,7 +10,7 @@ const NUM_SAMPLES: [usize; 5] = [1_000, 10_000, 100_000, 1_000_000, 1_281_167];
 const BATCH_SIZES: [usize; 6] = [16, 32, 64, 128, 256, 512];
 const NUM_WORKERS: [usize; 3] = [1, 2, 4];
 /// What does not grow where something else does.
-pub const USUAL: Point = Point { num_samples: 10_000, batch_size: 128, workers: 2 };
+const USUAL: Point = Point { num_samples: 10_000, batch_size: 128, workers: 2 };
 
 /// The three ways to grow; the usual point lies on all of them.
 fn points() -> Vec<Point> {

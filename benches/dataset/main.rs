@@ -3,14 +3,12 @@
 //! - `open [--rounds 5]`: the time and memory to open it, and the time to a first batch, cold and warm;
 //! - `cold [--samples 40000 --rounds 3 --workers 2 --dir DIR]`: an epoch from a cold page cache, the orders of training
 //!   beside a plain sequential read of the same files (200 KB of disk a sample; a DIR is kept, and used again);
-//! - `growth [--rounds 5]`: speed and memory by workers, by batch size and by samples, as the tables of a record;
-//!   `growth --draw RECORD.md docs/images` draws the curves of one.
+//! - `growth [--rounds 5]`: speed and memory by workers, by batch size and by samples, as the tables of a record.
 //!
 //! `open` and `growth` measure sparse datasets: samples are holes in their files, which the operating system turns into
 //! pages of zeros when they are first read. Each of their measurements is a process of its own, so that its peak is its
 //! own.
 
-mod chart;
 mod cold;
 mod growth;
 mod open;
@@ -44,9 +42,6 @@ fn main() -> ExitCode {
         ["growth", "--measure", folder, point] => {
             let point = serde_json::from_str(point).expect("a point");
             print_json(&point::measure(Path::new(folder), point));
-        }
-        ["growth", "--draw", record, folder] => {
-            chart::draw_all(&std::fs::read_to_string(record).expect("a record"), Path::new(folder));
         }
         ["growth", ..] => growth::measure_all(report::number("--rounds", 5)),
         _ => {

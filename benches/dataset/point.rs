@@ -25,7 +25,7 @@ const NUM_IMAGES: usize = 9_728;
 /// Steps before those that count: all buffers have been written.
 const WARM_UP_STEPS: usize = 8;
 /// Of the device that is put under the input; an upload takes half of a step.
-pub const DEVICE_IMAGES_PER_SECOND: f64 = 20_000.0;
+const DEVICE_IMAGES_PER_SECOND: f64 = 20_000.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Point {
