@@ -12,7 +12,7 @@ use alexnet::input::{Batch, Dtype, Values};
 use alexnet::model::init::initial_parameters;
 use alexnet::model::{Block, Network};
 use alexnet::philox::{Purpose, normal_pair, words};
-use alexnet::recipe::settings::ModelSettings;
+use alexnet::recipe::settings::{ModelSettings, UpdateRule};
 use clap::Parser;
 
 const BATCH_SIZE: usize = 32;
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
 fn bench_width(width: f64, options: &Options) -> Result<()> {
     let settings = ModelSettings { width, ..ModelSettings::default() };
     let network = Network::new(&settings, 227, 1000)?;
-    let backend_options = BackendOptions { batch_size: BATCH_SIZE, seed: 0, momentum: 0.9, weight_decay: 0.0005 };
+    let backend_options = BackendOptions { batch_size: BATCH_SIZE, seed: 0, update: UpdateRule::PAPER };
     let mut backend = CpuBackend::new(&network, backend_options, options.threads);
     backend.load(&initial_parameters(&network, 0))?;
     backend.upload(Slot::Even, synthetic_batch(&network))?;

@@ -1,5 +1,10 @@
 // Stochastic gradient descent with momentum and weight decay (section 5 of the paper), and the working weights.
 
+// As src/recipe/settings.rs has it.
+struct UpdateRule {
+    float momentum, weight_decay;
+};
+
 // A value's update, in the order of operations of src/backend/cpu/update.rs and without fused multiply-adds: in f32 the
 // same bits as there.
 __device__ __forceinline__ void update_value(
@@ -11,19 +16,20 @@ __device__ __forceinline__ void update_value(
 
 // v = momentum v - weight_decay lr w - lr g; w = w + v; working = w. values, velocities, gradients and working (count);
 // working is null where real is f32: the values themselves are worked with. From first_bias on, a multiple of eight,
-// they are biases: their lr is bias_rate times the step's, their weight_decay is bias_decay.
+// they are biases: their rule is another, and their lr is bias_rate times the step's.
 //
 // A thread computes eight values. Bytes: (16 + 2 sizeof(real)) count: 20 count in bf16.
 extern "C" __global__ void __launch_bounds__(256) update(
     float* values, float* velocities, const real* gradients, real* working, const Scalars* scalars, long long count,
-    float momentum, float weight_decay, long long first_bias, float bias_rate, float bias_decay) {
+    UpdateRule weights, long long first_bias, UpdateRule biases, float bias_rate) {
     const long long at = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * OCTET;
     if (at >= count) {
         return;
     }
     const bool is_bias = at >= first_bias;
     const float learning_rate = __fmul_rn(is_bias ? bias_rate : 1.0f, scalars->learning_rate);
-    const float decay = __fmul_rn(is_bias ? bias_decay : weight_decay, learning_rate);
+    const UpdateRule rule = is_bias ? biases : weights;
+    const float momentum = rule.momentum, decay = __fmul_rn(rule.weight_decay, learning_rate);
     float4 w[2] = {load_once(values + at), load_once(values + at + 4)};
     float4 v[2] = {load_once(velocities + at), load_once(velocities + at + 4)};
     const Octet g = load_octet(gradients + at);

@@ -7,7 +7,7 @@ use alexnet::backend::cpu::CpuBackend;
 use alexnet::backend::{Backend, BackendOptions, Pass, Slot, StepScalars};
 use alexnet::input::{Batch, Dtype};
 use alexnet::model::Network;
-use alexnet::recipe::settings::ModelSettings;
+use alexnet::recipe::settings::{ModelSettings, UpdateRule};
 
 /// The system's allocator, counted.
 struct Counted;
@@ -48,7 +48,7 @@ const BATCH_SIZE: usize = 8;
 fn a_step_allocates_nothing_and_the_backend_states_its_memory() {
     let settings = ModelSettings { width: 0.25, ..ModelSettings::default() };
     let network = Network::new(&settings, 99, 10).unwrap();
-    let options = BackendOptions { batch_size: BATCH_SIZE, seed: 0, momentum: 0.9, weight_decay: 0.0005 };
+    let options = BackendOptions { batch_size: BATCH_SIZE, seed: 0, update: UpdateRule::PAPER };
     let before = NUM_BYTES.load(Ordering::Relaxed);
     let mut backend = CpuBackend::new(&network, options, None);
     let allocated = NUM_BYTES.load(Ordering::Relaxed) - before;

@@ -6,10 +6,11 @@ use super::super::{SampleLoss, Scalars, StepStatistics, int, shapes};
 use super::host::run;
 use super::{Tolerance, Unit, assert_close, draws, in_any_order, poisoned, reals, rounded, wide};
 use crate::backend::cpu::loss;
-use crate::backend::cpu::update::UpdateRule;
+use crate::backend::cpu::update::Update;
 use crate::backend::cuda::real::Real;
 use crate::model::BiasRule;
 use crate::model::layers::BiasDecay;
+use crate::recipe::settings::UpdateRule;
 
 fn scalars(num_valid: u32) -> Scalars {
     Scalars { step: 7, learning_rate: 0.01, num_valid }
@@ -159,7 +160,7 @@ fn updates_are_the_cpus_to_the_bit<R: Real>(bias_rule: BiasRule) {
     let (mut values, mut velocities) = (reals::<f32>(count, 1), reals::<f32>(count, 2));
     let (mut expected_values, mut expected_velocities) = (values.clone(), velocities.clone());
     let mut working = poisoned::<R>(count);
-    let (scalars, momentum, weight_decay) = (scalars(1), 0.9_f32, 0.0005_f32);
+    let (scalars, weights) = (scalars(1), UpdateRule::PAPER);
     for step in 0..2 {
         let gradients = reals::<R>(count, 3 + step);
         run!(
@@ -174,19 +175,18 @@ fn updates_are_the_cpus_to_the_bit<R: Real>(bias_rule: BiasRule) {
                 if R::IS_MASTER { std::ptr::null_mut() } else { working.as_mut_ptr() },
                 &raw const scalars,
                 count as i64,
-                momentum,
-                weight_decay,
+                weights,
                 first_bias as i64,
+                UpdateRule { weight_decay: bias_rule.weight_decay(weights.weight_decay), ..weights },
                 bias_rule.rate,
-                bias_rule.weight_decay(weight_decay),
             ]
         )
         .unwrap();
-        let rule = UpdateRule { momentum, weight_decay, learning_rate: scalars.learning_rate };
+        let update = Update::new(&weights, scalars.learning_rate);
         let gradients: Vec<f32> = gradients.iter().map(|gradient| gradient.to_f32()).collect();
-        for (rule, at) in [(rule, 0..first_bias), (rule.of_biases(&bias_rule), first_bias..count)] {
+        for (update, at) in [(update, 0..first_bias), (update.of_biases(&bias_rule), first_bias..count)] {
             let (values, velocities) = (&mut expected_values[at.clone()], &mut expected_velocities[at.clone()]);
-            rule.update(values, velocities, &gradients[at]);
+            update.update(values, velocities, &gradients[at]);
         }
     }
     assert_eq!((&values, &velocities), (&expected_values, &expected_velocities), "{}", R::DEFINITION);

@@ -10,11 +10,11 @@
 //! use alexnet::backend::{Backend, BackendOptions, Pass, Slot, StepScalars, cpu::CpuBackend};
 //! use alexnet::input::Batch;
 //! use alexnet::model::{Network, init::initial_parameters};
-//! use alexnet::recipe::settings::ModelSettings;
+//! use alexnet::recipe::settings::{ModelSettings, UpdateRule};
 //!
 //! # fn main() -> alexnet::Result<()> {
 //! let network = Network::new(&ModelSettings { width: 0.05, ..ModelSettings::default() }, 67, 10)?;
-//! let options = BackendOptions { batch_size: 4, seed: 0, momentum: 0.9, weight_decay: 0.0005 };
+//! let options = BackendOptions { batch_size: 4, seed: 0, update: UpdateRule::PAPER };
 //! let mut backend = CpuBackend::new(&network, options, None);
 //! let mut parameters = initial_parameters(&network, 0);
 //! backend.load(&parameters)?;
@@ -49,7 +49,7 @@ pub use self::step::Call;
 use crate::error::Result;
 use crate::input::{Batch, Dtype};
 use crate::model::Parameters;
-use crate::recipe::settings::TrainSettings;
+use crate::recipe::settings::{TrainSettings, UpdateRule};
 
 /// Whether a pass learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,26 +95,19 @@ pub struct BackendOptions {
     pub batch_size: usize,
     /// Keys the random numbers of dropout.
     pub seed: u64,
-    /// v = momentum v - weight_decay lr w - lr g; w = w + v.
-    pub momentum: f32,
-    /// Of the weights, and of the biases where their layer has no rule of its own.
-    pub weight_decay: f32,
+    /// How weights follow their gradients.
+    pub update: UpdateRule,
 }
 
 impl BackendOptions {
     /// What a recipe trains with.
     pub fn of(settings: &TrainSettings) -> Self {
-        Self {
-            batch_size: settings.batch_size,
-            seed: settings.seed,
-            momentum: settings.momentum as f32,
-            weight_decay: settings.weight_decay as f32,
-        }
+        Self { batch_size: settings.batch_size, seed: settings.seed, update: settings.update_rule() }
     }
 
     /// Enough for a backend that only evaluates.
     pub fn for_evaluation(batch_size: usize) -> Self {
-        Self { batch_size, seed: 0, momentum: 0.0, weight_decay: 0.0 }
+        Self { batch_size, seed: 0, update: UpdateRule::PAPER }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::backend::{BackendOptions, StepScalars};
 use crate::error::Result;
 use crate::model::Network;
 use crate::model::init::initial_parameters;
-use crate::recipe::settings::{DropoutScaling, InitScheme, LrnPlace, LrnSettings, ModelSettings};
+use crate::recipe::settings::{DropoutScaling, InitScheme, LrnPlace, LrnSettings, ModelSettings, UpdateRule};
 
 /// A network and a step of it.
 struct Case {
@@ -176,7 +176,7 @@ impl Case {
         let settings = ModelSettings { init: InitScheme::He, ..self.settings.clone() };
         let network = Network::new(&settings, self.canvas, self.num_classes)?;
         let parameters = initial_parameters(&network, 5);
-        let options = BackendOptions { batch_size: self.batch_size, seed, momentum: 0.9, weight_decay: 0.0005 };
+        let options = BackendOptions { batch_size: self.batch_size, seed, update: UpdateRule::PAPER };
         let scalars = StepScalars { step: self.step, learning_rate: 0.01 };
         let mut backend = gpu.backend(&network, options, Graphs::Used, self.precision)?;
         let mut cpu = CpuBackend::new(&network, options, None);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
 
 /// A whole recipe. A recipe's file and `--set` change the keys that they name.
@@ -209,6 +210,29 @@ impl Default for LrnSettings {
 impl Default for AugmentSettings {
     fn default() -> Self {
         Self { crop: 224, canvas: 227, position: CropPosition::Random, mirror: true, lighting: 0.1, scale: 1.0 }
+    }
+}
+
+/// How weights follow their gradients: v = momentum v - weight_decay lr w - lr g; w = w + v (section 5 of the paper).
+/// Kernels take it as it lies in memory (`kernels/update.cu`).
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct UpdateRule {
+    /// The part of a velocity that stays from step to step.
+    pub momentum: f32,
+    /// How strongly weights are drawn to 0, in shares of the learning rate.
+    pub weight_decay: f32,
+}
+
+impl UpdateRule {
+    /// The paper's numbers.
+    pub const PAPER: Self = Self { momentum: 0.9, weight_decay: 0.0005 };
+}
+
+impl TrainSettings {
+    /// The settings of the update, as backends compute with them.
+    pub fn update_rule(&self) -> UpdateRule {
+        UpdateRule { momentum: self.momentum as f32, weight_decay: self.weight_decay as f32 }
     }
 }
 

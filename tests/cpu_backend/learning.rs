@@ -4,7 +4,7 @@ use alexnet::backend::cpu::CpuBackend;
 use alexnet::backend::{Backend, BackendOptions, Pass};
 use alexnet::model::Network;
 use alexnet::model::init::initial_parameters;
-use alexnet::recipe::settings::{InitScheme, ModelSettings};
+use alexnet::recipe::settings::{InitScheme, ModelSettings, UpdateRule};
 
 use super::steps::{run, synthetic_batch};
 
@@ -14,7 +14,7 @@ const NUM_IMAGES: usize = 32;
 fn a_tiny_network_overfits_32_images() {
     let settings = ModelSettings { width: 0.05, dropout: 0.0, init: InitScheme::He, ..ModelSettings::default() };
     let network = Network::new(&settings, 67, 8).unwrap();
-    let options = BackendOptions { batch_size: NUM_IMAGES, seed: 0, momentum: 0.9, weight_decay: 0.0005 };
+    let options = BackendOptions { batch_size: NUM_IMAGES, seed: 0, update: UpdateRule::PAPER };
     let mut backend = CpuBackend::new(&network, options, None);
     backend.load(&initial_parameters(&network, 0)).unwrap();
     let mut batch = synthetic_batch(&network, NUM_IMAGES);

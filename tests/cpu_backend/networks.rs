@@ -5,12 +5,13 @@ use alexnet::backend::{Backend, BackendOptions, Pass};
 use alexnet::model::init::initial_parameters;
 use alexnet::model::layers::{DropoutPlace, LayerSpec, Operation, Units};
 use alexnet::model::{Block, Network, Parameters};
+use alexnet::recipe::settings::UpdateRule;
 
 use super::kinds::{short, torchvision, zfnet};
 use super::steps::{run, synthetic_batch};
 
 const BATCH_SIZE: usize = 4;
-const OPTIONS: BackendOptions = BackendOptions { batch_size: BATCH_SIZE, seed: 1, momentum: 0.9, weight_decay: 0.0005 };
+const OPTIONS: BackendOptions = BackendOptions { batch_size: BATCH_SIZE, seed: 1, update: UpdateRule::PAPER };
 
 fn num_parameters(network: &Network) -> usize {
     let blocks = network.layers.iter().map(|layer| &layer.block);

@@ -6,7 +6,7 @@ use alexnet::backend::cpu::CpuBackend;
 use alexnet::backend::{Backend, BackendOptions, Pass, Slot};
 use alexnet::input::{Batch, Values};
 use alexnet::model::{Network, ParameterLayout, Parameters};
-use alexnet::recipe::settings::{DropoutScaling, LrnPlace, LrnSettings, ModelSettings};
+use alexnet::recipe::settings::{DropoutScaling, LrnPlace, LrnSettings, ModelSettings, UpdateRule};
 use safetensors::SafeTensors;
 
 use super::steps::run;
@@ -104,7 +104,11 @@ fn assert_all_agree(file: &Reference, kind: &str, layout: &ParameterLayout, valu
 fn assert_steps_agree(case: &str, settings: &ModelSettings) {
     let file = Reference::open(case);
     let network = Network::new(settings, CANVAS, NUM_CLASSES).unwrap();
-    let options = BackendOptions { batch_size: BATCH_SIZE, seed: 20_121_203, momentum: 0.9, weight_decay: 0.01 };
+    let options = BackendOptions {
+        batch_size: BATCH_SIZE,
+        seed: 20_121_203,
+        update: UpdateRule { weight_decay: 0.01, ..UpdateRule::PAPER },
+    };
     let mut backend = CpuBackend::new(&network, options, None);
     let mut parameters = Parameters::zeros(ParameterLayout::new(&network));
     for layer in parameters.layout.layers() {

@@ -4,7 +4,7 @@ use alexnet::backend::cuda::libraries::FOLDERS_VARIABLE;
 use alexnet::backend::cuda::{CudaOptions, Gpu, Precision};
 use alexnet::backend::{Backend, BackendOptions};
 use alexnet::model::Network;
-use alexnet::recipe::settings::{InitScheme, ModelSettings};
+use alexnet::recipe::settings::{InitScheme, ModelSettings, UpdateRule};
 
 use crate::simulated;
 
@@ -30,5 +30,5 @@ pub fn backend(
 
 /// Of a batch of four.
 pub fn options() -> BackendOptions {
-    BackendOptions { batch_size: 4, seed: 11, momentum: 0.9, weight_decay: 0.0005 }
+    BackendOptions { batch_size: 4, seed: 11, update: UpdateRule::PAPER }
 }

@@ -39,7 +39,7 @@ use self::conv_block::ConvBlock;
 use self::dense_block::DenseBlock;
 use self::dropout::DropoutDraw;
 use self::loss::{SampleLoss, softmax_cross_entropy, softmax_cross_entropy_backward};
-use self::update::UpdateRule;
+use self::update::Update;
 use self::workers::Workers;
 use self::workspace::{Activations, Tensors, Workspace};
 use super::step::{Layers, calls};
@@ -370,13 +370,11 @@ impl Layers for CpuBackend {
     }
 
     fn update(&mut self, step: &Step, layer: usize) -> Result<()> {
-        let BackendOptions { momentum, weight_decay, .. } = self.options;
-        let learning_rate = step.scalars.learning_rate;
         let place = &self.layout.layers()[layer];
-        let rule = UpdateRule { momentum, weight_decay, learning_rate };
-        for (rule, range) in [(rule, &place.weight), (rule.of_biases(&place.bias_rule), &place.bias)] {
+        let weights = Update::new(&self.options.update, step.scalars.learning_rate);
+        for (update, range) in [(weights, &place.weight), (weights.of_biases(&place.bias_rule), &place.bias)] {
             let at = || range.clone();
-            rule.update(&mut self.values[at()], &mut self.velocities[at()], &self.gradients[at()]);
+            update.update(&mut self.values[at()], &mut self.velocities[at()], &self.gradients[at()]);
         }
         Ok(())
     }

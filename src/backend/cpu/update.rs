@@ -5,13 +5,14 @@ use rayon::prelude::*;
 use super::real::Real;
 use super::wide::wide;
 use crate::model::BiasRule;
+use crate::recipe::settings::UpdateRule;
 
 /// Weights that one task updates.
 const CHUNK: usize = 64 * 1024;
 
 /// The numbers of an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct UpdateRule<T> {
+pub struct Update<T> {
     /// Of the velocity.
     pub momentum: T,
     /// Of the weights.
@@ -20,8 +21,14 @@ pub struct UpdateRule<T> {
     pub learning_rate: T,
 }
 
-impl UpdateRule<f32> {
-    /// The rule of a layer's biases, where this is that of its weights.
+impl Update<f32> {
+    /// A step's update of weights.
+    pub fn new(rule: &UpdateRule, learning_rate: f32) -> Self {
+        let &UpdateRule { momentum, weight_decay } = rule;
+        Self { momentum, weight_decay, learning_rate }
+    }
+
+    /// The update of a layer's biases, where this is that of its weights.
     pub fn of_biases(self, biases: &BiasRule) -> Self {
         Self {
             weight_decay: biases.weight_decay(self.weight_decay),
@@ -31,7 +38,7 @@ impl UpdateRule<f32> {
     }
 }
 
-impl<T: Real> UpdateRule<T> {
+impl<T: Real> Update<T> {
     /// v = momentum v - weight_decay lr w - lr g; w = w + v.
     pub fn update(self, values: &mut [T], velocities: &mut [T], gradients: &[T]) {
         let chunks = values.par_chunks_mut(CHUNK).zip(velocities.par_chunks_mut(CHUNK));
@@ -57,15 +64,15 @@ mod tests {
 
     #[test]
     fn biases_learn_as_the_weights_or_faster_and_without_decay() {
-        let rule = UpdateRule { momentum: 0.9, weight_decay: 0.0005, learning_rate: 0.01 };
+        let rule = Update { momentum: 0.9, weight_decay: 0.0005, learning_rate: 0.01 };
         assert_eq!(rule.of_biases(&BiasRule::AS_WEIGHTS), rule);
         let caffe = rule.of_biases(&BiasRule { rate: 2.0, decay: BiasDecay::Off });
-        assert_eq!(caffe, UpdateRule { momentum: 0.9, weight_decay: 0.0, learning_rate: 0.02 });
+        assert_eq!(caffe, Update { momentum: 0.9, weight_decay: 0.0, learning_rate: 0.02 });
     }
 
     #[test]
     fn two_updates_follow_the_papers_rule() {
-        let rule = UpdateRule { momentum: 0.5, weight_decay: 0.25, learning_rate: 0.5 };
+        let rule = Update { momentum: 0.5, weight_decay: 0.25, learning_rate: 0.5 };
         let (mut values, mut velocities) = ([2.0], [4.0]);
         rule.update(&mut values, &mut velocities, &[1.0]);
         // v = 0.5 * 4 - 0.25 * 0.5 * 2 - 0.5 * 1 = 1.25.

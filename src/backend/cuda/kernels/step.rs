@@ -4,6 +4,7 @@ use super::{Kernels, SampleLoss, Scalars, StepStatistics, assert_len, int, launc
 use crate::backend::cuda::driver::{Slice, SliceMut, Stream};
 use crate::backend::cuda::real::Real;
 use crate::error::Result;
+use crate::recipe::settings::UpdateRule;
 
 impl<R: Real> Kernels<R> {
     /// Writes the numbers of a step, (1).
@@ -83,8 +84,8 @@ impl<R: Real> Kernels<R> {
     }
 
     /// A step of values, velocities and working (all of one length, a multiple of eight) along gradients. `working` is
-    /// none where the values themselves are worked with. From first_bias on they are biases, which learn at bias_rate
-    /// times the step's learning rate and decay by bias_decay.
+    /// none where the values themselves are worked with. From first_bias on they are biases, which follow a rule of
+    /// their own at bias_rate times the step's learning rate.
     #[expect(clippy::too_many_arguments, reason = "the kernel's")]
     pub fn update(
         &self,
@@ -94,11 +95,10 @@ impl<R: Real> Kernels<R> {
         gradients: Slice<'_, R>,
         working: Option<&mut SliceMut<'_, R>>,
         scalars: Slice<'_, Scalars>,
-        momentum: f32,
-        weight_decay: f32,
+        weights: UpdateRule,
         first_bias: usize,
+        biases: UpdateRule,
         bias_rate: f32,
-        bias_decay: f32,
     ) -> Result<()> {
         let count = values.len();
         assert_eq!(first_bias % super::OCTET, 0, "the place of the first bias, and octets");
@@ -125,11 +125,10 @@ impl<R: Real> Kernels<R> {
                 working,
                 scalars.address(),
                 count as i64,
-                momentum,
-                weight_decay,
+                weights,
                 first_bias as i64,
+                biases,
                 bias_rate,
-                bias_decay,
             ]
         )
     }

@@ -9,6 +9,7 @@ use crate::backend::cuda::kernels::{Kernels, Scalars};
 use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::model::{Network, Parameters};
+use crate::recipe::settings::UpdateRule;
 
 /// All of a network's, each kind in one buffer.
 #[derive(Debug)]
@@ -126,11 +127,10 @@ impl<R: Real> Weights<R> {
             self.gradients.part(all.clone()),
             working.as_mut(),
             scalars,
-            options.momentum,
-            options.weight_decay,
+            options.update,
             bias.start - all.start,
+            UpdateRule { weight_decay: bias_rule.weight_decay(options.update.weight_decay), ..options.update },
             bias_rule.rate,
-            bias_rule.weight_decay(options.weight_decay),
         )
     }
 }
