@@ -56,13 +56,13 @@ impl Error {
 }
 
 /// The message of a caught panic.
-pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
+pub fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
 }
 
 /// Adds the action and the path to an [`io::Error`].
-pub(crate) trait IoContext<T> {
+pub trait IoContext<T> {
     /// `action` is a verb, such as "read" or "create".
     fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T>;
 }

@@ -29,7 +29,8 @@ pub fn publish(file: NamedTempFile, path: &Path) -> Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).at("write", folder)
 }
 
-pub(crate) fn publish_bytes(bytes: &[u8], path: &Path) -> Result<()> {
+/// Writes a file of `bytes` that appears at `path` whole or not at all.
+pub fn publish_bytes(bytes: &[u8], path: &Path) -> Result<()> {
     let mut file = unfinished(path)?;
     file.write_all(bytes).at("write", path)?;
     publish(file, path)

@@ -137,7 +137,8 @@ impl Chosen {
         match self {
             Self::Synthetic(_) => Ok(Some("nothing is computed, and nothing learned".into())),
             Self::Cpu { why, .. } => Ok(why.as_ref().map(|why| format!("the CPU trains: {why}"))),
-            Self::Cuda { gpu: Gpu { context, versions }, .. } => {
+            Self::Cuda { gpu, .. } => {
+                let (context, versions) = (gpu.context(), gpu.versions());
                 let (free, total) = context.memory()?;
                 Ok(Some(format!(
                     "{} of {} free, driver for CUDA {}, {versions}",

@@ -44,7 +44,7 @@ pub use self::choice::{Choice, Chosen, DeviceChoice};
 pub use self::device_times::DeviceTimes;
 pub use self::precision::PrecisionChoice;
 pub use self::rank::rank;
-pub use self::step::Call;
+pub use self::step::{Call, calls};
 
 use crate::error::Result;
 use crate::input::{Batch, Dtype};

@@ -24,7 +24,7 @@ impl Call {
 }
 
 /// The calls of a step in their order.
-pub(crate) fn calls(num_layers: usize, pass: Pass) -> impl Iterator<Item = Call> {
+pub fn calls(num_layers: usize, pass: Pass) -> impl Iterator<Item = Call> {
     let forward = (0..num_layers).map(Call::Forward).chain([Call::Loss]);
     let num_backward = match pass {
         Pass::Train => num_layers,

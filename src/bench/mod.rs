@@ -78,7 +78,7 @@ pub fn measure(options: &BenchOptions) -> Result<Report> {
 }
 
 /// The network, its parameters and its data.
-pub(crate) fn experiment(options: &BenchOptions) -> Result<Experiment> {
+pub fn experiment(options: &BenchOptions) -> Result<Experiment> {
     let dataset = Arc::new(Dataset::open(&options.shards)?);
     Experiment::new(Recipe::load(options.recipe.as_deref().unwrap_or("alexnet"), &options.sets)?, Some(dataset))
 }

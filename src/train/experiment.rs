@@ -30,7 +30,9 @@ pub struct Experiment {
     pub dataset: Option<Arc<Dataset>>,
     /// Where training stands, and by which recipe.
     pub state: RunState,
+    /// The layers and their sizes.
     pub network: Network,
+    /// Weights, biases and their velocities.
     pub parameters: Parameters,
     /// The mean image that travels in the checkpoints, (3, 256, 256).
     pub mean: Vec<u8>,
@@ -57,6 +59,7 @@ impl Experiment {
         Ok(Self { dataset: None, state, network, parameters, mean, augmentation })
     }
 
+    /// Every hyperparameter, as the recipe has it.
     pub fn settings(&self) -> &Settings {
         &self.state.recipe.settings
     }

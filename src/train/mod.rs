@@ -4,7 +4,7 @@
 //! [`trainer::Trainer`] owns one host copy of the weights beside the backend's.
 
 pub mod checkpoint;
-pub(crate) mod experiment;
+pub mod experiment;
 pub mod feeder;
 pub(crate) mod health;
 pub mod log;

@@ -1,5 +1,5 @@
 //! Every tensor of a step agrees with the CPU backend's, for networks unlike those that `gpu-check` compares in
-//! tests/gpu_check.rs. The kernels' own tests (`kernels/tests`) hold the other shapes and orders.
+//! lab/gpu-check/tests/gpu_check.rs. The kernels' own tests (`kernels/tests`) hold the other shapes and orders.
 
 use alexnet::backend::StepScalars;
 use alexnet::backend::cpu::CpuBackend;

@@ -13,6 +13,7 @@ use crate::philox::{Purpose, uniform, words};
 /// How large and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CeilingExtent {
+    /// Bytes of each copy.
     pub copy_bytes: usize,
     /// Rows and columns of all three matrices.
     pub product_side: usize,
@@ -20,6 +21,7 @@ pub struct CeilingExtent {
     pub repeats: usize,
 }
 
+/// The fastest that the card copied, took uploads and multiplied.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ceilings {
     /// Read and written by a copy within the device's memory, bytes a second.

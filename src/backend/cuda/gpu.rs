@@ -15,8 +15,8 @@ use crate::model::Network;
 /// A card and its libraries. Its context is current on the thread that opened it.
 #[derive(Debug)]
 pub struct Gpu {
-    pub(crate) context: Arc<Context>,
-    pub(crate) versions: Versions,
+    context: Arc<Context>,
+    versions: Versions,
 }
 
 impl Gpu {
@@ -24,6 +24,16 @@ impl Gpu {
     pub fn open(ordinal: u32) -> Result<Self> {
         let versions = libraries::open()?;
         Ok(Self { versions, context: Context::new(ordinal)? })
+    }
+
+    /// The card's context, which is current on the thread that opened it.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// The versions of the libraries that were opened.
+    pub fn versions(&self) -> Versions {
+        self.versions
     }
 
     /// The precision to compute in; an error where the card is too old.

@@ -17,7 +17,7 @@
 //! a slot and pass.
 #![expect(unsafe_code, reason = "calls to CUDA's libraries; each has its argument")]
 
-pub(crate) mod ceilings;
+pub mod ceilings;
 pub(crate) mod driver;
 mod gpu;
 pub mod kernels;
@@ -29,8 +29,8 @@ pub(crate) mod step;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use self::driver::Capability;
-use self::driver::{Capture, Context, Event, Graph, Module, Priority, Stream, Timing};
+pub use self::driver::{Capability, Context};
+use self::driver::{Capture, Event, Graph, Module, Priority, Stream, Timing};
 pub use self::gpu::Gpu;
 use self::kernels::{Kernels, source};
 pub use self::libraries::precision::Precision;

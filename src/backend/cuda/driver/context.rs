@@ -94,6 +94,7 @@ impl Context {
         check("cuCtxSynchronize", result::ctx::synchronize())
     }
 
+    /// The N of `cuda:N`.
     pub fn ordinal(&self) -> u32 {
         self.ordinal
     }

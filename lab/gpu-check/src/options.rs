@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::backend::cuda::ceilings::CeilingExtent;
-use crate::bench::Effort;
+use alexnet::backend::cuda::ceilings::CeilingExtent;
+use alexnet::bench::Effort;
 
 /// Everything that `gpu-check` can be told, as the library takes it.
 #[derive(Clone, Debug)]

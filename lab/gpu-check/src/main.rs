@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use alexnet::gpu_check::{self, Extent, GpuCheckOptions, Part};
 use alexnet::say;
 use clap::Parser;
+use gpu_check::{Extent, GpuCheckOptions, Part};
 
 /// Check a GPU against the CPU, and measure it beside its ceilings.
 ///

@@ -1,6 +1,6 @@
 //! `gpu-check` as people type it, on the simulated CUDA: what passes, what fails, and what the record has.
 
-#[path = "common/simulated.rs"]
+#[path = "../../../tests/common/simulated.rs"]
 mod simulated;
 
 use std::fs;

@@ -4,14 +4,14 @@
 use super::gpu::{PRECISIONS, TestedGpu};
 use super::options::Networks;
 use super::outcome::{Checked, Found};
-use crate::backend::cpu::CpuBackend;
-use crate::backend::cuda::{Graphs, Precision};
-use crate::backend::parity::{Compared, compare};
-use crate::backend::{BackendOptions, StepScalars};
-use crate::error::Result;
-use crate::model::Network;
-use crate::model::init::initial_parameters;
-use crate::recipe::settings::{DropoutScaling, InitScheme, LrnPlace, LrnSettings, ModelSettings, UpdateRule};
+use alexnet::backend::cpu::CpuBackend;
+use alexnet::backend::cuda::{Graphs, Precision};
+use alexnet::backend::parity::{Compared, compare};
+use alexnet::backend::{BackendOptions, StepScalars};
+use alexnet::error::Result;
+use alexnet::model::Network;
+use alexnet::model::init::initial_parameters;
+use alexnet::recipe::settings::{DropoutScaling, InitScheme, LrnPlace, LrnSettings, ModelSettings, UpdateRule};
 
 /// A network and a step of it.
 struct Case {

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::error::{Error, Result, panic_message};
+use alexnet::error::{Error, Result, panic_message};
 
 /// One claim, and whether it holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +54,7 @@ impl Checked {
     }
 
     fn said(self) -> Self {
-        crate::tell!("{:<8} {}: {}", self.outcome.word(), self.name, self.found);
+        alexnet::tell!("{:<8} {}: {}", self.outcome.word(), self.name, self.found);
         self
     }
 }

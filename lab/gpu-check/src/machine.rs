@@ -6,8 +6,8 @@ use std::thread::available_parallelism;
 use indicatif::HumanBytes;
 
 use super::gpu::TestedGpu;
-use crate::error::Result;
-use crate::machine::processor;
+use alexnet::error::Result;
+use alexnet::machine::processor;
 
 /// What a record says of where it was made.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,12 +7,12 @@ use super::gpu::TestedGpu;
 use super::options::Extent;
 use super::outcome::with_causes;
 use super::roofline::{Work, name, work};
-use crate::backend::cuda::ceilings::Ceilings;
-use crate::backend::cuda::{Graphs, Precision};
-use crate::backend::step::calls as calls_of;
-use crate::backend::{Call, Pass, Slot, StepScalars};
-use crate::bench::{self, BenchOptions, Rates, Stage};
-use crate::error::Result;
+use alexnet::backend::calls as calls_of;
+use alexnet::backend::cuda::ceilings::Ceilings;
+use alexnet::backend::cuda::{Graphs, Precision};
+use alexnet::backend::{Call, Pass, Slot, StepScalars};
+use alexnet::bench::{self, BenchOptions, Rates, Stage};
+use alexnet::error::Result;
 
 /// What was measured; what could not be says why.
 pub struct Speeds {
@@ -42,16 +42,16 @@ pub struct BatchSpeed {
 
 impl Speeds {
     pub fn measure(gpu: &TestedGpu, shards: &Path, extent: &Extent) -> Self {
-        crate::tell!("bench: the card's ceilings");
+        alexnet::tell!("bench: the card's ceilings");
         let ceilings = Ceilings::measure(gpu.context(), &extent.ceilings);
-        crate::tell!("bench: a step, call by call");
+        alexnet::tell!("bench: a step, call by call");
         let calls = calls(gpu, shards, extent);
         let batches = extent.batch_sizes.iter().map(|batch_size| {
-            crate::tell!("bench: steps of {batch_size}");
+            alexnet::tell!("bench: steps of {batch_size}");
             (*batch_size, batch(gpu, shards, extent, *batch_size).map_err(|error| with_causes(&error)))
         });
         let batches = batches.collect();
-        crate::tell!("bench: input, upload, device and end to end");
+        alexnet::tell!("bench: input, upload, device and end to end");
         let stages = stages(gpu, shards, extent);
         Self {
             ceilings: ceilings.map_err(|error| with_causes(&error)),

@@ -5,11 +5,11 @@ use std::path::Path;
 use super::gpu::TestedGpu;
 use super::options::Extent;
 use super::outcome::{Checked, Found};
-use crate::backend::cuda::{Graphs, Precision};
-use crate::backend::{Backend, DeviceTimes, Pass, Slot, StepScalars};
-use crate::error::Result;
-use crate::trace::Interval;
-use crate::train::experiment::Experiment;
+use alexnet::backend::cuda::{Graphs, Precision};
+use alexnet::backend::{Backend, DeviceTimes, Pass, Slot, StepScalars};
+use alexnet::error::Result;
+use alexnet::trace::Interval;
+use alexnet::train::experiment::Experiment;
 
 /// What part of an upload (or of the step, where that is the shorter) must lie under the step before, in the median.
 const MOST: f64 = 0.9;

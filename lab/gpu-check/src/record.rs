@@ -8,8 +8,8 @@ use super::options::Extent;
 use super::outcome::{Checked, Outcome};
 use super::speeds::Speeds;
 use super::tables;
-use crate::error::{IoContext, Result};
-use crate::publish::publish_bytes;
+use alexnet::error::{IoContext, Result};
+use alexnet::publish::publish_bytes;
 
 /// What was found, where, and by what.
 pub struct Record {

@@ -5,8 +5,8 @@ use std::fmt::{self, Write};
 use super::options::Extent;
 use super::roofline::Work;
 use super::speeds::{CallSpeed, Speeds};
-use crate::backend::cuda::ceilings::Ceilings;
-use crate::bench::{Rates, Stage};
+use alexnet::backend::cuda::ceilings::Ceilings;
+use alexnet::bench::{Rates, Stage};
 
 /// The goals' batch size.
 const BATCH_SIZE: usize = 128;

@@ -4,10 +4,10 @@
 
 use std::iter::Sum;
 
-use crate::backend::Call;
-use crate::backend::cuda::ceilings::Ceilings;
-use crate::model::Network;
-use crate::model::network::Block;
+use alexnet::backend::Call;
+use alexnet::backend::cuda::ceilings::Ceilings;
+use alexnet::model::Network;
+use alexnet::model::network::Block;
 
 /// The least that a call does, in bf16.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -89,9 +89,9 @@ pub fn name(network: &Network, call: Call) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Pass;
-    use crate::backend::step::calls;
-    use crate::recipe::settings::ModelSettings;
+    use alexnet::backend::Pass;
+    use alexnet::backend::calls;
+    use alexnet::recipe::settings::ModelSettings;
 
     #[test]
     fn the_work_is_the_networks_and_conv1s_is_what_a_hand_computes() {

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::backend::cuda::driver::Context;
-use crate::backend::cuda::libraries::Versions;
-use crate::backend::cuda::{CudaOptions, Gpu, Graphs, Precision};
-use crate::backend::{Backend, BackendOptions, Choice, DeviceChoice, PrecisionChoice};
-use crate::bench::{self, BenchOptions};
-use crate::error::Result;
-use crate::model::Network;
-use crate::train::experiment::Experiment;
+use alexnet::backend::cuda::Context;
+use alexnet::backend::cuda::libraries::Versions;
+use alexnet::backend::cuda::{CudaOptions, Gpu, Graphs, Precision};
+use alexnet::backend::{Backend, BackendOptions, Choice, DeviceChoice, PrecisionChoice};
+use alexnet::bench::{self, BenchOptions};
+use alexnet::error::Result;
+use alexnet::model::Network;
+use alexnet::train::experiment::Experiment;
 
 use super::options::Extent;
 
@@ -40,11 +40,11 @@ impl TestedGpu {
     }
 
     pub fn context(&self) -> &Arc<Context> {
-        &self.gpu.context
+        self.gpu.context()
     }
 
     pub fn versions(&self) -> Versions {
-        self.gpu.versions
+        self.gpu.versions()
     }
 
     /// What the benchmarks of this extent measure in bf16, at that batch size.

@@ -3,6 +3,10 @@
 //!
 //! In: a GPU and its libraries. Out: a [`Record`]. Datasets and runs lie in temporary folders.
 
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+#![warn(clippy::print_stdout, clippy::print_stderr)] // say! and tell! survive a closed terminal.
+
 mod determinism;
 mod gpu;
 mod machine;
@@ -23,8 +27,8 @@ use self::machine::Machine;
 pub use self::options::{Extent, GpuCheckOptions, Part};
 pub use self::record::Record;
 use self::speeds::Speeds;
-use crate::error::{IoContext, Result};
-use crate::synthetic::dataset::coloured_dataset;
+use alexnet::error::{IoContext, Result};
+use alexnet::synthetic::dataset::coloured_dataset;
 
 /// A validation split must not be empty.
 const NUM_VAL: usize = 16;
@@ -37,13 +41,13 @@ pub fn run(options: &GpuCheckOptions) -> Result<Record> {
     let wanted = |part| only.is_none_or(|only| only == part);
     let gpu = TestedGpu::open(*ordinal)?;
     let machine = Machine::of(&gpu)?;
-    crate::tell!("checking {}", machine.gpu);
+    alexnet::tell!("checking {}", machine.gpu);
     let mut record = Record::today(command.clone(), commit.clone(), *extent, machine);
     if wanted(Part::Parity) {
         record.checks.extend(parity::check(&gpu, extent.networks));
     }
     if [Part::Determinism, Part::Overlap, Part::Bench].into_iter().any(wanted) {
-        crate::tell!("writing {} images of noise", extent.num_samples);
+        alexnet::tell!("writing {} images of noise", extent.num_samples);
         let folder = tempfile::Builder::new().prefix("alexnet-gpu-check-").tempdir();
         let folder = folder.at("create a folder in", std::env::temp_dir())?;
         let shards = folder.path();

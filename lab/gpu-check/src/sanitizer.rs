@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::options::{Extent, GpuCheckOptions};
 use super::outcome::{Checked, Found};
-use crate::error::{Error, IoContext, Result};
+use alexnet::error::{Error, IoContext, Result};
 
 const PROGRAM: &str = "compute-sanitizer";
 const TOOLS: [&str; 4] = ["memcheck", "racecheck", "initcheck", "synccheck"];

@@ -7,13 +7,13 @@ use xxhash_rust::xxh3::Xxh3;
 use super::gpu::{PRECISIONS, TestedGpu};
 use super::options::Extent;
 use super::outcome::{Checked, Found};
-use crate::backend::cuda::{Graphs, Precision};
-use crate::error::Result;
-use crate::input::PipelineOptions;
-use crate::trace::Tracer;
-use crate::train::experiment::Experiment;
-use crate::train::feeder::Feeder;
-use crate::train::stepper::{Next, Stepper};
+use alexnet::backend::cuda::{Graphs, Precision};
+use alexnet::error::Result;
+use alexnet::input::PipelineOptions;
+use alexnet::trace::Tracer;
+use alexnet::train::experiment::Experiment;
+use alexnet::train::feeder::Feeder;
+use alexnet::train::stepper::{Next, Stepper};
 
 /// How a run is made, in what must not matter.
 #[derive(Clone, Copy)]
