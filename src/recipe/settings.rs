@@ -181,7 +181,7 @@ pub enum OrderKind {
     /// Another order each epoch.
     Shuffled,
     /// Another order each epoch, of blocks that are shuffled in windows: for datasets larger than memory
-    /// ([`crate::input::order`]).
+    /// (`src/input/order.rs`).
     Blocks,
     /// As they lie in the shards, which were shuffled when packed: the code of 2012.
     Sequential,
