@@ -12,7 +12,6 @@ use crate::backend::synthetic::Pace;
 use crate::backend::{Choice, DeviceChoice, PrecisionChoice};
 use crate::error::Error;
 
-/// Exit codes.
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 

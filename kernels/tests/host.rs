@@ -38,7 +38,6 @@ impl Unit {
         UNITS[usize::from(R::IS_MASTER)].get_or_init(|| Self::compile(SOURCE, R::DEFINITION))
     }
 
-    /// Compiles a source.
     pub fn compile(source: &str, definition: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (unit, library) = (folder.path().join("kernels.cu"), folder.path().join("kernels.so"));

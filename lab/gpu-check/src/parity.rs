@@ -44,7 +44,6 @@ const OF_ONE_EDGE: f64 = 1e-1;
 /// keeps at batch 8 is sqrt(1 / 8000) of the gradient's norm; the double of that allows for four.
 const OF_JUMPS_IN_WHOLE: f64 = 2.5e-2;
 
-/// Tries all cases.
 pub fn check(gpu: &TestedGpu, networks: Networks) -> Vec<Checked> {
     let checked = |case: Case| Checked::tried(format!("parity: {}", case.name), || case.compared(gpu));
     cases(networks).into_iter().map(checked).collect()

@@ -36,7 +36,6 @@ pub struct CallSpeed {
 pub struct BatchSpeed {
     pub step_seconds: Rates,
     pub images_per_second: Rates,
-    /// A whole step's.
     pub work: Work,
 }
 

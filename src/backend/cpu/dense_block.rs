@@ -32,7 +32,6 @@ pub struct DenseBlock {
 }
 
 impl DenseBlock {
-    /// The block.
     pub fn new(block: &model::DenseBlock) -> Self {
         let model::DenseBlock { inputs, outputs, dropout_before, hidden } = *block;
         Self { inputs, outputs, dropout_before, hidden }

@@ -7,7 +7,6 @@ use crate::philox::{Purpose, words};
 /// Where a step's random numbers stand; every backend draws the same.
 #[derive(Clone, Copy, Debug)]
 pub struct DropoutDraw {
-    /// Of the run.
     pub seed: u64,
     /// Since the run began.
     pub step: u64,

@@ -13,11 +13,8 @@ const CHUNK: usize = 64 * 1024;
 /// The numbers of an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update<T> {
-    /// Of the velocity.
     pub momentum: T,
-    /// Of the weights.
     pub weight_decay: T,
-    /// Of this step.
     pub learning_rate: T,
 }
 

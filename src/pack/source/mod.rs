@@ -92,7 +92,6 @@ fn walker(options: &PackOptions) -> Walker {
     Walker { out: FolderId::of(&options.out).ok() }
 }
 
-/// A listed source.
 #[derive(Debug)]
 pub struct Source {
     pub layout: SourceLayout,

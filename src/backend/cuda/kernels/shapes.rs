@@ -101,12 +101,10 @@ pub fn softmax_cross_entropy(num_samples: usize) -> LaunchShape {
     shape([num_samples, 1, 1], [BLOCK_THREADS, 1])
 }
 
-/// One thread.
 pub fn begin_step() -> LaunchShape {
     shape([1, 1, 1], [1, 1])
 }
 
-/// One block.
 pub fn collect_statistics() -> LaunchShape {
     shape([1, 1, 1], [BLOCK_THREADS, 1])
 }

@@ -16,7 +16,6 @@ use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::model::{Network, network};
 
-/// A layer's block.
 #[derive(Debug)]
 pub enum Block<R> {
     /// conv1 to conv5.

@@ -82,7 +82,6 @@ impl<R: Real> ConvBlock<R> {
         }
     }
 
-    /// Of the output.
     pub fn channels(&self) -> usize {
         self.channels
     }

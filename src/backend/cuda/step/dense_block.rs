@@ -39,7 +39,6 @@ struct InputDropout<R> {
 /// Where a step's dropout draws from.
 #[derive(Clone, Copy, Debug)]
 pub struct DropoutDraw<'a> {
-    /// Of the run.
     pub seed: u64,
     /// Counts from 0 (conv1).
     pub layer: usize,

@@ -67,7 +67,6 @@ pub struct ArrangedInput<R> {
 }
 
 impl<R: Real> ArrangedInput<R> {
-    /// All zero.
     pub fn new(context: &Arc<Context>, conv: &ConvBlock, num_samples: usize) -> Result<Self> {
         let form = InputForm::of(conv);
         let shape = form.shape(conv, num_samples);

@@ -21,10 +21,8 @@ pub struct DeviceLayout {
     len: usize,
 }
 
-/// A layer's tensors.
 #[derive(Clone, Debug)]
 pub struct DeviceTensors {
-    /// The weights.
     pub weight: Range<usize>,
     /// The biases, as many as the layer has outputs on the device.
     pub bias: Range<usize>,
@@ -48,7 +46,6 @@ enum Order {
 }
 
 impl DeviceLayout {
-    /// Of the network.
     pub fn new(network: &Network) -> Self {
         let mut start = 0;
         let mut layers: Vec<_> = (0..network.layers.len())

@@ -31,7 +31,6 @@ pub struct Memory<R> {
 }
 
 impl<R: Real> Memory<R> {
-    /// All zero.
     pub fn new(context: &Arc<Context>, network: &Network, batch_size: usize, blocks: &[Block<R>]) -> Result<Self> {
         let network::Block::Conv(first) = &network.layers[0].block else { unreachable!("checked before") };
         let values = |layer: &network::Layer| batch_size * layer.block.output_values();

@@ -25,7 +25,6 @@ pub struct Weights<R: Real> {
 }
 
 impl<R: Real> Weights<R> {
-    /// All zero.
     pub fn new(context: &Arc<Context>, network: &Network) -> Result<Self> {
         let layout = DeviceLayout::new(network);
         let len = layout.num_values();
@@ -144,8 +143,6 @@ pub struct LayerWeights<'a, R> {
     pub bias: Slice<'a, R>,
     /// The same in f32.
     pub master_bias: Slice<'a, f32>,
-    /// As the weights.
     pub weight_gradient: SliceMut<'a, R>,
-    /// As the biases.
     pub bias_gradient: SliceMut<'a, R>,
 }

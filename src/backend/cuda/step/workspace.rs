@@ -6,7 +6,6 @@ use crate::backend::cuda::kernels::Kernels;
 /// What all blocks share, one after another.
 #[derive(Debug)]
 pub struct Workspace<'a, R> {
-    /// Our own.
     pub kernels: &'a Kernels<R>,
     /// Where everything is enqueued.
     pub stream: &'a Stream,
@@ -19,7 +18,6 @@ pub struct Workspace<'a, R> {
 /// What a block's backward pass reads and writes, beside its weights.
 #[derive(Debug)]
 pub struct Activations<'a, R> {
-    /// Of the block.
     pub input: Slice<'a, R>,
     /// Of the block; the last one does not read it.
     pub output: Slice<'a, R>,
