@@ -46,7 +46,7 @@ struct Answer {
     determinism: cudnnDeterminism_t,
 }
 
-/// Made-up answers with the fastest first. Backward, the fastest is ALGO_0, whose result may differ from run to run:
+/// Fixed answers with the fastest first. Backward, the fastest is ALGO_0, whose result may differ from run to run:
 /// who takes it without looking at the determinism is found out.
 fn answers(direction: Direction, geometry: &Geometry) -> Vec<(u32, Answer)> {
     let success = |milliseconds, workspace_bytes, determinism| Answer {
