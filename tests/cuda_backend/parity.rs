@@ -40,7 +40,9 @@ fn strides_behind_the_first_layer_agree_with_the_cpu() {
 
 #[test]
 fn a_network_of_three_layers_agrees_with_the_cpu() {
-    assert_agrees(&of_layers(&short(), 40), Precision::F32);
+    for precision in [Precision::F32, Precision::Tf32] {
+        assert_agrees(&of_layers(&short(), 40), precision);
+    }
 }
 
 fn of_layers(layers: &[LayerSpec], canvas: usize) -> Network {

@@ -41,7 +41,7 @@ pub fn to_tf32(value: f32) -> f32 {
     f32::from_bits(value.to_bits().wrapping_add(0x1000) & !0x1FFF)
 }
 
-/// Numbers, at an address; a parallel loop takes this many at a time.
+/// Numbers that a thread reads at least.
 const CHUNK: usize = 1 << 16;
 
 /// Reads `count` numbers, rounded to TF32 if asked.
@@ -50,42 +50,30 @@ const CHUNK: usize = 1 << 16;
 ///
 /// `address` is aligned for `kind` and points to as many numbers, which nobody writes meanwhile.
 pub unsafe fn read(kind: Kind, address: u64, count: usize, tf32: bool) -> Vec<f32> {
-    let mut values = vec![0.0f32; count];
     match kind {
         Kind::F32 => {
-            let source = std::slice::from_raw_parts(address as *const f32, count);
             let round = if tf32 { to_tf32 } else { |value| value };
-            let pairs = values.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK));
-            pairs.for_each(|(values, source)| {
-                values.iter_mut().zip(source).for_each(|(value, source)| *value = round(*source))
-            });
+            let values = std::slice::from_raw_parts(address as *const f32, count);
+            values.par_iter().with_min_len(CHUNK).map(|value| round(*value)).collect()
         }
         Kind::Bf16 => {
-            let source = std::slice::from_raw_parts(address as *const u16, count);
-            let pairs = values.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK));
-            pairs.for_each(|(values, source)| {
-                values.iter_mut().zip(source).for_each(|(value, source)| *value = from_bf16(*source))
-            });
+            let values = std::slice::from_raw_parts(address as *const u16, count);
+            values.par_iter().with_min_len(CHUNK).map(|bits| from_bf16(*bits)).collect()
         }
     }
-    values
 }
 
-/// Writes `alpha * values + beta * what was there`, rounded once. With a `beta` of 0 what was there is not read.
+/// Writes numbers, rounded.
 ///
 /// # Safety
 ///
 /// `address` is aligned for `kind` and points to as many numbers, which nobody else uses meanwhile.
-pub unsafe fn write(kind: Kind, address: u64, values: &[f32], alpha: f32, beta: f32) {
-    let blend = |value: f32, old: f32| if beta == 0.0 { alpha * value } else { alpha * value + beta * old };
+pub unsafe fn write(kind: Kind, address: u64, values: &[f32]) {
     match kind {
-        Kind::F32 => {
-            let places = std::slice::from_raw_parts_mut(address as *mut f32, values.len());
-            places.iter_mut().zip(values).for_each(|(place, value)| *place = blend(*value, *place));
-        }
+        Kind::F32 => std::slice::from_raw_parts_mut(address as *mut f32, values.len()).copy_from_slice(values),
         Kind::Bf16 => {
             let places = std::slice::from_raw_parts_mut(address as *mut u16, values.len());
-            places.iter_mut().zip(values).for_each(|(place, value)| *place = to_bf16(blend(*value, from_bf16(*place))));
+            places.iter_mut().zip(values).for_each(|(place, value)| *place = to_bf16(*value));
         }
     }
 }

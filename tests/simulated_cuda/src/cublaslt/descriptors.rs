@@ -25,8 +25,6 @@ pub struct Description {
     pub transposed: [bool; 2],
     pub epilogue: Epilogue,
     pub bias: u64,
-    /// The bias's type, where it was said.
-    pub bias_kind: Option<Kind>,
 }
 
 /// A matrix in columns: `rows` numbers, then the next column `stride` numbers after this one.
@@ -49,8 +47,6 @@ impl Layout {
 #[derive(Clone, Copy, Debug)]
 pub struct Preference {
     pub max_workspace_bytes: usize,
-    /// What the addresses of A, B, C and D are multiples of.
-    pub alignments: [u32; 4],
 }
 
 /// The type of a matrix by its number in cudaDataType.
@@ -99,26 +95,12 @@ unsafe fn set(
         Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE => {
             let number: u32 = value(&name, buffer, bytes)?;
             if ![1, 2, 4, 6].contains(&number) {
-                return refuse(
-                    cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
-                    format!("epilogue {number} is not simulated"),
-                );
+                let reason = format!("epilogue {number} is not simulated");
+                return refuse(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED, reason);
             }
             description.epilogue = Epilogue { bias: number & 4 != 0, rectify: number & 2 != 0 };
         }
         Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER => description.bias = value(&name, buffer, bytes)?,
-        Attribute::CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE => {
-            description.bias_kind = Some(kind(value(&name, buffer, bytes)?)?)
-        }
-        Attribute::CUBLASLT_MATMUL_DESC_POINTER_MODE => {
-            let mode: i32 = value(&name, buffer, bytes)?;
-            if mode != 0 {
-                return refuse(
-                    cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
-                    "scales in device memory are not simulated",
-                );
-            }
-        }
         _ => return refuse(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED, format!("{name} is not simulated")),
     }
     Ok(())
@@ -135,7 +117,7 @@ exported! {
             return refuse(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED, format!("{compute:?} with scales in {scale:?}"));
         }
         let epilogue = Epilogue { bias: false, rectify: false };
-        let created = objects().descriptions.insert(Description { tf32, transposed: [false; 2], epilogue, bias: 0, bias_kind: None });
+        let created = objects().descriptions.insert(Description { tf32, transposed: [false; 2], epilogue, bias: 0 });
         answer(descriptor, created as cublasLtMatmulDesc_t)
     }
 
@@ -169,7 +151,7 @@ exported! {
     }
 
     fn cublasLtMatmulPreferenceCreate(preference: *mut cublasLtMatmulPreference_t) -> cublasStatus_t {
-        let created = objects().preferences.insert(Preference { max_workspace_bytes: 0, alignments: [256; 4] });
+        let created = objects().preferences.insert(Preference { max_workspace_bytes: 0 });
         answer(preference, created as cublasLtMatmulPreference_t)
     }
 
@@ -182,10 +164,6 @@ exported! {
         let name = format!("{attribute:?}");
         match attribute {
             Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES => changed.max_workspace_bytes = value::<u64>(&name, buffer, bytes)? as usize,
-            Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES => changed.alignments[0] = value(&name, buffer, bytes)?,
-            Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES => changed.alignments[1] = value(&name, buffer, bytes)?,
-            Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES => changed.alignments[2] = value(&name, buffer, bytes)?,
-            Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES => changed.alignments[3] = value(&name, buffer, bytes)?,
             // Which reductions an algorithm may make changes nothing here: all of them add in one order.
             Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK => drop(value::<u32>(&name, buffer, bytes)?),
             _ => return refuse(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED, format!("{name} is not simulated")),

@@ -1,4 +1,4 @@
-//! Algorithms: each is for one problem, one workspace and the alignments that it was asked for.
+//! Algorithms: each is for one problem and one workspace.
 
 use std::ffi::c_int;
 
@@ -18,36 +18,21 @@ const MARK: u64 = u64::from_le_bytes(*b"SIMLTALG");
 pub struct Algorithm {
     pub problem: u64,
     pub workspace_bytes: usize,
-    pub alignments: [u32; 4],
 }
 
 impl Algorithm {
     fn encode(&self) -> cublasLtMatmulAlgo_t {
-        let alignment = |index: usize| u64::from(self.alignments[index]);
-        let data = [
-            MARK,
-            self.problem,
-            self.workspace_bytes as u64,
-            alignment(0),
-            alignment(1),
-            alignment(2),
-            alignment(3),
-            !self.problem,
-        ];
+        let data = [MARK, self.problem, self.workspace_bytes as u64, !self.problem, 0, 0, 0, 0];
         cublasLtMatmulAlgo_t { data }
     }
 
     /// Reads what a heuristic gave.
     pub fn decode(algorithm: &cublasLtMatmulAlgo_t) -> Result<Self, cublasStatus_t> {
-        let [mark, problem, workspace_bytes, alignments @ .., check] = algorithm.data;
+        let [mark, problem, workspace_bytes, check, ..] = algorithm.data;
         if mark != MARK || check != !problem {
             return refuse(cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE, "an algorithm that no heuristic gave");
         }
-        Ok(Self {
-            problem,
-            workspace_bytes: workspace_bytes as usize,
-            alignments: alignments.map(|alignment| alignment as u32),
-        })
+        Ok(Self { problem, workspace_bytes: workspace_bytes as usize })
     }
 }
 
@@ -74,7 +59,7 @@ exported! {
         let workspaces = [wanted.min(preference.max_workspace_bytes), 0];
         let count = if workspaces[0] == 0 { 1 } else { 2.min(requested as usize) };
         for (index, workspace_bytes) in workspaces.into_iter().take(count).enumerate() {
-            let algorithm = Algorithm { problem: problem.key(), workspace_bytes, alignments: preference.alignments };
+            let algorithm = Algorithm { problem: problem.key(), workspace_bytes };
             results.add(index).write(cublasLtMatmulHeuristicResult_t {
                 algo: algorithm.encode(),
                 workspaceSize: workspace_bytes,

@@ -8,13 +8,12 @@ use super::descriptors::{Description, Layout};
 use super::{objects, refuse};
 use crate::numbers::Kind;
 
-/// `D = epilogue(alpha op(A) op(B) + beta C)`.
+/// `D = epilogue(op(A) op(B))`.
 #[derive(Clone, Copy, Debug)]
 pub struct Problem {
     pub description: Description,
     pub a: Layout,
     pub b: Layout,
-    pub c: Layout,
     pub d: Layout,
     /// The length of the sums.
     pub depth: usize,
@@ -30,13 +29,17 @@ impl Problem {
             description.zip(layout(0)).zip(layout(1)).zip(layout(2)).zip(layout(3))
         };
         let Some(((((description, a), b), c), d)) = found else {
-            return refuse(
-                cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE,
-                "a description or a layout that does not exist",
-            );
+            let reason = "a description or a layout that does not exist";
+            return refuse(cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE, reason);
         };
+        if c != d {
+            return refuse(
+                cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
+                "C with another layout than D is not simulated",
+            );
+        }
         let depth = if description.transposed[0] { a.rows } else { a.columns };
-        let problem = Self { description, a, b, c, d, depth };
+        let problem = Self { description, a, b, d, depth };
         problem.check_shapes()?;
         problem.check_types()?;
         Ok(problem)
@@ -48,8 +51,7 @@ impl Problem {
         };
         let (rows, depth) = sides(&self.a, self.description.transposed[0]);
         let (other_depth, columns) = sides(&self.b, self.description.transposed[1]);
-        let fits = |layout: &Layout| (layout.rows, layout.columns) == (rows, columns);
-        if depth != other_depth || !fits(&self.c) || !fits(&self.d) {
+        if depth != other_depth || (self.d.rows, self.d.columns) != (rows, columns) {
             return refuse(cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE, format!("shapes that do not fit: {self:?}"));
         }
         Ok(())
@@ -57,25 +59,12 @@ impl Problem {
 
     fn check_types(&self) -> Result<(), cublasStatus_t> {
         let bf16 = self.a.kind == Kind::Bf16;
-        if self.a.kind != self.b.kind
-            || self.c.kind != self.d.kind
-            || (!bf16 && self.d.kind == Kind::Bf16)
-            || (bf16 && self.description.tf32)
-        {
-            return refuse(
-                cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
-                format!("types that are not multiplied: {self:?}"),
-            );
+        if self.a.kind != self.b.kind || (!bf16 && self.d.kind == Kind::Bf16) || (bf16 && self.description.tf32) {
+            let reason = format!("types that are not multiplied: {self:?}");
+            return refuse(cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED, reason);
         }
         if bf16 && crate::device::lock().settings.sm < 80 {
             return refuse(cublasStatus_t::CUBLAS_STATUS_ARCH_MISMATCH, "bf16 before compute capability 8.0");
-        }
-        let bias_kind = self.description.bias_kind.unwrap_or(self.d.kind);
-        if self.description.epilogue.bias && bias_kind != self.d.kind {
-            return refuse(
-                cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED,
-                format!("a bias in {bias_kind:?} for a result in {:?}", self.d.kind),
-            );
         }
         Ok(())
     }
@@ -83,9 +72,8 @@ impl Problem {
     /// What an algorithm is for: all but addresses.
     pub fn key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let Description { tf32, transposed, epilogue, bias_kind, .. } = self.description;
-        (tf32, transposed, epilogue, bias_kind.unwrap_or(self.d.kind), self.a, self.b, self.c, self.d)
-            .hash(&mut hasher);
+        let Description { tf32, transposed, epilogue, .. } = self.description;
+        (tf32, transposed, epilogue, self.a, self.b, self.d).hash(&mut hasher);
         hasher.finish()
     }
 }

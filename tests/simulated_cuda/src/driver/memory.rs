@@ -97,6 +97,22 @@ impl std::fmt::Display for Block {
     }
 }
 
+/// What a library's operation reads or writes.
+#[derive(Clone, Copy)]
+pub struct Region {
+    pub name: &'static str,
+    pub address: u64,
+    pub bytes: usize,
+    /// What the address must be a multiple of.
+    pub alignment: u64,
+}
+
+impl Region {
+    fn overlaps(&self, other: &Self) -> bool {
+        self.address < other.address + other.bytes as u64 && other.address < self.address + self.bytes as u64
+    }
+}
+
 /// All blocks.
 #[derive(Default)]
 pub struct Memory {
@@ -159,6 +175,24 @@ impl Memory {
         let block = self.containing(address)?;
         let end = address.checked_add(bytes as u64)?;
         (block.side.is_host() == side.is_host() && end <= block.address + block.bytes as u64).then_some(block.address)
+    }
+
+    /// The blocks that hold these regions of device memory, each whole in one; else, in words, what is wrong. Regions
+    /// behind the first `num_read` are written, and overlap no other.
+    pub fn blocks_of(&self, regions: &[Region], num_read: usize) -> Result<Vec<u64>, String> {
+        for written in &regions[num_read..] {
+            if let Some(other) = regions.iter().find(|other| other.name != written.name && other.overlaps(written)) {
+                return Err(format!("{} and {} overlap", written.name, other.name));
+            }
+        }
+        let block = |Region { name, address, bytes, alignment }: &Region| {
+            if !address.is_multiple_of(*alignment) {
+                return Err(format!("{name} at {address:#x} is not aligned to {alignment} bytes"));
+            }
+            let block = self.holding(Side::Device, *address, *bytes);
+            block.ok_or_else(|| format!("{name}: {address:#x} + {bytes} bytes do not lie in one device allocation"))
+        };
+        regions.iter().map(block).collect()
     }
 
     /// Whether an address lies in device memory that was freed.
