@@ -1,33 +1,10 @@
 //! Machines that have half of what is needed: the message names what is missing and what installs it.
 
-use std::os::unix::fs::symlink;
+use crate::run::{Bench, Ran};
 
-use alexnet::backend::cuda::libraries::FOLDERS_VARIABLE;
-use assert_cmd::Command;
-
-use crate::simulated;
-use alexnet::synthetic::dataset::coloured_dataset;
-
-/// `train` where only some of the libraries can be found.
-fn train(libraries: &[&str], arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::create_dir(folder.path().join("shards")).expect("a folder");
-    coloured_dataset(&folder.path().join("shards"), 8, 4, 2, 3).unwrap();
-    let found = folder.path().join("libraries");
-    std::fs::create_dir(&found).expect("a folder");
-    for library in libraries {
-        symlink(simulated::folder().join(library), found.join(library)).expect("a link");
-    }
-    let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
-    command.current_dir(folder.path()).env(FOLDERS_VARIABLE, &found).env("ALEXNET_CACHE", folder.path());
-    command.args(["--shards", "shards", "--recipe", "small", "--width", "0.05", "--batch-size", "4", "--steps", "1"]);
-    command.args(["--set", "augment.crop=64", "--set", "augment.canvas=67", "--metrics", "off"]).args(arguments);
-    for (name, value) in settings {
-        command.env(format!("SIMULATED_CUDA_{name}"), value);
-    }
-    let output = command.output().expect("the command starts");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
+/// A step where only some of the libraries can be found.
+fn train(libraries: &[&str], device: &str, settings: &[(&str, &str)]) -> Ran {
+    Bench::with_libraries(libraries).train("run", &["--steps", "1", "--device", device], settings)
 }
 
 const ALL: [&str; 4] = ["libcuda.so.1", "libnvrtc.so.13", "libcublasLt.so.13", "libcudnn.so.9"];
@@ -39,7 +16,7 @@ fn a_missing_library_is_named_with_where_it_was_searched_and_what_installs_it() 
     for (missing, remedy) in remedies.into_iter().enumerate() {
         let there: Vec<_> =
             ALL.into_iter().enumerate().filter(|(at, _)| *at != missing).map(|(_, name)| name).collect();
-        let (code, _, stderr) = train(&there, &["--device", "cuda"], &[]);
+        let Ran { code, stderr, .. } = train(&there, "cuda", &[]);
         assert_eq!(code, Some(1), "{stderr}");
         assert!(!stderr.contains("panicked"), "{stderr}");
         for expected in [ALL[missing], "was not found", "searched", remedy, "/libraries"] {
@@ -50,7 +27,7 @@ fn a_missing_library_is_named_with_where_it_was_searched_and_what_installs_it() 
 
 #[test]
 fn auto_says_why_it_took_the_cpu() {
-    let (code, stdout, stderr) = train(&ALL[..2], &[], &[]);
+    let Ran { code, stdout, stderr, .. } = train(&ALL[..2], "auto", &[]);
     assert_eq!(code, Some(0), "{stderr}");
     for expected in ["device     cpu", "the CPU trains", "libcublasLt.so.13 or libcublasLt.so.12 was not found"] {
         assert!(stdout.contains(expected), "{expected} in {stdout}");
@@ -59,7 +36,7 @@ fn auto_says_why_it_took_the_cpu() {
 
 #[test]
 fn auto_takes_the_gpu_where_everything_is_there() {
-    let (code, stdout, stderr) = train(&ALL, &[], &[]);
+    let Ran { code, stdout, stderr, .. } = train(&ALL, "auto", &[]);
     assert_eq!(code, Some(0), "{stderr}");
     for expected in ["Simulated H100 (cuda:0, sm_90), precision bf16", "driver for CUDA 13.0", "cuDNN 9.", "NVRTC 13."]
     {
@@ -75,10 +52,10 @@ fn machines_that_cannot_train_say_what_they_lack() {
         (("DRIVER", "11080"), "speaks CUDA 11.8, expected at least 12.0"),
     ];
     for (setting, expected) in cases {
-        let (code, _, stderr) = train(&ALL, &["--device", "cuda"], &[setting]);
+        let Ran { code, stderr, .. } = train(&ALL, "cuda", &[setting]);
         assert_eq!(code, Some(1), "{stderr}");
         assert!(stderr.contains(expected), "{expected} in {stderr}");
-        let (code, stdout, stderr) = train(&ALL, &[], &[setting]);
+        let Ran { code, stdout, stderr, .. } = train(&ALL, "auto", &[setting]);
         assert_eq!(code, Some(0), "{stderr}");
         assert!(stdout.contains(expected), "{expected} in {stdout}");
     }
@@ -86,7 +63,7 @@ fn machines_that_cannot_train_say_what_they_lack() {
 
 #[test]
 fn a_number_beyond_the_gpus_is_wrong_usage() {
-    let (code, _, stderr) = train(&ALL, &["--device", "cuda:3"], &[]);
+    let Ran { code, stderr, .. } = train(&ALL, "cuda:3", &[]);
     assert_eq!(code, Some(2), "{stderr}");
     assert!(stderr.contains("expected a number below 1"), "{stderr}");
 }

@@ -1,6 +1,7 @@
 //! `train` as people type it, in a process of its own, on the simulated CUDA.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -25,10 +26,11 @@ const DEFAULTS: [[&str; 2]; 3] = [["--width", "0.05"], ["--set", "augment.crop=6
 
 const TINY: [&str; 8] = ["--recipe", "small", "--batch-size", "8", "--log-every", "1", "--metrics", "off"];
 
-/// A packed dataset, and a folder for runs and compiled kernels.
+/// A packed dataset, the folder where CUDA is found, and one for runs and compiled kernels.
 pub struct Bench {
     folder: TempDir,
     shards: PathBuf,
+    libraries: PathBuf,
 }
 
 /// What a run left.
@@ -45,14 +47,29 @@ pub struct Ran {
 impl Bench {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::create_dir(folder.path().join("shards")).expect("a folder");
+        fs::create_dir(folder.path().join("shards")).expect("a folder");
         coloured_dataset(&folder.path().join("shards"), 48, 16, 4, 3).unwrap();
-        Self { shards: folder.path().join("shards"), folder }
+        Self { shards: folder.path().join("shards"), libraries: simulated::folder(), folder }
+    }
+
+    /// Where only these of CUDA's libraries are found.
+    pub fn with_libraries(names: &[&str]) -> Self {
+        let bench = Self::new();
+        let libraries = bench.path("libraries");
+        fs::create_dir(&libraries).expect("a folder");
+        for name in names {
+            symlink(bench.libraries.join(name), libraries.join(name)).expect("a link");
+        }
+        Self { libraries, ..bench }
     }
 
     /// On a dataset that is there.
     pub fn of(shards: &Path) -> Self {
-        Self { folder: tempfile::tempdir().expect("a folder"), shards: shards.to_path_buf() }
+        Self {
+            shards: shards.to_path_buf(),
+            libraries: simulated::folder(),
+            folder: tempfile::tempdir().expect("a folder"),
+        }
     }
 
     /// Trains in the folder `name`, with more arguments, and settings of the simulated CUDA such as `("SCHEDULE",
@@ -82,7 +99,7 @@ impl Bench {
     /// Lets a command end on the simulated CUDA.
     pub fn finish(&self, mut command: Command, name: &str, settings: &[(&str, &str)]) -> Ran {
         let report = self.path(&format!("{name}.json"));
-        command.env(FOLDERS_VARIABLE, simulated::folder());
+        command.env(FOLDERS_VARIABLE, &self.libraries);
         command.env(CACHE_VARIABLE, self.path("cache")).env("SIMULATED_CUDA_REPORT", &report);
         // Compiling for the host takes seconds, and the test binary's folder keeps what was compiled.
         command.env("SIMULATED_CUDA_CACHE", simulated::folder().join("cubins"));
