@@ -55,8 +55,8 @@ private:
 inline int launch(void (*call)(void*), void** parameters, const unsigned int* grid, const unsigned int* block,
                   unsigned int shared_bytes, unsigned int order, char* message, std::size_t message_bytes) {
     const std::uint64_t num_threads = static_cast<std::uint64_t>(block[0]) * block[1] * block[2];
-    if (grid[0] == 0 || grid[1] == 0 || grid[2] == 0 || grid[1] > 65535 || grid[2] > 65535 ||
-        num_threads == 0 || num_threads > 1024) {
+    if (grid[0] == 0 || grid[1] == 0 || grid[2] == 0 || grid[0] > 0x7fffffff || grid[1] > 65535 || grid[2] > 65535 ||
+        num_threads == 0 || num_threads > 1024 || block[2] > 64) {
         std::snprintf(message, message_bytes, "a grid of (%u, %u, %u) blocks of (%u, %u, %u) threads",
                       grid[0], grid[1], grid[2],
                       block[0], block[1], block[2]);

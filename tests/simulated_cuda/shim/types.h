@@ -3,9 +3,7 @@
 
 #define __global__
 #define __device__
-#define __host__
 #define __forceinline__ inline __attribute__((always_inline))
-#define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))
 // A block runs on one thread of the host. Nothing else of a library is thread_local but simulated::current, so its
@@ -15,11 +13,8 @@
 struct alignas(8) uint2 { unsigned int x, y; };
 struct uint3 { unsigned int x, y, z; };
 struct alignas(16) uint4 { unsigned int x, y, z, w; };
-struct alignas(8) int2 { int x, y; };
-struct alignas(16) int4 { int x, y, z, w; };
 struct alignas(8) float2 { float x, y; };
 struct alignas(16) float4 { float x, y, z, w; };
-struct alignas(16) double2 { double x, y; };
 struct dim3 { unsigned int x = 1, y = 1, z = 1; };
 
 namespace {
@@ -47,4 +42,3 @@ static thread_local Thread* current = nullptr;
 #define blockIdx (::simulated::current->block)
 #define blockDim (::simulated::current->block_size)
 #define gridDim (::simulated::current->grid_size)
-#define warpSize 32

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
 /// The result type of one of the four libraries.
 pub trait Status: Copy + PartialEq + Debug + 'static {
@@ -53,13 +53,13 @@ impl Fault {
 }
 
 /// The counts of calls, and the faults asked for.
+#[derive(Default)]
 pub struct Calls {
     pub counts: BTreeMap<&'static str, u64>,
     pub faults: Vec<Fault>,
 }
 
-static CALLS: LazyLock<Mutex<Calls>> =
-    LazyLock::new(|| Mutex::new(Calls { counts: BTreeMap::new(), faults: Vec::new() }));
+static CALLS: Mutex<Calls> = Mutex::new(Calls { counts: BTreeMap::new(), faults: Vec::new() });
 
 /// The counts and the faults, locked.
 pub fn lock() -> MutexGuard<'static, Calls> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use cudarc::driver::sys::CUresult;
 
-use crate::driver::capture::{Capture, Executable, Graph};
+use crate::driver::capture::{Capture, Graph};
 use crate::driver::event::Event;
 use crate::driver::memory::Memory;
 use crate::driver::module::{Function, Module};
@@ -62,7 +62,7 @@ pub enum Step {
     Work(Arc<Work>),
     Record(Arc<Token>),
     Wait(Arc<Token>),
-    Graph(Arc<Executable>),
+    Graph(Arc<Graph>),
 }
 
 impl Step {
@@ -77,7 +77,7 @@ impl Step {
     fn uses(&self, block: u64) -> bool {
         match self {
             Self::Work(work) => work.blocks.contains(&block),
-            Self::Graph(executable) => executable.nodes().any(|work| work.blocks.contains(&block)),
+            Self::Graph(graph) => graph.nodes().any(|work| work.blocks.contains(&block)),
             Self::Record(_) | Self::Wait(_) => false,
         }
     }
@@ -91,9 +91,6 @@ pub struct Queued {
 
 /// A stream.
 pub struct Stream {
-    pub ordinal: u32,
-    /// Whether it is ordered with the legacy default stream.
-    pub blocking: bool,
     pub queue: VecDeque<Queued>,
     /// The capture that it takes part in.
     pub capture: Option<u64>,
@@ -121,14 +118,14 @@ pub struct State {
     pub events: Table<Event>,
     pub modules: Table<Module>,
     pub functions: Table<Function>,
-    pub graphs: Table<Graph>,
-    pub executables: Table<Arc<Executable>>,
+    pub graphs: Table<Arc<Graph>>,
+    pub executables: Table<Arc<Graph>>,
     pub captures: Table<Capture>,
     pub observed: Observed,
     pub violations: Vec<String>,
     /// What was alive when the context was destroyed, once for each context.
     pub leaks: Vec<serde_json::Value>,
-    demands: Vec<Demand>,
+    demands: Table<Demand>,
     /// Records asked for by queries.
     asked: Vec<Arc<Token>>,
     running: Option<(u64, u64, Step)>,
@@ -166,7 +163,7 @@ impl State {
             observed: Observed::default(),
             violations: Vec::new(),
             leaks: Vec::new(),
-            demands: Vec::new(),
+            demands: Table::new(0x508),
             asked: Vec::new(),
             running: None,
             enqueued: 0,
@@ -288,19 +285,18 @@ impl State {
 
     /// The stream whose first step runs next.
     fn pick(&self) -> Option<u64> {
-        let heads =
-            self.streams.iter().filter_map(|(handle, stream)| Some((handle, stream.ordinal, stream.queue.front()?)));
-        let ready = heads.filter(|(_, _, head)| !matches!(head.step, Step::Wait(_)));
+        let heads = self.streams.iter().filter_map(|(handle, stream)| Some((handle, stream.queue.front()?)));
+        let ready = heads.filter(|(_, head)| !matches!(head.step, Step::Wait(_)));
         let schedule = &self.settings.schedule;
         let (streams, numbers): (Vec<_>, Vec<_>) = ready
-            .filter(|(_, ordinal, head)| !schedule.delays(head.step.class(), *ordinal, head.number))
-            .map(|(handle, _, head)| (handle, head.number))
+            .filter(|(handle, head)| !schedule.delays(head.step.class(), self.streams.ordinal(*handle), head.number))
+            .map(|(handle, head)| (handle, head.number))
             .unzip();
         if !numbers.is_empty() {
             return Some(streams[schedule.choose(&numbers, self.num_run)]);
         }
         let asked = self.asked.iter().filter(|token| !token.is_done()).find_map(|token| self.needed(token.stream));
-        asked.or_else(|| self.demands.iter().find_map(|demand| self.needed_for(demand)))
+        asked.or_else(|| self.demands.iter().find_map(|(_, demand)| self.needed_for(demand)))
     }
 
     fn needed_for(&self, demand: &Demand) -> Option<u64> {
@@ -326,21 +322,14 @@ impl State {
 
 /// Waits until `demand` is met, or in a broken context until what runs has ended; then looks at all guard zones.
 pub fn wait(mut state: Guard, demand: Demand) -> Result<Guard, CUresult> {
-    state.demands.push(demand.clone());
+    let asked = state.demands.insert(demand.clone());
     CHANGED.notify_all();
     state.pass_waits();
     while if state.broken.is_some() { state.running.is_some() } else { !state.is_met(&demand) } {
-        state = CHANGED.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        state = changed(state);
         state.pass_waits();
     }
-    let same = |other: &Demand| match (other, &demand) {
-        (Demand::Record(one), Demand::Record(other)) => Arc::ptr_eq(one, other),
-        (Demand::Streams(one, first), Demand::Streams(other, second)) => one == other && first == second,
-        _ => false,
-    };
-    if let Some(place) = state.demands.iter().position(same) {
-        state.demands.remove(place);
-    }
+    state.demands.remove(asked);
     if let Some(damage) = state.memory.damage() {
         state.violation(damage);
         state.break_down(CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
@@ -366,7 +355,7 @@ pub fn quiet() -> Guard {
     let mut state = lock();
     state.drop_pending();
     while state.running.is_some() {
-        state = CHANGED.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        state = changed(state);
     }
     state
 }
@@ -376,8 +365,13 @@ pub fn stop() {
     let mut state = lock();
     state.stopping = true;
     while state.running.is_some() {
-        state = CHANGED.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        state = changed(state);
     }
+}
+
+/// The state after its next change.
+fn changed(state: Guard) -> Guard {
+    CHANGED.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 fn run_queues() {
@@ -387,7 +381,7 @@ fn run_queues() {
         let picked = if state.stopping { None } else { state.pick() };
         let next = picked.and_then(|stream| Some((stream, state.streams.get_mut(stream)?.queue.pop_front()?)));
         let Some((stream, Queued { number, step })) = next else {
-            state = CHANGED.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            state = changed(state);
             continue;
         };
         state.num_run += 1;
@@ -406,9 +400,9 @@ fn run_queues() {
                 state = lock();
                 outcome
             }
-            Step::Graph(executable) => {
+            Step::Graph(graph) => {
                 drop(state);
-                let outcome = executable.run(&schedule, number);
+                let outcome = graph.run(&schedule, number);
                 state = lock();
                 outcome
             }

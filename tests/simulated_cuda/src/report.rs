@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::c_char;
-use std::path::Path;
 use std::sync::Once;
 
 use serde_json::{Value, json};
 
 use crate::device::{self, State};
 use crate::driver::memory::Side;
+use crate::observed::Observed;
 use crate::{calls, cublaslt, cudnn, nvrtc};
 
 /// Numbers of live objects by kind.
@@ -35,28 +35,14 @@ fn alive(state: &State) -> BTreeMap<&'static str, usize> {
 /// The whole report.
 pub fn report() -> Value {
     let state = device::lock();
-    report_of(&state)
-}
-
-fn report_of(state: &State) -> Value {
-    let waits = state
-        .observed
-        .waits
-        .iter()
-        .map(|((stream, event), count)| json!({"stream": stream, "event": event, "count": count}));
-    let records = state
-        .observed
-        .records
-        .iter()
-        .map(|((event, stream), count)| json!({"event": event, "stream": stream, "count": count}));
-    let syncs = state.observed.syncs.iter().map(|(event, count)| json!({"event": event, "count": count}));
-    let left = state.memory.blocks.values().map(|block| json!(block.to_string()));
+    let Observed { waits, records, syncs } = &state.observed;
+    let waits = waits.iter().map(|((stream, event), count)| json!({"stream": stream, "event": event, "count": count}));
+    let records =
+        records.iter().map(|((event, stream), count)| json!({"event": event, "stream": stream, "count": count}));
+    let syncs = syncs.iter().map(|(event, count)| json!({"event": event, "count": count}));
     json!({
-        "alive": alive(state),
+        "alive": alive(&state),
         "leaks": state.leaks,
-        "blocks": left.collect::<Vec<_>>(),
-        "used_bytes": state.memory.used_bytes,
-        "peak_bytes": state.memory.peak_bytes,
         "broken": state.broken.map(|status| format!("{status:?}")),
         "violations": state.violations,
         "waits": waits.collect::<Vec<_>>(),
@@ -66,25 +52,11 @@ fn report_of(state: &State) -> Value {
     })
 }
 
-fn write_to(path: &Path, value: &Value) {
-    let written =
-        serde_json::to_vec_pretty(value).map_err(std::io::Error::other).and_then(|bytes| std::fs::write(path, bytes));
-    if let Err(error) = written {
-        eprintln!("simulated CUDA: {}: {error}", path.display());
-    }
-}
-
-/// Writes the report and the counts to the files asked for.
+/// Writes the report to the file asked for.
 pub fn write() {
-    let (report_path, count_path) = {
-        let state = device::lock();
-        (state.settings.report.clone(), state.settings.count.clone())
-    };
-    if let Some(path) = report_path {
-        write_to(&path, &report());
-    }
-    if let Some(path) = count_path {
-        write_to(&path, &json!(calls::lock().counts));
+    let Some(path) = device::lock().settings.report.clone() else { return };
+    if let Err(error) = std::fs::write(&path, format!("{:#}", report())) {
+        eprintln!("simulated CUDA: {}: {error}", path.display());
     }
 }
 
@@ -96,36 +68,22 @@ pub fn tear_down() {
         let blocks: Vec<_> = state.memory.blocks.values().map(|block| block.to_string()).collect();
         state.leaks.push(json!({"alive": left, "blocks": blocks}));
     }
-    state.captures = crate::table::Table::new(0x507);
     state.drop_pending();
-    let kept = State::new();
-    state.streams = kept.streams;
-    state.events = kept.events;
-    state.modules = kept.modules;
-    state.functions = kept.functions;
-    state.graphs = kept.graphs;
-    state.executables = kept.executables;
+    let State { streams, events, modules, functions, graphs, executables, captures, .. } = State::new();
+    (state.streams, state.events, state.modules, state.functions) = (streams, events, modules, functions);
+    (state.graphs, state.executables, state.captures) = (graphs, executables, captures);
     state.broken = None;
     state.memory.clear();
 }
 
-/// Forgets everything but that the device was initialised.
+/// Forgets everything.
 pub fn reset() {
     tear_down();
     cudnn::forget();
     cublaslt::forget();
     nvrtc::forget();
-    let mut state = device::lock();
-    state.settings = crate::settings::Settings::default();
-    state.retained = 0;
-    state.initialised = false;
-    state.observed = crate::observed::Observed::default();
-    state.violations.clear();
-    state.leaks.clear();
-    drop(state);
-    let mut calls = calls::lock();
-    calls.counts.clear();
-    calls.faults.clear();
+    *device::lock() = State::new();
+    *calls::lock() = calls::Calls::default();
 }
 
 /// Has the files written when the process ends.

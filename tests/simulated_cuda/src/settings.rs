@@ -28,8 +28,6 @@ pub struct Settings {
     pub mutations: Vec<Mutation>,
     /// `report`: a file for the report.
     pub report: Option<PathBuf>,
-    /// `count`: a file for the counts of calls.
-    pub count: Option<PathBuf>,
     /// `cache`: a folder for compiled kernels.
     pub cache: Option<PathBuf>,
 }
@@ -45,14 +43,13 @@ impl Default for Settings {
             strict: false,
             mutations: Vec::new(),
             report: None,
-            count: None,
             cache: None,
         }
     }
 }
 
-const NAMES: [&str; 11] =
-    ["schedule", "memory", "devices", "sm", "driver", "strict", "mutate", "report", "count", "cache", "fail"];
+const NAMES: [&str; 10] =
+    ["schedule", "memory", "devices", "sm", "driver", "strict", "mutate", "report", "cache", "fail"];
 
 /// Reads the environment, once in a process.
 pub fn read_environment() {
@@ -90,7 +87,6 @@ pub fn set(name: &str, value: &str) -> Result<(), String> {
         "strict" => settings.strict = number()? != 0,
         "mutate" => settings.mutations = list().map(Mutation::parse).collect::<Result<_, _>>()?,
         "report" => settings.report = path(),
-        "count" => settings.count = path(),
         "cache" => settings.cache = path(),
         _ => return Err(format!("unknown setting {name:?}; known are {NAMES:?}")),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::ThreadId;
 
-use cudarc::driver::sys::{CUgraph, CUgraphExec, CUgraphNode, CUresult, CUstream, CUstreamCaptureMode};
+use cudarc::driver::sys::{CUgraph, CUgraphExec, CUresult, CUstream, CUstreamCaptureMode};
 
 use super::context::{current, releasing};
 use super::result::answer;
@@ -12,9 +12,8 @@ use crate::device::{State, Step, Work};
 use crate::schedule::Schedule;
 
 /// A captured operation; it runs after those with the numbers in `after`.
-#[derive(Clone)]
 struct Node {
-    work: Arc<Work>,
+    work: Work,
     stream: u32,
     after: Vec<usize>,
 }
@@ -37,20 +36,15 @@ pub struct Capture {
     tails: BTreeMap<u64, Tail>,
 }
 
-/// What a capture gave.
+/// What a capture gave, and what is launched.
 pub struct Graph {
     nodes: Vec<Node>,
 }
 
-/// What can be launched.
-pub struct Executable {
-    nodes: Vec<Node>,
-}
-
-impl Executable {
+impl Graph {
     /// Its operations.
     pub fn nodes(&self) -> impl Iterator<Item = &Work> {
-        self.nodes.iter().map(|node| &*node.work)
+        self.nodes.iter().map(|node| &node.work)
     }
 
     /// Runs all nodes, each after those it depends on; else in the schedule's order, with what it delays as late as it
@@ -129,7 +123,7 @@ impl State {
         let capture = self.valid_capture(capture)?;
         let tail = capture.tails.entry(stream).or_default();
         let node = capture.nodes.len();
-        capture.nodes.push(Node { work: Arc::new(work), stream: ordinal, after: tail.after.clone() });
+        capture.nodes.push(Node { work, stream: ordinal, after: tail.after.clone() });
         tail.before_last = std::mem::replace(&mut tail.after, vec![node]);
         Ok(())
     }
@@ -170,22 +164,12 @@ impl State {
             return self
                 .refuse(CUresult::CUDA_ERROR_ILLEGAL_STATE, "cuStreamEndCapture of a stream that does not capture");
         };
-        let here = self
-            .captures
-            .get(handle)
-            .map(|capture| (capture.origin == stream, capture.thread == std::thread::current().id()));
-        match here {
-            Some((true, true)) => {}
-            Some((false, _)) => {
-                return self.refuse(
-                    CUresult::CUDA_ERROR_STREAM_CAPTURE_UNMATCHED,
-                    "cuStreamEndCapture of a stream that joined the capture",
-                );
-            }
-            _ => {
-                return self
-                    .refuse(CUresult::CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD, "cuStreamEndCapture by another thread");
-            }
+        let begun_here = |capture: &Capture| capture.origin == stream && capture.thread == std::thread::current().id();
+        if !self.captures.get(handle).is_some_and(begun_here) {
+            return self.refuse(
+                CUresult::CUDA_ERROR_STREAM_CAPTURE_UNMATCHED,
+                "cuStreamEndCapture of a stream, or by a thread, that did not begin the capture",
+            );
         }
         for stream in self.streams.values_mut().filter(|stream| stream.capture == Some(handle)) {
             stream.capture = None;
@@ -229,7 +213,7 @@ exported! {
         let mut state = current()?;
         answer(graph, std::ptr::null_mut())?;
         let nodes = state.end_capture(stream as u64)?;
-        let handle = state.graphs.insert(Graph { nodes });
+        let handle = state.graphs.insert(Arc::new(Graph { nodes }));
         answer(graph, handle as CUgraph)
     }
 
@@ -238,11 +222,10 @@ exported! {
         if flags != 0 {
             return state.refuse(CUresult::CUDA_ERROR_NOT_SUPPORTED, format!("cuGraphInstantiateWithFlags with flags {flags}"));
         }
-        let Some(graph) = state.graphs.get(graph as u64) else {
+        let Some(graph) = state.graphs.get(graph as u64).cloned() else {
             return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuGraphInstantiateWithFlags of what is no graph");
         };
-        let nodes = graph.nodes.clone();
-        let handle = state.executables.insert(Arc::new(Executable { nodes }));
+        let handle = state.executables.insert(graph);
         answer(executable, handle as CUgraphExec)
     }
 
@@ -279,17 +262,5 @@ exported! {
             None => state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuGraphDestroy of what is no graph"),
             Some(_) => state.sound(),
         }
-    }
-
-    fn cuGraphGetNodes(graph: CUgraph, nodes: *mut CUgraphNode, count: *mut usize) -> CUresult {
-        let mut state = current()?;
-        let Some(graph) = state.graphs.get(graph as u64) else {
-            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuGraphGetNodes of what is no graph");
-        };
-        let num_nodes = graph.nodes.len();
-        if !nodes.is_null() {
-            return state.refuse(CUresult::CUDA_ERROR_NOT_SUPPORTED, "cuGraphGetNodes with a place for nodes: only their count is simulated");
-        }
-        answer(count, num_nodes)
     }
 }

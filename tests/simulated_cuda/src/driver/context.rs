@@ -93,31 +93,12 @@ exported! {
         Ok(())
     }
 
-    fn cuDeviceTotalMem_v2(bytes: *mut usize, device: CUdevice) -> CUresult {
-        answer(bytes, checked(device)?.settings.memory_bytes)
-    }
-
     fn cuDeviceGetAttribute(value: *mut c_int, attribute: CUdevice_attribute, device: CUdevice) -> CUresult {
         use CUdevice_attribute as Attribute;
         let mut state = checked(device)?;
         let known = match attribute {
             Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR => state.settings.sm / 10,
             Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR => state.settings.sm % 10,
-            Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT => 132,
-            Attribute::CU_DEVICE_ATTRIBUTE_WARP_SIZE => 32,
-            Attribute::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK => 1024,
-            Attribute::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR => 2048,
-            Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK => 48 << 10,
-            Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN => super::launch::MAX_SHARED_BYTES as i32,
-            Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE => 50 << 20,
-            Attribute::CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT => 3,
-            Attribute::CU_DEVICE_ATTRIBUTE_CONCURRENT_KERNELS | Attribute::CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING => 1,
-            Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED => 0,
-            Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE => 1_980_000,
-            Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE => 2_619_000,
-            Attribute::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH => 5120,
-            Attribute::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID => 1,
-            Attribute::CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID | Attribute::CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID => 0,
             _ => return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("{attribute:?} is not simulated")),
         };
         answer(value, known)
@@ -151,11 +132,6 @@ exported! {
         }
         CURRENT.set(context as u64);
         Ok(())
-    }
-
-    fn cuCtxGetCurrent(context: *mut CUcontext) -> CUresult {
-        drop(initialised()?);
-        answer(context, CURRENT.get() as CUcontext)
     }
 
     fn cuCtxSynchronize() -> CUresult {

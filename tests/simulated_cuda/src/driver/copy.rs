@@ -7,7 +7,7 @@ use cudarc::driver::sys::{CUdeviceptr, CUresult, CUstream};
 
 use super::context::{current, not_capturing};
 use super::memory::Side;
-use crate::device::{self, Demand, Guard, Job, State, Work};
+use crate::device::{self, Demand, Job, State, Work};
 use crate::schedule::Class;
 
 /// The block that holds a range of device memory.
@@ -30,24 +30,8 @@ fn copying(destination: u64, source: u64, bytes: usize) -> Job {
     })
 }
 
-fn filling(destination: u64, value: u8, bytes: usize) -> Job {
-    Box::new(move |_| {
-        // SAFETY: the range was checked to lie in a live allocation, which `pending_use` keeps alive.
-        unsafe { std::ptr::write_bytes(destination as *mut u8, value, bytes) };
-        Ok(())
-    })
-}
-
 fn submit(state: &mut State, stream: CUstream, name: &'static str, blocks: Vec<u64>, job: Job) -> Result<(), CUresult> {
     state.submit(stream as u64, Work { name, class: Class::Copy, blocks, job })
-}
-
-/// The state once the streams that the legacy default stream is ordered with are idle.
-fn on_default_stream(call: &str) -> Result<Guard, CUresult> {
-    let state = not_capturing(call)?;
-    let blocking = state.streams.iter().filter(|(_, stream)| stream.blocking).map(|(handle, _)| handle).collect();
-    let last = state.last_number();
-    device::wait(state, Demand::Streams(blocking, last))
 }
 
 exported! {
@@ -103,7 +87,7 @@ exported! {
     }
 
     fn cuMemcpyHtoD_v2(destination: CUdeviceptr, source: *const c_void, bytes: usize) -> CUresult {
-        let mut state = on_default_stream("cuMemcpyHtoD_v2")?;
+        let mut state = not_capturing("cuMemcpyHtoD_v2")?;
         on_device(&mut state, "cuMemcpyHtoD_v2", destination, bytes)?;
         if source.is_null() {
             return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuMemcpyHtoD_v2 from null");
@@ -113,7 +97,7 @@ exported! {
     }
 
     fn cuMemcpyDtoH_v2(destination: *mut c_void, source: CUdeviceptr, bytes: usize) -> CUresult {
-        let mut state = on_default_stream("cuMemcpyDtoH_v2")?;
+        let mut state = not_capturing("cuMemcpyDtoH_v2")?;
         on_device(&mut state, "cuMemcpyDtoH_v2", source, bytes)?;
         if destination.is_null() {
             return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuMemcpyDtoH_v2 to null");
@@ -122,14 +106,8 @@ exported! {
         Ok(())
     }
 
-    fn cuMemsetD8Async(destination: CUdeviceptr, value: c_uchar, bytes: usize, stream: CUstream) -> CUresult {
-        let mut state = current()?;
-        let block = on_device(&mut state, "cuMemsetD8Async", destination, bytes)?;
-        submit(&mut state, stream, "cuMemsetD8Async", vec![block], filling(destination, value, bytes))
-    }
-
     fn cuMemsetD8_v2(destination: CUdeviceptr, value: c_uchar, bytes: usize) -> CUresult {
-        let mut state = on_default_stream("cuMemsetD8_v2")?;
+        let mut state = not_capturing("cuMemsetD8_v2")?;
         on_device(&mut state, "cuMemsetD8_v2", destination, bytes)?;
         std::ptr::write_bytes(destination as *mut u8, value, bytes);
         Ok(())

@@ -63,11 +63,8 @@ impl State {
     fn record(&mut self, event: u64, stream: u64) -> Result<(), CUresult> {
         let ordinal = self.events.ordinal(event);
         let early = self.settings.mutations.contains(&Mutation::EarlyRecord { event: ordinal });
-        let (stream_ordinal, capture) = {
-            let stream = self.checked_stream(stream, "cuEventRecord")?;
-            (stream.ordinal, stream.capture)
-        };
-        *self.observed.records.entry((ordinal, stream_ordinal)).or_default() += 1;
+        let capture = self.checked_stream(stream, "cuEventRecord")?.capture;
+        *self.observed.records.entry((ordinal, self.streams.ordinal(stream))).or_default() += 1;
         let recorded = match capture {
             Some(capture) => Recorded::Captured(capture, self.captured_tail(capture, stream, early)?),
             None => {
@@ -101,26 +98,6 @@ fn to_sync(event: CUevent, call: &'static str) -> Result<(Guard, Option<Arc<Toke
         Recorded::Run(token) if !early => Ok((state, Some(token))),
         _ => Ok((state, None)),
     }
-}
-
-fn elapsed(milliseconds: *mut f32, start: CUevent, end: CUevent) -> Result<(), CUresult> {
-    let mut state = current()?;
-    let mut reached = |event: CUevent| {
-        let event = state.checked_event(event as u64, "cuEventElapsedTime")?;
-        match &event.recorded {
-            Recorded::Run(token) if event.timed => token.at().ok_or(CUresult::CUDA_ERROR_NOT_READY),
-            _ => state.refuse(
-                CUresult::CUDA_ERROR_INVALID_HANDLE,
-                "cuEventElapsedTime of an event that is not timed or was not recorded",
-            ),
-        }
-    };
-    let (start, end) = (reached(start)?, reached(end)?);
-    let seconds = match end.checked_duration_since(start) {
-        Some(after) => after.as_secs_f32(),
-        None => -start.duration_since(end).as_secs_f32(),
-    };
-    answer(milliseconds, seconds * 1000.0)
 }
 
 exported! {
@@ -158,12 +135,21 @@ exported! {
         Ok(())
     }
 
-    fn cuEventElapsedTime(milliseconds: *mut f32, start: CUevent, end: CUevent) -> CUresult {
-        elapsed(milliseconds, start, end)
-    }
-
     fn cuEventElapsedTime_v2(milliseconds: *mut f32, start: CUevent, end: CUevent) -> CUresult {
-        elapsed(milliseconds, start, end)
+        let mut state = current()?;
+        let mut reached = |event: CUevent| {
+            let event = state.checked_event(event as u64, "cuEventElapsedTime")?;
+            match &event.recorded {
+                Recorded::Run(token) if event.timed => token.at().ok_or(CUresult::CUDA_ERROR_NOT_READY),
+                _ => state.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, "cuEventElapsedTime of an event that is not timed or was not recorded"),
+            }
+        };
+        let (start, end) = (reached(start)?, reached(end)?);
+        let seconds = match end.checked_duration_since(start) {
+            Some(after) => after.as_secs_f32(),
+            None => -start.duration_since(end).as_secs_f32(),
+        };
+        answer(milliseconds, seconds * 1000.0)
     }
 
     fn cuEventDestroy_v2(event: CUevent) -> CUresult {

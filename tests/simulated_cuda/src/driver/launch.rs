@@ -9,9 +9,6 @@ use super::module::Function;
 use crate::device::{Job, State, Work};
 use crate::schedule::Class;
 
-/// Shared memory that a block may have after asking for it, in bytes: 227 KiB.
-pub const MAX_SHARED_BYTES: usize = 227 << 10;
-
 /// Copies the arguments, in words of 8 bytes each so that all are aligned.
 ///
 /// # Safety
@@ -41,33 +38,6 @@ fn blocks(state: &mut State, kernel: &Function, arguments: &[Vec<u128>]) -> Resu
         blocks.extend(state.memory.containing(address).map(|block| block.address));
     }
     Ok(blocks)
-}
-
-fn check_limits(
-    state: &mut State,
-    kernel: &Function,
-    grid: [c_uint; 3],
-    block: [c_uint; 3],
-    shared_bytes: c_uint,
-) -> Result<(), CUresult> {
-    let threads: u64 = block.iter().map(|side| u64::from(*side)).product();
-    let within = |sides: [c_uint; 3], limits: [c_uint; 3]| {
-        sides.iter().zip(limits).all(|(side, limit)| (1..=limit).contains(side))
-    };
-    if !within(grid, [i32::MAX as c_uint, 65535, 65535]) || !within(block, [1024, 1024, 64]) || threads > 1024 {
-        return state.refuse(
-            CUresult::CUDA_ERROR_INVALID_VALUE,
-            format!("cuLaunchKernel of {}: grid {grid:?}, block {block:?}", kernel.name),
-        );
-    }
-    if shared_bytes as usize > kernel.max_dynamic_shared_bytes {
-        let message = format!(
-            "cuLaunchKernel of {}: {shared_bytes} bytes of shared memory, at most {}",
-            kernel.name, kernel.max_dynamic_shared_bytes
-        );
-        return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, message);
-    }
-    Ok(())
 }
 
 fn launching(
@@ -115,7 +85,6 @@ exported! {
             return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("cuLaunchKernel of {} without arguments, or with extra ones", kernel.name));
         }
         let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
-        check_limits(&mut state, &kernel, grid, block, shared_bytes)?;
         let arguments = copied(&kernel, parameters);
         let blocks = blocks(&mut state, &kernel, &arguments)?;
         let job = launching(kernel, grid, block, shared_bytes, arguments);

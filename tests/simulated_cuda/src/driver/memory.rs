@@ -119,8 +119,7 @@ pub struct Memory {
     pub blocks: BTreeMap<u64, Block>,
     /// Starts and ends of freed device blocks whose addresses are not in use again.
     freed: BTreeMap<u64, u64>,
-    pub used_bytes: usize,
-    pub peak_bytes: usize,
+    used_bytes: usize,
     num_device: u32,
     num_pinned: u32,
     num_registered: u32,
@@ -138,7 +137,6 @@ impl Memory {
         self.freed.retain(|freed_start, freed_end| *freed_end <= start || *freed_start >= end);
         if side == Side::Device {
             self.used_bytes += bytes;
-            self.peak_bytes = self.peak_bytes.max(self.used_bytes);
         }
         self.blocks.insert(start, block);
         Some(start)

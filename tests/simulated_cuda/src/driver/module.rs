@@ -5,11 +5,10 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::io::Write;
 use std::mem::ManuallyDrop;
 
-use cudarc::driver::sys::{CUfunction, CUfunction_attribute, CUmodule, CUresult};
+use cudarc::driver::sys::{CUfunction, CUmodule, CUresult};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::context::{current, not_capturing, releasing};
-use super::launch::MAX_SHARED_BYTES;
 use super::result::answer;
 use crate::nvrtc::cubin;
 
@@ -32,7 +31,6 @@ pub struct Function {
     pub launch: Launch,
     /// Bytes of each parameter.
     pub parameters: Vec<usize>,
-    pub max_dynamic_shared_bytes: usize,
 }
 
 fn load(image: &[u8]) -> Result<Library, String> {
@@ -58,7 +56,7 @@ impl Module {
         // SAFETY: it writes no more sizes than it is told there is room for.
         let count = unsafe { parameters(sizes.as_mut_ptr(), sizes.len() as c_uint) } as usize;
         let parameters = sizes.get(..count)?.iter().map(|size| *size as usize).collect();
-        Some(Function { name: name.to_owned(), launch: *launch, parameters, max_dynamic_shared_bytes: 48 << 10 })
+        Some(Function { name: name.to_owned(), launch: *launch, parameters })
     }
 }
 
@@ -109,39 +107,5 @@ exported! {
             module.functions.insert(name, handle);
         }
         answer(function, handle as CUfunction)
-    }
-
-    fn cuFuncSetAttribute(function: CUfunction, attribute: CUfunction_attribute, value: c_int) -> CUresult {
-        let mut state = current()?;
-        let Some(kernel) = state.functions.get_mut(function as u64) else {
-            return state.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, "cuFuncSetAttribute of what is no kernel");
-        };
-        match attribute {
-            CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES if (0..=MAX_SHARED_BYTES as c_int).contains(&value) => {
-                kernel.max_dynamic_shared_bytes = value as usize;
-                Ok(())
-            }
-            CUfunction_attribute::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT if (-1..=100).contains(&value) => Ok(()),
-            _ => state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("cuFuncSetAttribute: {attribute:?} cannot be {value}")),
-        }
-    }
-
-    fn cuFuncGetAttribute(value: *mut c_int, attribute: CUfunction_attribute, function: CUfunction) -> CUresult {
-        let mut state = current()?;
-        let sm = state.settings.sm;
-        let Some(kernel) = state.functions.get(function as u64) else {
-            return state.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, "cuFuncGetAttribute of what is no kernel");
-        };
-        let known = match attribute {
-            CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK => 1024,
-            CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES => kernel.max_dynamic_shared_bytes as c_int,
-            CUfunction_attribute::CU_FUNC_ATTRIBUTE_BINARY_VERSION | CUfunction_attribute::CU_FUNC_ATTRIBUTE_PTX_VERSION => sm,
-            CUfunction_attribute::CU_FUNC_ATTRIBUTE_NUM_REGS => 32,
-            CUfunction_attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES
-            | CUfunction_attribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES
-            | CUfunction_attribute::CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES => 0,
-            _ => return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("cuFuncGetAttribute: {attribute:?} is not simulated")),
-        };
-        answer(value, known)
     }
 }

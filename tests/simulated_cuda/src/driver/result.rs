@@ -39,7 +39,6 @@ impl Status for CUresult {
             "cuMemAlloc_v2"
             | "cuMemHostAlloc"
             | "cuDevicePrimaryCtxRetain"
-            | "cuStreamCreate"
             | "cuEventCreate"
             | "cuStreamCreateWithPriority"
             | "cuModuleLoadData"
@@ -49,7 +48,6 @@ impl Status for CUresult {
             | "cuStreamSynchronize"
             | "cuEventSynchronize"
             | "cuEventQuery"
-            | "cuStreamQuery"
             | "cuCtxSynchronize" => Self::CUDA_ERROR_LAUNCH_FAILED,
             "cuModuleGetFunction" => Self::CUDA_ERROR_NOT_FOUND,
             "cuInit" | "cuDeviceGetCount" => Self::CUDA_ERROR_NO_DEVICE,

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::ffi::{c_int, c_uint};
 use std::sync::Arc;
 
-use cudarc::driver::sys::{CUevent, CUresult, CUstream, CUstreamCaptureStatus};
+use cudarc::driver::sys::{CUevent, CUresult, CUstream};
 
-use super::context::{current, not_capturing, releasing};
+use super::context::{current, releasing};
 use super::result::answer;
 use crate::device::{self, Demand, State, Step, Stream, Work};
 use crate::observed::Mutation;
@@ -35,27 +35,14 @@ impl State {
     }
 }
 
-fn create(stream: *mut CUstream, flags: c_uint) -> Result<(), CUresult> {
-    let mut state = current()?;
-    if flags > 1 || stream.is_null() {
-        return Err(CUresult::CUDA_ERROR_INVALID_VALUE);
-    }
-    let handle =
-        state.streams.insert(Stream { ordinal: 0, blocking: flags == 0, queue: VecDeque::new(), capture: None });
-    let ordinal = state.streams.ordinal(handle);
-    if let Some(stream) = state.streams.get_mut(handle) {
-        stream.ordinal = ordinal;
-    }
-    answer(stream, handle as CUstream)
-}
-
 exported! {
-    fn cuStreamCreate(stream: *mut CUstream, flags: c_uint) -> CUresult {
-        create(stream, flags)
-    }
-
     fn cuStreamCreateWithPriority(stream: *mut CUstream, flags: c_uint, _priority: c_int) -> CUresult {
-        create(stream, flags)
+        let mut state = current()?;
+        if flags != 1 || stream.is_null() {
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "a stream that waits for the default stream, which nothing here uses");
+        }
+        let handle = state.streams.insert(Stream { queue: VecDeque::new(), capture: None });
+        answer(stream, handle as CUstream)
     }
 
     fn cuStreamDestroy_v2(stream: CUstream) -> CUresult {
@@ -84,40 +71,15 @@ exported! {
         device::wait(state, Demand::Streams(vec![stream as u64], last)).map(drop)
     }
 
-    fn cuStreamQuery(stream: CUstream) -> CUresult {
-        let mut state = not_capturing("cuStreamQuery")?;
-        state.checked_stream(stream as u64, "cuStreamQuery")?;
-        let last = state.last_number();
-        if state.is_idle(stream as u64, last) {
-            return Ok(());
-        }
-        // Whoever polls needs what is queued, sooner or later.
-        let token = device::Token::new(stream as u64);
-        state.push(stream as u64, Step::Record(token.clone()));
-        state.ask_for(&token);
-        Err(CUresult::CUDA_ERROR_NOT_READY)
-    }
-
-    fn cuStreamIsCapturing(stream: CUstream, status: *mut CUstreamCaptureStatus) -> CUresult {
-        let mut state = current()?;
-        let capture = state.checked_stream(stream as u64, "cuStreamIsCapturing")?.capture;
-        let valid = capture.and_then(|capture| state.captures.get(capture)).map(|capture| capture.valid);
-        answer(status, match valid {
-            None => CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE,
-            Some(true) => CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_ACTIVE,
-            Some(false) => CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_INVALIDATED,
-        })
-    }
-
     fn cuStreamWaitEvent(stream: CUstream, event: CUevent, flags: c_uint) -> CUresult {
         let (stream, event) = (stream as u64, event as u64);
         let mut state = current()?;
-        let ordinal = state.checked_stream(stream, "cuStreamWaitEvent")?.ordinal;
+        state.checked_stream(stream, "cuStreamWaitEvent")?;
         state.checked_event(event, "cuStreamWaitEvent")?;
         if flags != 0 {
             return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("cuStreamWaitEvent with flags {flags}"));
         }
-        let wait = (ordinal, state.events.ordinal(event));
+        let wait = (state.streams.ordinal(stream), state.events.ordinal(event));
         *state.observed.waits.entry(wait).or_default() += 1;
         if state.settings.mutations.contains(&Mutation::SkipWait { stream: wait.0, event: wait.1 }) {
             return Ok(());

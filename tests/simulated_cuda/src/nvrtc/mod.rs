@@ -84,27 +84,14 @@ impl Options {
         for option in options {
             let (name, value) = option.split_once('=').map_or((option.as_str(), ""), |(name, value)| (name, value));
             match name {
-                "--gpu-architecture" | "-arch" => {
+                "--gpu-architecture" => {
                     let digits = value.strip_prefix("sm_").map(|digits| digits.trim_end_matches(['a', 'f']));
                     let sm = digits.and_then(|digits| digits.parse().ok()).filter(|sm| (75..=121).contains(sm));
-                    parsed.sm = sm.ok_or_else(|| {
-                        format!("nvrtc: error: invalid value for --gpu-architecture (-arch): {value}")
-                    })?;
+                    parsed.sm =
+                        sm.ok_or_else(|| format!("nvrtc: error: invalid value for --gpu-architecture: {value}"))?;
                 }
-                "--define-macro" => parsed.definitions.push(format!("-D{value}")),
-                "--std" | "-std" if matches!(value, "c++14" | "c++17" | "c++20") => {}
-                "--fmad" | "--ftz" | "--prec-div" | "--prec-sqrt" | "-fmad" if matches!(value, "true" | "false") => {}
-                "--ptxas-options" | "--maxrregcount" if !value.is_empty() => {}
-                "--use_fast_math"
-                | "--generate-line-info"
-                | "-lineinfo"
-                | "--device-as-default-execution-space"
-                | "-default-device"
-                | "--extra-device-vectorization"
-                | "--restrict"
-                | "--device-debug"
-                | "-G"
-                    if value.is_empty() => {}
+                "--std" if value == "c++17" => {}
+                "--generate-line-info" if value.is_empty() => {}
                 _ if option.starts_with("-D") => parsed.definitions.push(option.clone()),
                 _ => return Err(format!("nvrtc: error: unrecognized option {option} found")),
             }

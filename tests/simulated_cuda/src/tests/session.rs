@@ -4,14 +4,12 @@ use std::ffi::{CString, c_void};
 use std::sync::{Mutex, MutexGuard};
 
 use cudarc::driver::sys::{CUcontext, CUevent, CUresult, CUstream};
-use serde_json::Value;
 
 use crate::driver::context::{cuCtxSetCurrent, cuCtxSynchronize, cuDevicePrimaryCtxRetain, cuInit};
-use crate::driver::copy::{cuMemcpyDtoHAsync_v2, cuMemcpyHtoDAsync_v2};
+use crate::driver::copy::cuMemcpyHtoDAsync_v2;
 use crate::driver::event::{cuEventCreate, cuEventRecord};
 use crate::driver::memory::{cuMemAlloc_v2, cuMemHostAlloc};
-use crate::driver::stream::{cuStreamCreate, cuStreamSynchronize, cuStreamWaitEvent};
-use crate::numbers::{from_bf16, to_bf16};
+use crate::driver::stream::{cuStreamCreateWithPriority, cuStreamSynchronize, cuStreamWaitEvent};
 use crate::report::report;
 use crate::settings::simulated_configure;
 
@@ -28,16 +26,6 @@ pub struct Session {
 pub fn configure(settings: &str) {
     let text = CString::new(settings).expect("settings have no zeros");
     assert_eq!(unsafe { simulated_configure(text.as_ptr()) }, 0, "{settings}");
-}
-
-/// Numbers from -1 to 1.
-pub fn noise(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed;
-    let next = |_| {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(next).collect()
 }
 
 impl Session {
@@ -57,7 +45,7 @@ impl Session {
 
     pub fn stream(&self) -> CUstream {
         let mut stream = std::ptr::null_mut();
-        assert_eq!(unsafe { cuStreamCreate(&mut stream, 1) }, OK);
+        assert_eq!(unsafe { cuStreamCreateWithPriority(&mut stream, 1, 0) }, OK);
         stream
     }
 
@@ -97,27 +85,8 @@ impl Session {
         unsafe { std::slice::from_raw_parts(address as *const T, count) }.to_vec()
     }
 
-    /// Device memory with these values, in bf16 or in f32.
-    pub fn uploaded_floats(&self, values: &[f32], is_bf16: bool) -> u64 {
-        match is_bf16 {
-            true => self.uploaded(&values.iter().map(|value| to_bf16(*value)).collect::<Vec<_>>()),
-            false => self.uploaded(values),
-        }
-    }
-
-    pub fn peek_floats(&self, address: u64, count: usize, is_bf16: bool) -> Vec<f32> {
-        match is_bf16 {
-            true => self.peek::<u16>(address, count).into_iter().map(from_bf16).collect(),
-            false => self.peek(address, count),
-        }
-    }
-
     pub fn upload<T: Copy>(&self, to: u64, from: &[T], stream: CUstream) {
         assert_eq!(unsafe { cuMemcpyHtoDAsync_v2(to, from.as_ptr().cast(), size_of_val(from), stream) }, OK);
-    }
-
-    pub fn download<T: Copy>(&self, to: &mut [T], from: u64, stream: CUstream) {
-        assert_eq!(unsafe { cuMemcpyDtoHAsync_v2(to.as_mut_ptr().cast(), from, size_of_val(to), stream) }, OK);
     }
 
     pub fn record(&self, event: CUevent, stream: CUstream) {
@@ -136,18 +105,8 @@ impl Session {
         assert_eq!(unsafe { cuCtxSynchronize() }, OK);
     }
 
-    pub fn report(&self) -> Value {
-        report()
-    }
-
     /// What was done wrong so far.
     pub fn violations(&self) -> Vec<String> {
-        let report = report();
-        report["violations"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .map(|text| text.as_str().expect("a text").to_owned())
-            .collect()
+        serde_json::from_value(report()["violations"].take()).expect("a list of texts")
     }
 }
