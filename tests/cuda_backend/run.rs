@@ -101,8 +101,6 @@ impl Bench {
         let report = self.path(&format!("{name}.json"));
         command.env(FOLDERS_VARIABLE, &self.libraries);
         command.env(CACHE_VARIABLE, self.path("cache")).env("SIMULATED_CUDA_REPORT", &report);
-        // Compiling for the host takes seconds, and the test binary's folder keeps what was compiled.
-        command.env("SIMULATED_CUDA_CACHE", simulated::folder().join("cubins"));
         for (name, value) in settings {
             command.env(format!("SIMULATED_CUDA_{name}"), value);
         }

@@ -5,14 +5,12 @@ pub mod heuristic;
 pub mod matmul;
 mod problem;
 
-use std::ffi::c_char;
 use std::sync::{Mutex, MutexGuard};
 
 use cudarc::cublaslt::sys::{cublasLtHandle_t, cublasStatus_t};
 
 use crate::calls::Status;
 use crate::driver::context::not_capturing;
-use crate::driver::result::forever;
 use crate::table::Table;
 use descriptors::{Description, Layout, Preference};
 
@@ -120,11 +118,4 @@ exported! {
 pub unsafe extern "C" fn cublasLtGetVersion() -> usize {
     crate::calls::enter_infallible("cublasLtGetVersion");
     130002
-}
-
-/// The name of a status.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn cublasLtGetStatusString(status: cublasStatus_t) -> *const c_char {
-    crate::calls::enter_infallible("cublasLtGetStatusString");
-    forever(&format!("{status:?}"))
 }

@@ -13,7 +13,6 @@ use std::sync::{Mutex, MutexGuard};
 use cudarc::nvrtc::sys::{nvrtcProgram, nvrtcResult};
 
 use crate::calls::Status;
-use crate::driver::result::forever;
 use crate::table::Table;
 
 /// The folder with `cuda_shim.h`.
@@ -243,11 +242,4 @@ exported! {
         std::ptr::copy_nonoverlapping(bytes.as_ptr().cast(), cubin, bytes.len());
         Ok(())
     }
-}
-
-/// The name of a result.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nvrtcGetErrorString(result: nvrtcResult) -> *const c_char {
-    crate::calls::enter_infallible("nvrtcGetErrorString");
-    forever(&format!("{result:?}"))
 }
