@@ -5,8 +5,9 @@ use half::{bf16, f16};
 use super::super::conv::{ConvTail, TailOrder};
 use super::super::{Scalars, int, num_bias_partials, shapes};
 use super::host::run;
-use super::{Tolerance, Unit, assert_close, draws, in_any_order, poisoned, reals, rounded, wide};
+use super::{Tolerance, assert_close, draws, in_any_order, poisoned, reals, rounded, wide};
 use crate::backend::cpu::tail::TailOps;
+use crate::backend::cuda::driver::LaunchShape;
 use crate::backend::cuda::real::Real;
 use crate::model::{ConvBlock, Lrn, Pool, Tail};
 
@@ -64,107 +65,55 @@ impl<R: Real> Case<R> {
         format!("{} of ({}, {conv_side}, {conv_side}, {out_channels}), {tail:?}", R::DEFINITION, self.num_samples)
     }
 
+    /// As the kernels take them: num_samples, channels, side and out_side.
+    fn sizes(&self) -> [i32; 4] {
+        [self.num_samples, self.tail.channels, self.tail.side, self.tail.out_side].map(int)
+    }
+
+    fn pooled_shape(&self) -> LaunchShape {
+        shapes::pooled_lrn(self.num_samples * self.tail.out_side.pow(2), self.tail.channels)
+    }
+
     fn forward(&self, order: u32) -> Forward<R> {
-        let ConvTail { channels, side, out_side, order: tail_order, lrn } = self.tail;
+        let ConvTail { channels, out_side, order: tail_order, lrn, .. } = self.tail;
         let len = self.output_gradient.len();
-        let (mut output, mut argmax) = (poisoned::<R>(len), vec![255_u8; len]);
-        let unit = Unit::of::<R>();
+        let mut forward = Forward { output: poisoned::<R>(len), argmax: vec![255; len] };
         let name = if self.tail.is_usual() { "conv_tail_forward" } else { "conv_tail_forward_any_n" };
         let shape = shapes::conv_tail_forward(self.num_samples, channels, out_side);
-        run!(
-            unit,
-            name,
-            shape,
-            order,
-            [
-                self.convolved.as_ptr(),
-                self.bias.as_ptr(),
-                output.as_mut_ptr(),
-                argmax.as_mut_ptr(),
-                int(self.num_samples),
-                int(channels),
-                int(side),
-                int(out_side),
-                tail_order as i32,
-                lrn,
-            ]
-        )
-        .unwrap();
+        let (convolved, bias) = (self.convolved.as_ptr(), self.bias.as_ptr());
+        let (output, argmax) = (forward.output.as_mut_ptr(), forward.argmax.as_mut_ptr());
+        let [n, channels, side, out_side] = self.sizes();
+        let tail = tail_order as i32;
+        run!(R, name, shape, order, [convolved, bias, output, argmax, n, channels, side, out_side, tail, lrn]);
         if tail_order == TailOrder::ReluPoolLrn {
-            let shape = shapes::pooled_lrn(self.num_samples * out_side * out_side, channels);
-            run!(
-                unit,
-                "pooled_lrn_forward",
-                shape,
-                order,
-                [
-                    self.convolved.as_ptr(),
-                    self.bias.as_ptr(),
-                    argmax.as_ptr(),
-                    output.as_mut_ptr(),
-                    int(self.num_samples),
-                    int(channels),
-                    int(side),
-                    int(out_side),
-                    lrn,
-                ]
-            )
-            .unwrap();
+            let (name, shape) = ("pooled_lrn_forward", self.pooled_shape());
+            run!(R, name, shape, order, [convolved, bias, argmax, output, n, channels, side, out_side, lrn]);
         }
-        Forward { output, argmax }
+        forward
     }
 
     /// The gradient of the convolution's output, and of the bias by parts.
     fn backward(&self, forward: &Forward<R>, order: u32) -> (Vec<R>, Vec<f32>) {
-        let ConvTail { channels, side, out_side, order: tail_order, lrn } = self.tail;
+        let ConvTail { channels, order: tail_order, lrn, .. } = self.tail;
         let (mut convolved, mut output_gradient) = (self.convolved.clone(), self.output_gradient.clone());
-        let num_partials = self.num_partials;
-        let mut bias_partials = vec![f32::NAN; num_partials * channels];
-        let unit = Unit::of::<R>();
+        let mut bias_partials = vec![f32::NAN; self.num_partials * channels];
+        let shape = shapes::conv_tail_backward(channels, self.num_partials);
+        let (values, bias, gradient) = (convolved.as_mut_ptr(), self.bias.as_ptr(), output_gradient.as_mut_ptr());
+        let (output, argmax) = (forward.output.as_ptr(), forward.argmax.as_ptr());
+        let [n, channels, side, out_side] = self.sizes();
         if tail_order == TailOrder::ReluPoolLrn {
-            let shape = shapes::pooled_lrn(self.num_samples * out_side * out_side, channels);
-            run!(
-                unit,
-                "pooled_lrn_backward",
-                shape,
-                order,
-                [
-                    convolved.as_ptr(),
-                    self.bias.as_ptr(),
-                    forward.argmax.as_ptr(),
-                    output_gradient.as_mut_ptr(),
-                    int(self.num_samples),
-                    int(channels),
-                    int(side),
-                    int(out_side),
-                    lrn,
-                ]
-            )
-            .unwrap();
+            let (name, shape) = ("pooled_lrn_backward", self.pooled_shape());
+            run!(R, name, shape, order, [values, bias, argmax, gradient, n, channels, side, out_side, lrn]);
         }
         let name = if self.tail.is_usual() { "conv_tail_backward" } else { "conv_tail_backward_any_n" };
+        let (partials, num_partials, tail) = (bias_partials.as_mut_ptr(), int(self.num_partials), tail_order as i32);
         run!(
-            unit,
+            R,
             name,
-            shapes::conv_tail_backward(channels, num_partials),
+            shape,
             order,
-            [
-                convolved.as_mut_ptr(),
-                self.bias.as_ptr(),
-                forward.output.as_ptr(),
-                output_gradient.as_mut_ptr(),
-                forward.argmax.as_ptr(),
-                bias_partials.as_mut_ptr(),
-                int(self.num_samples),
-                int(channels),
-                int(side),
-                int(out_side),
-                int(num_partials),
-                tail_order as i32,
-                lrn,
-            ]
-        )
-        .unwrap();
+            [values, bias, output, gradient, argmax, partials, n, channels, side, out_side, num_partials, tail, lrn]
+        );
         (convolved, bias_partials)
     }
 
@@ -325,14 +274,7 @@ fn bias_and_relu_are_the_cpus<R: Real>() {
         let output = in_any_order(&name, |order| {
             let mut values = values.clone();
             let shape = shapes::octets(rows * channels);
-            run!(
-                Unit::of::<R>(),
-                "bias_relu_forward",
-                shape,
-                order,
-                [values.as_mut_ptr(), bias.as_ptr(), int(rows), int(channels)]
-            )
-            .unwrap();
+            run!(R, "bias_relu_forward", shape, order, [values.as_mut_ptr(), bias.as_ptr(), int(rows), int(channels)]);
             values
         });
         let expected: Vec<R> = (values.iter().enumerate())
@@ -343,7 +285,7 @@ fn bias_and_relu_are_the_cpus<R: Real>() {
         let backward = |order| {
             let (mut gradient, mut partials) = (gradient.clone(), vec![f32::NAN; num_partials * channels]);
             run!(
-                Unit::of::<R>(),
+                R,
                 "bias_relu_backward",
                 shapes::bias_relu_backward(channels, num_partials),
                 order,
@@ -355,8 +297,7 @@ fn bias_and_relu_are_the_cpus<R: Real>() {
                     int(channels),
                     int(num_partials),
                 ]
-            )
-            .unwrap();
+            );
             (gradient, partials)
         };
         let passed = wide(&in_any_order(&name, |order| backward(order).0));
@@ -366,15 +307,13 @@ fn bias_and_relu_are_the_cpus<R: Real>() {
         let partials = in_any_order(&name, |order| backward(order).1);
         let sums = in_any_order(&name, |order| {
             let mut sums = poisoned::<R>(channels);
-            let parameters = (partials.as_ptr(), sums.as_mut_ptr());
             run!(
-                Unit::of::<R>(),
+                R,
                 "sum_bias_partials",
                 shapes::sum_bias_partials(channels),
                 order,
-                [parameters.0, parameters.1, int(num_partials), int(channels)]
-            )
-            .unwrap();
+                [partials.as_ptr(), sums.as_mut_ptr(), int(num_partials), int(channels)]
+            );
             sums
         });
         // f32's rounding in sums of up to 300 values.
@@ -385,12 +324,8 @@ fn bias_and_relu_are_the_cpus<R: Real>() {
 }
 
 #[test]
-fn bias_and_relu_in_bf16_are_the_cpus() {
+fn bias_and_relu_of_a_convolution_are_the_cpus() {
     bias_and_relu_are_the_cpus::<bf16>();
-}
-
-#[test]
-fn bias_and_relu_in_f32_are_the_cpus() {
     bias_and_relu_are_the_cpus::<f32>();
 }
 
@@ -402,13 +337,12 @@ fn input_goes_to_its_place<R: Real>(num_samples: usize, num_valid: u32, canvas: 
     let output = in_any_order(&name, |order| {
         let mut output = poisoned::<R>(num_samples * side * side * 64);
         run!(
-            Unit::of::<R>(),
+            R,
             "arrange_input",
             shapes::arrange_input(num_samples, side),
             order,
             [input.as_ptr(), output.as_mut_ptr(), &raw const scalars, int(num_samples), int(canvas), int(side),]
-        )
-        .unwrap();
+        );
         output
     });
     for (at, value) in output.iter().enumerate() {
@@ -436,13 +370,12 @@ fn pixels_are_padded_to_eight_channels() {
     let output = in_any_order("pad_input", |order| {
         let mut output = poisoned::<bf16>(num_samples * canvas * canvas * 8);
         run!(
-            Unit::of::<bf16>(),
+            bf16,
             "pad_input",
             shapes::pad_input(num_samples, canvas),
             order,
             [input.as_ptr(), output.as_mut_ptr(), &raw const scalars, int(num_samples), int(canvas)]
-        )
-        .unwrap();
+        );
         output
     });
     for (at, value) in output.iter().enumerate() {
@@ -462,13 +395,12 @@ fn every_half_number_is_read_exactly() {
     let scalars = Scalars { num_valid: 1, ..Scalars::default() };
     let mut output = poisoned::<f32>(side * side * 64);
     run!(
-        Unit::of::<f32>(),
+        f32,
         "arrange_input",
         shapes::arrange_input(1, side),
         0,
         [input.as_ptr(), output.as_mut_ptr(), &raw const scalars, 1_i32, int(canvas), int(side),]
-    )
-    .unwrap();
+    );
     for (at, value) in input.iter().enumerate() {
         let (x, y, colour) = (at % canvas, at / canvas % canvas, at / canvas / canvas);
         let own = output[((y / 4) * side + x / 4) * 64 + (y % 4 * 4 + x % 4) * 3 + colour];
@@ -478,30 +410,25 @@ fn every_half_number_is_read_exactly() {
 
 #[test]
 fn the_padding_of_conv1_is_cleared() {
-    for kernel_size in [7, 11, 12] {
-        padding_is_cleared(kernel_size);
-    }
-}
-
-fn padding_is_cleared(kernel_size: usize) {
     let out_channels = 24;
     let gradient = reals::<bf16>(out_channels * 9 * 64, 1);
-    let mut masked = gradient.clone();
-    run!(
-        Unit::of::<bf16>(),
-        "mask_taps",
-        shapes::mask_taps(out_channels),
-        0,
-        [masked.as_mut_ptr(), int(out_channels), int(kernel_size)]
-    )
-    .unwrap();
-    let mut num_kept = 0;
-    for (at, (value, before)) in masked.iter().zip(&gradient).enumerate() {
-        let (channel, tap) = (at % 64, at / 64 % 9);
-        let is_kept =
-            channel < 48 && tap / 3 * 4 + channel / 12 < kernel_size && tap % 3 * 4 + channel / 3 % 4 < kernel_size;
-        num_kept += usize::from(is_kept);
-        assert_eq!(value.to_f32(), if is_kept { before.to_f32() } else { 0.0 }, "[{at}]");
+    for kernel_size in [7, 11, 12] {
+        let mut masked = gradient.clone();
+        run!(
+            bf16,
+            "mask_taps",
+            shapes::mask_taps(out_channels),
+            0,
+            [masked.as_mut_ptr(), int(out_channels), int(kernel_size)]
+        );
+        let mut num_kept = 0;
+        for (at, (value, before)) in masked.iter().zip(&gradient).enumerate() {
+            let (channel, tap) = (at % 64, at / 64 % 9);
+            let is_kept =
+                channel < 48 && tap / 3 * 4 + channel / 12 < kernel_size && tap % 3 * 4 + channel / 3 % 4 < kernel_size;
+            num_kept += usize::from(is_kept);
+            assert_eq!(value.to_f32(), if is_kept { before.to_f32() } else { 0.0 }, "[{at}]");
+        }
+        assert_eq!(num_kept, out_channels * kernel_size * kernel_size * 3);
     }
-    assert_eq!(num_kept, out_channels * kernel_size * kernel_size * 3);
 }

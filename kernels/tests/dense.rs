@@ -5,7 +5,7 @@ use half::bf16;
 use super::super::dense::threshold;
 use super::super::{Scalars, int, shapes};
 use super::host::run;
-use super::{Tolerance, Unit, assert_close, in_any_order, poisoned, reals, rounded, wide};
+use super::{Tolerance, assert_close, in_any_order, poisoned, reals, rounded, wide};
 use crate::backend::cpu::dropout;
 use crate::backend::cpu::dropout::DropoutDraw;
 use crate::backend::cuda::real::Real;
@@ -22,7 +22,7 @@ fn units_are_dropped_as_on_the_cpu<R: Real>(probability: f32, units: usize, chan
     let dropped = in_any_order(&name, |order| {
         let mut dropped = poisoned::<R>(values.len());
         run!(
-            Unit::of::<R>(),
+            R,
             "dropout_forward",
             shapes::octets(values.len()),
             order,
@@ -38,8 +38,7 @@ fn units_are_dropped_as_on_the_cpu<R: Real>(probability: f32, units: usize, chan
                 int(units),
                 int(channels),
             ]
-        )
-        .unwrap();
+        );
         dropped
     });
     // From (positions, channels) to the CPU's (channels, positions).
@@ -67,13 +66,12 @@ fn scale_multiplies_every_value() {
     let values = reals::<bf16>(8 * 300, 1);
     let mut scaled = poisoned::<bf16>(values.len());
     run!(
-        Unit::of::<bf16>(),
+        bf16,
         "scale",
         shapes::octets(values.len()),
         2,
         [values.as_ptr(), scaled.as_mut_ptr(), 0.3_f32, values.len() as i64]
-    )
-    .unwrap();
+    );
     let expected: Vec<_> = values.iter().map(|value| bf16::from_f32(value.to_f32() * 0.3)).collect();
     assert_eq!(scaled, expected);
 }
@@ -85,7 +83,7 @@ fn dense_backward_is_the_cpus<R: Real>(num_samples: usize, units: usize, rectify
     let run = |order| {
         let (mut gradient, mut bias_gradient) = (gradient.clone(), poisoned::<R>(units));
         run!(
-            Unit::of::<R>(),
+            R,
             "dense_backward",
             shapes::dense_backward(units),
             order,
@@ -98,8 +96,7 @@ fn dense_backward_is_the_cpus<R: Real>(num_samples: usize, units: usize, rectify
                 dropout.train_scale,
                 rectify,
             ]
-        )
-        .unwrap();
+        );
         (gradient, bias_gradient)
     };
     let mut expected = wide(&gradient);

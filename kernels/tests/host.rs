@@ -116,8 +116,9 @@ impl Unit {
     }
 }
 
-/// Runs a kernel with parameters of its types, in its order; memory goes in as pointers.
-macro_rules! run {
+/// Runs a unit's kernel with parameters of its types, in its order; memory goes in as pointers. The error is its
+/// message.
+macro_rules! launch {
     ($unit:expr, $name:expr, $shape:expr, $order:expr, [$($parameter:expr),* $(,)?]) => {
         // SAFETY: the tests give each kernel as much memory as its shapes say.
         unsafe {
@@ -128,6 +129,14 @@ macro_rules! run {
                 &mut [$(std::ptr::from_ref(&$parameter).cast_mut().cast::<std::ffi::c_void>()),*],
             )
         }
+    };
+}
+pub(super) use launch;
+
+/// Runs a kernel of `kernels/`, compiled for a type of activations.
+macro_rules! run {
+    ($real:ty, $name:expr, $shape:expr, $order:expr, $parameters:tt) => {
+        super::host::launch!(super::Unit::of::<$real>(), $name, $shape, $order, $parameters).unwrap()
     };
 }
 pub(super) use run;

@@ -1,7 +1,7 @@
 //! The shim itself: it must see what a GPU would do wrong.
 
 use super::Unit;
-use super::host::run;
+use super::host::launch;
 use crate::backend::cuda::driver::LaunchShape;
 
 const SOURCE: &str = r#"
@@ -59,7 +59,7 @@ fn shape(grid: (u32, u32, u32), block: (u32, u32, u32)) -> LaunchShape {
 
 fn reversed(kernel: &str, order: u32) -> Vec<i32> {
     let (input, mut output) = ((0..96 * 40).collect::<Vec<i32>>(), vec![-2; 96 * 40]);
-    run!(unit(), kernel, shape((40, 1, 1), (96, 1, 1)), order, [input.as_ptr(), output.as_mut_ptr()]).unwrap();
+    launch!(unit(), kernel, shape((40, 1, 1), (96, 1, 1)), order, [input.as_ptr(), output.as_mut_ptr()]).unwrap();
     output
 }
 
@@ -87,16 +87,16 @@ fn a_missing_barrier_shows_as_poison() {
 fn threads_that_part_at_a_barrier_are_reported() {
     let mut output = vec![0_i32; 64];
     let shape = shape((1, 1, 1), (64, 1, 1));
-    let message = run!(unit(), "leave_before_barrier", shape, 0, [output.as_mut_ptr()]).unwrap_err();
+    let message = launch!(unit(), "leave_before_barrier", shape, 0, [output.as_mut_ptr()]).unwrap_err();
     assert!(message.contains("thread 5 has left the kernel"), "{message}");
-    let message = run!(unit(), "two_barriers", shape, 0, [output.as_mut_ptr()]).unwrap_err();
+    let message = launch!(unit(), "two_barriers", shape, 0, [output.as_mut_ptr()]).unwrap_err();
     assert!(message.contains("divergent barrier") && message.contains("waits at line"), "{message}");
 }
 
 #[test]
 fn lanes_exchange_values_as_on_a_gpu() {
     let mut output = vec![0_i32; 64 * 6];
-    run!(unit(), "lanes", shape((1, 1, 1), (64, 1, 1)), 3, [output.as_mut_ptr()]).unwrap();
+    launch!(unit(), "lanes", shape((1, 1, 1), (64, 1, 1)), 3, [output.as_mut_ptr()]).unwrap();
     for (thread, values) in output.chunks(6).enumerate() {
         let lane = thread as i32 % 32;
         let down = if lane + 3 < 32 { lane + 3 } else { lane };
@@ -109,7 +109,7 @@ fn lanes_exchange_values_as_on_a_gpu() {
 fn every_thread_runs_once_in_any_order() {
     for order in super::ORDERS {
         let mut output = vec![0_u32; 3 * 5 * 2 * 24];
-        run!(unit(), "places", shape((3, 5, 2), (4, 3, 2)), order, [output.as_mut_ptr()]).unwrap();
+        launch!(unit(), "places", shape((3, 5, 2), (4, 3, 2)), order, [output.as_mut_ptr()]).unwrap();
         let expected: Vec<u32> = (0..30).flat_map(|block| (0..24).map(move |thread| block * 1000 + thread)).collect();
         assert_eq!(output, expected, "order {order}");
     }

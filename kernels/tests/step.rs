@@ -4,7 +4,7 @@ use half::bf16;
 
 use super::super::{SampleLoss, Scalars, StepStatistics, int, shapes};
 use super::host::run;
-use super::{Tolerance, Unit, assert_close, draws, in_any_order, poisoned, reals, rounded, wide};
+use super::{Tolerance, assert_close, draws, in_any_order, poisoned, reals, rounded, wide};
 use crate::backend::cpu::loss;
 use crate::backend::cpu::update::Update;
 use crate::backend::cuda::real::Real;
@@ -20,7 +20,7 @@ fn scalars(num_valid: u32) -> Scalars {
 fn a_steps_numbers_are_written_whole() {
     let mut written = Scalars::default();
     let step = (7_u64 << 32) + 1;
-    run!(Unit::of::<bf16>(), "begin_step", shapes::begin_step(), 0, [&raw mut written, step, 0.25_f32, 5_u32]).unwrap();
+    run!(bf16, "begin_step", shapes::begin_step(), 0, [&raw mut written, step, 0.25_f32, 5_u32]);
     assert_eq!(written, Scalars { step, learning_rate: 0.25, num_valid: 5 });
 }
 
@@ -39,7 +39,7 @@ fn run_loss<R: Real>(logits: &[f32], labels: &[u32], num_valid: u32, num_classes
     let mut losses = vec![SampleLoss { loss: f32::NAN, rank: 99 }; num_samples];
     let scalars = scalars(num_valid);
     run!(
-        Unit::of::<R>(),
+        R,
         "softmax_cross_entropy",
         shapes::softmax_cross_entropy(num_samples),
         order,
@@ -54,8 +54,7 @@ fn run_loss<R: Real>(logits: &[f32], labels: &[u32], num_valid: u32, num_classes
             int(num_classes),
             int(stride),
         ]
-    )
-    .unwrap();
+    );
     Loss { gradient, probabilities, losses }
 }
 
@@ -132,13 +131,12 @@ fn statistics_count_the_valid_samples() {
             let mut statistics = StepStatistics { padding: 99, ..StepStatistics::default() };
             let scalars = scalars(num_valid);
             run!(
-                Unit::of::<f32>(),
+                f32,
                 "collect_statistics",
                 shapes::collect_statistics(),
                 order,
                 [losses.as_ptr(), &raw const scalars, &raw mut statistics]
-            )
-            .unwrap();
+            );
             vec![statistics]
         });
         let valid = &losses[..num_valid as usize];
@@ -164,7 +162,7 @@ fn updates_are_the_cpus_to_the_bit<R: Real>(bias_rule: BiasRule) {
     for step in 0..2 {
         let gradients = reals::<R>(count, 3 + step);
         run!(
-            Unit::of::<R>(),
+            R,
             "update",
             shapes::octets(count),
             step,
@@ -180,8 +178,7 @@ fn updates_are_the_cpus_to_the_bit<R: Real>(bias_rule: BiasRule) {
                 UpdateRule { weight_decay: bias_rule.weight_decay(weights.weight_decay), ..weights },
                 bias_rule.rate,
             ]
-        )
-        .unwrap();
+        );
         let update = Update::new(&weights, scalars.learning_rate);
         let gradients: Vec<f32> = gradients.iter().map(|gradient| gradient.to_f32()).collect();
         for (update, at) in [(update, 0..first_bias), (update.of_biases(&bias_rule), first_bias..count)] {
@@ -206,21 +203,13 @@ fn updates_are_the_cpus() {
 
 #[test]
 fn casts_round_to_the_nearest_and_ties_to_even() {
+    let mut values = reals::<f32>(8 * 300, 1);
     // Halves of bf16's last bit above 1 and above 1 + 2^-7, their neighbours, and the ends of the range.
-    let values = [1.003_906_2, 1.011_718_8, 1.003_906_4, f32::MAX, f32::MIN_POSITIVE, -0.0, f32::INFINITY, 1e-40];
-    let mut working = poisoned::<bf16>(8);
-    run!(Unit::of::<bf16>(), "cast", shapes::octets(8), 0, [values.as_ptr(), working.as_mut_ptr(), 8_i64]).unwrap();
-    let bits = |values: &[bf16]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-    assert_eq!(bits(&working), bits(&values.map(bf16::from_f32)));
-    let values = reals::<f32>(8 * 300, 1);
+    let edges = [1.003_906_2, 1.011_718_8, 1.003_906_4, f32::MAX, f32::MIN_POSITIVE, -0.0, f32::INFINITY, 1e-40];
+    values[..8].copy_from_slice(&edges);
     let mut working = poisoned::<bf16>(values.len());
-    run!(
-        Unit::of::<bf16>(),
-        "cast",
-        shapes::octets(values.len()),
-        0,
-        [values.as_ptr(), working.as_mut_ptr(), values.len() as i64]
-    )
-    .unwrap();
-    assert_eq!(working, values.iter().map(|value| bf16::from_f32(*value)).collect::<Vec<_>>());
+    let count = values.len();
+    run!(bf16, "cast", shapes::octets(count), 0, [values.as_ptr(), working.as_mut_ptr(), count as i64]);
+    let bits: Vec<_> = working.iter().map(|value| value.to_bits()).collect();
+    assert_eq!(bits, values.iter().map(|value| bf16::from_f32(*value).to_bits()).collect::<Vec<_>>());
 }
