@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cudarc::driver::result;
-use cudarc::driver::sys::{self, CUevent_flags, CUresult};
+use cudarc::driver::sys::{self, CUevent_flags};
 
 use super::{Context, check, released};
 use crate::error::Result;
@@ -41,15 +41,6 @@ impl Event {
     pub fn synchronize(&self) -> Result<()> {
         // SAFETY: the event lives as long as `self`.
         check("cuEventSynchronize", unsafe { result::event::synchronize(self.raw) })
-    }
-
-    /// Whether the record made last is reached.
-    pub fn is_reached(&self) -> Result<bool> {
-        // SAFETY: the event lives as long as `self`.
-        match unsafe { result::event::query(self.raw) } {
-            Err(error) if error.0 == CUresult::CUDA_ERROR_NOT_READY => Ok(false),
-            other => check("cuEventQuery", other).map(|()| true),
-        }
     }
 
     /// From `earlier`'s record to this one's; both have [`Timing::Yes`] and are reached.

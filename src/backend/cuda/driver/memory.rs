@@ -99,11 +99,6 @@ impl<T> Slice<'_, T> {
         self.len
     }
 
-    /// Whether it has none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Where it lies on the device.
     pub fn address(&self) -> CUdeviceptr {
         self.address
@@ -147,11 +142,6 @@ impl<T> SliceMut<'_, T> {
         self.len
     }
 
-    /// Whether it has none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Where it lies on the device.
     pub fn address(&self) -> CUdeviceptr {
         self.address
@@ -171,11 +161,6 @@ impl<T> SliceMut<'_, T> {
             _values: PhantomData,
         };
         (part(first), part(second))
-    }
-
-    /// The same values for a shorter time.
-    pub fn reborrow(&mut self) -> SliceMut<'_, T> {
-        SliceMut { address: self.address, len: self.len, _values: PhantomData }
     }
 }
 
