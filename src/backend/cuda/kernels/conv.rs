@@ -149,43 +149,18 @@ impl<R: Real> Kernels<R> {
         assert_len("output", output.len(), tail.out_values(num_samples));
         assert_len("argmax", argmax.len(), tail.out_values(num_samples));
         let function = if tail.is_usual() { &self.conv_tail_forward } else { &self.conv_tail_forward_any_n };
-        launch!(
-            stream,
-            function,
-            shapes::conv_tail_forward(num_samples, channels, out_side),
-            [
-                convolved.address(),
-                bias.address(),
-                output.address(),
-                argmax.address(),
-                int(num_samples),
-                int(channels),
-                int(side),
-                int(out_side),
-                order as i32,
-                lrn,
-            ]
-        )?;
+        let shape = shapes::conv_tail_forward(num_samples, channels, out_side);
+        let pooled = shapes::pooled_lrn(num_samples * out_side * out_side, channels);
+        let (convolved, bias, output, argmax) =
+            (convolved.address(), bias.address(), output.address(), argmax.address());
+        let [n, channels, side, out_side] = [num_samples, channels, side, out_side].map(int);
+        let number = order as i32;
+        launch!(stream, function, shape, [convolved, bias, output, argmax, n, channels, side, out_side, number, lrn])?;
         if order != TailOrder::ReluPoolLrn {
             return Ok(());
         }
-        let shape = shapes::pooled_lrn(num_samples * out_side * out_side, channels);
-        launch!(
-            stream,
-            &self.pooled_lrn_forward,
-            shape,
-            [
-                convolved.address(),
-                bias.address(),
-                argmax.address(),
-                output.address(),
-                int(num_samples),
-                int(channels),
-                int(side),
-                int(out_side),
-                lrn,
-            ]
-        )
+        let function = &self.pooled_lrn_forward;
+        launch!(stream, function, pooled, [convolved, bias, argmax, output, n, channels, side, out_side, lrn])
     }
 
     /// convolved becomes its own gradient; output, output_gradient (which may be overwritten) and argmax as in
@@ -211,46 +186,37 @@ impl<R: Real> Kernels<R> {
         assert_len("output_gradient", output_gradient.len(), tail.out_values(num_samples));
         assert_len("argmax", argmax.len(), tail.out_values(num_samples));
         assert_len("bias_partials", bias_partials.len(), num_partials * channels);
-        if order == TailOrder::ReluPoolLrn {
-            let shape = shapes::pooled_lrn(num_samples * out_side * out_side, channels);
-            launch!(
-                stream,
-                &self.pooled_lrn_backward,
-                shape,
-                [
-                    convolved.address(),
-                    bias.address(),
-                    argmax.address(),
-                    output_gradient.address(),
-                    int(num_samples),
-                    int(channels),
-                    int(side),
-                    int(out_side),
-                    lrn,
-                ]
-            )?;
-        }
-        let function = if tail.is_usual() { &self.conv_tail_backward } else { &self.conv_tail_backward_any_n };
         let most_pixels = num_samples * side * side + shapes::BLOCK_THREADS;
         assert!(i32::try_from(most_pixels).is_ok(), "the kernel counts pixels in 32 bits, not {most_pixels}");
+        let function = if tail.is_usual() { &self.conv_tail_backward } else { &self.conv_tail_backward_any_n };
+        let shape = shapes::conv_tail_backward(channels, num_partials);
+        let pooled = shapes::pooled_lrn(num_samples * out_side * out_side, channels);
+        let (convolved, bias, output) = (convolved.address(), bias.address(), output.address());
+        let (gradient, argmax, partials) = (output_gradient.address(), argmax.address(), bias_partials.address());
+        let [n, channels, side, out_side] = [num_samples, channels, side, out_side].map(int);
+        if order == TailOrder::ReluPoolLrn {
+            let function = &self.pooled_lrn_backward;
+            launch!(stream, function, pooled, [convolved, bias, argmax, gradient, n, channels, side, out_side, lrn])?;
+        }
+        let (num_partials, order) = (int(num_partials), order as i32);
         launch!(
             stream,
             function,
-            shapes::conv_tail_backward(channels, num_partials),
+            shape,
             [
-                convolved.address(),
-                bias.address(),
-                output.address(),
-                output_gradient.address(),
-                argmax.address(),
-                bias_partials.address(),
-                int(num_samples),
-                int(channels),
-                int(side),
-                int(out_side),
-                int(num_partials),
-                order as i32,
-                lrn,
+                convolved,
+                bias,
+                output,
+                gradient,
+                argmax,
+                partials,
+                n,
+                channels,
+                side,
+                out_side,
+                num_partials,
+                order,
+                lrn
             ]
         )
     }
