@@ -330,7 +330,7 @@ impl<R: Real> Layers for CudaBackend<R> {
                 dense.forward_hidden(workspace, step.pass, draw, &weights, input, &mut output.all_mut())
             }
             (Block::Dense(dense), None) => {
-                dense.forward_logits(workspace, step.pass, draw, &weights, input, &mut logits.all_mut())
+                dense.forward_product(workspace, step.pass, draw, &weights, input, &mut logits.all_mut())
             }
             (Block::Conv(_), None) => unreachable!("the last layer is dense"),
         }

@@ -94,11 +94,9 @@ impl<R: Real> DenseBlock<R> {
         input: Slice<'_, R>,
         output: &mut SliceMut<'_, R>,
     ) -> Result<()> {
-        let Workspace { kernels, stream, products, .. } = workspace;
-        let DenseShape { outputs, .. } = self.shape;
+        let (kernels, stream, outputs) = (workspace.kernels, workspace.stream, self.shape.outputs);
         let dropout = self.hidden.expect("a hidden block");
-        let input = drop_inputs(&mut self.input_dropout, kernels, stream, pass, draw, input)?;
-        self.forward.run(stream, products, weights.weight, input, output)?;
+        self.forward_product(workspace, pass, draw, weights, input, output)?;
         match pass {
             _ if dropout.probability == 0.0 => Ok(()),
             Pass::Train => draw.drop_units(kernels, stream, &dropout, None, output, outputs, outputs),
@@ -106,19 +104,29 @@ impl<R: Real> DenseBlock<R> {
         }
     }
 
-    /// The last block: input (N, inputs) to logits (N, outputs) in f32.
-    pub fn forward_logits(
+    /// The product with its epilogue, which is all of the last block: input (N, inputs) to logits (N, outputs) in f32.
+    pub fn forward_product<U>(
         &mut self,
         workspace: Workspace<'_, R>,
         pass: Pass,
         draw: DropoutDraw<'_>,
         weights: &LayerWeights<'_, R>,
         input: Slice<'_, R>,
-        logits: &mut SliceMut<'_, f32>,
+        output: &mut SliceMut<'_, U>,
     ) -> Result<()> {
         let Workspace { kernels, stream, products, .. } = workspace;
-        let input = drop_inputs(&mut self.input_dropout, kernels, stream, pass, draw, input)?;
-        self.forward.run(stream, products, weights.weight, input, logits)
+        let input = match &mut self.input_dropout {
+            None => input,
+            Some(InputDropout { dropout, inputs, channels, dropped }) => {
+                let to = &mut dropped.all_mut();
+                match pass {
+                    Pass::Train => draw.drop_units(kernels, stream, dropout, Some(input), to, *inputs, *channels)?,
+                    Pass::Eval => kernels.scale(stream, Some(input), to, dropout.eval_scale)?,
+                }
+                dropped.all()
+            }
+        };
+        self.forward.run(stream, products, weights.weight, input, output)
     }
 
     /// The gradients of weights, biases and input.
@@ -170,22 +178,4 @@ impl DropoutDraw<'_> {
         let num_samples = output.len() / units;
         kernels.dropout_forward(stream, input, output, scalars, seed, layer, dropout, num_samples, units, channels)
     }
-}
-
-/// The inputs that the products take.
-fn drop_inputs<'a, R: Real>(
-    before: &'a mut Option<InputDropout<R>>,
-    kernels: &Kernels<R>,
-    stream: &Stream,
-    pass: Pass,
-    draw: DropoutDraw<'_>,
-    input: Slice<'a, R>,
-) -> Result<Slice<'a, R>> {
-    let Some(InputDropout { dropout, inputs, channels, dropped }) = before else { return Ok(input) };
-    let to = &mut dropped.all_mut();
-    match pass {
-        Pass::Train => draw.drop_units(kernels, stream, dropout, Some(input), to, *inputs, *channels)?,
-        Pass::Eval => kernels.scale(stream, Some(input), to, dropout.eval_scale)?,
-    }
-    Ok(dropped.all())
 }

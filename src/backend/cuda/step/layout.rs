@@ -37,10 +37,8 @@ pub struct DeviceTensors {
 /// From the border's order to the device's.
 #[derive(Clone, Copy, Debug)]
 enum Order {
-    /// (O, 3, kernel, kernel) to (O, 3, 3, 64).
-    SpaceToDepth { kernel: usize },
-    /// (O, 3, kernel, kernel) to (O, kernel, kernel, 8).
-    Padded { kernel: usize },
+    /// (O, 3, kernel, kernel) to the filters of that form of the input: see [`place`].
+    First { form: InputForm, kernel: usize },
     /// (rows, outer, inner) to (rows, inner, outer): (O, I, H W) to (O, H W, I).
     Transposed { outer: usize, inner: usize },
 }
@@ -82,11 +80,7 @@ impl DeviceTensors {
         let (weights, outputs, order) = match (&layer.block, before.map(|before| &before.block)) {
             (Block::Conv(conv), None) => {
                 let (kernel, form) = (conv.kernel, InputForm::of(conv));
-                let order = match form {
-                    InputForm::SpaceToDepth => Order::SpaceToDepth { kernel },
-                    InputForm::Padded => Order::Padded { kernel },
-                };
-                (form.shape(conv, 1).kernel_values(), conv.out_channels, order)
+                (form.shape(conv, 1).kernel_values(), conv.out_channels, Order::First { form, kernel })
             }
             (Block::Conv(conv), Some(_)) => {
                 let (outer, inner) = (conv.in_channels / conv.groups, conv.kernel * conv.kernel);
@@ -114,14 +108,9 @@ impl DeviceTensors {
         device.fill(0.0);
         let (to_weights, to_biases) = device.split_at_mut(self.bias.start - self.all.start);
         match self.order {
-            Order::SpaceToDepth { kernel } => {
-                for (at, value) in taps(weights.len(), kernel).zip(weights) {
-                    to_weights[at] = *value;
-                }
-            }
-            Order::Padded { kernel } => {
-                for (at, value) in padded(weights.len(), kernel).zip(weights) {
-                    to_weights[at] = *value;
+            Order::First { form, kernel } => {
+                for (at, value) in weights.iter().enumerate() {
+                    to_weights[place(form, kernel, at)] = *value;
                 }
             }
             Order::Transposed { outer, inner } => transpose(weights, outer, inner, to_weights),
@@ -133,14 +122,9 @@ impl DeviceTensors {
     pub fn read_device(&self, device: &[f32], weights: &mut [f32], biases: &mut [f32]) {
         let (from_weights, from_biases) = device.split_at(self.bias.start - self.all.start);
         match self.order {
-            Order::SpaceToDepth { kernel } => {
-                for (at, value) in taps(weights.len(), kernel).zip(weights) {
-                    *value = from_weights[at];
-                }
-            }
-            Order::Padded { kernel } => {
-                for (at, value) in padded(weights.len(), kernel).zip(weights) {
-                    *value = from_weights[at];
+            Order::First { form, kernel } => {
+                for (at, value) in weights.iter_mut().enumerate() {
+                    *value = from_weights[place(form, kernel, at)];
                 }
             }
             Order::Transposed { outer, inner } => transpose(&from_weights[..weights.len()], inner, outer, weights),
@@ -154,23 +138,18 @@ pub fn padded_outputs(outputs: usize) -> usize {
     outputs.next_multiple_of(OUTPUT_MULTIPLE)
 }
 
-/// For each weight of (O, 3, kernel, kernel): where it lies in (O, 3, 3, 64).
-fn taps(num_weights: usize, kernel: usize) -> impl Iterator<Item = usize> {
-    (0..num_weights).map(move |at| {
-        let (column, row) = (at % kernel, at / kernel % kernel);
-        let (colour, output) = (at / (kernel * kernel) % COLOURS, at / (kernel * kernel * COLOURS));
-        let block = (output * BLOCK_KERNEL + row / BLOCK) * BLOCK_KERNEL + column / BLOCK;
-        block * BLOCK_CHANNELS + (row % BLOCK * BLOCK + column % BLOCK) * COLOURS + colour
-    })
-}
-
-/// For each weight of (O, 3, kernel, kernel): where it lies in (O, kernel, kernel, 8).
-fn padded(num_weights: usize, kernel: usize) -> impl Iterator<Item = usize> {
-    let area = kernel * kernel;
-    (0..num_weights).map(move |at| {
-        let (tap, colour, output) = (at % area, at / area % COLOURS, at / (area * COLOURS));
-        (output * area + tap) * PADDED_CHANNELS + colour
-    })
+/// Where weight `at` of (O, 3, kernel, kernel) lies in the first layer's filters on the device: (O, 3, 3, 64) after
+/// space-to-depth, (O, kernel, kernel, 8) for padded pixels.
+fn place(form: InputForm, kernel: usize, at: usize) -> usize {
+    let (column, row) = (at % kernel, at / kernel % kernel);
+    let (colour, output) = (at / (kernel * kernel) % COLOURS, at / (kernel * kernel * COLOURS));
+    match form {
+        InputForm::SpaceToDepth => {
+            let block = (output * BLOCK_KERNEL + row / BLOCK) * BLOCK_KERNEL + column / BLOCK;
+            block * BLOCK_CHANNELS + (row % BLOCK * BLOCK + column % BLOCK) * COLOURS + colour
+        }
+        InputForm::Padded => ((output * kernel + row) * kernel + column) * PADDED_CHANNELS + colour,
+    }
 }
 
 /// (rows, outer, inner) to (rows, inner, outer).
@@ -242,6 +221,6 @@ mod tests {
         // Kernel 1, colour 2, row 5, column 10 of 11 x 11: block (1, 2), pixel (1, 2) in it.
         let at = ((COLOURS + 2) * 11 + 5) * 11 + 10;
         let block = (BLOCK_KERNEL + 1) * BLOCK_KERNEL + 2;
-        assert_eq!(taps(at + 1, 11).last(), Some(block * BLOCK_CHANNELS + (4 + 2) * 3 + 2));
+        assert_eq!(place(InputForm::SpaceToDepth, 11, at), block * BLOCK_CHANNELS + (4 + 2) * 3 + 2);
     }
 }
