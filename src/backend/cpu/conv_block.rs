@@ -8,7 +8,7 @@ use super::real::Real;
 use super::tail::TailOps;
 use super::wide::wide;
 use super::workers::Workers;
-use super::workspace::{Activations, Tensors, Workspace};
+use super::workspace::{Activations, Room, Tensors, Workspace};
 use crate::backend::Pass;
 use crate::model;
 
@@ -45,20 +45,13 @@ impl<T: Real> ConvBlock<T> {
         self.convolved.len() + self.argmax.len() + self.bias_gradients.len()
     }
 
-    /// Values of scratch that a thread needs.
-    pub fn scratch_values(&self) -> usize {
+    pub fn room(&self) -> Room {
         let passes = self.convolution.scratch_values().max(self.tail.scratch_values());
-        self.convolution.output_values() + passes
-    }
-
-    /// Values that it needs of [`Workspace::packed`].
-    pub fn packed_values(&self) -> usize {
-        self.convolution.packed_values()
-    }
-
-    /// Values that it needs of [`Workspace::staged`].
-    pub fn staged_values(&self) -> usize {
-        self.convolution.shares_values()
+        Room {
+            scratch: self.convolution.output_values() + passes,
+            packed: self.convolution.packed_values(),
+            staged: self.convolution.shares_values(),
+        }
     }
 
     /// input (num_images, in_channels, in_side, in_side) to output (num_images, out_channels, out_side, out_side).
@@ -254,10 +247,9 @@ mod tests {
             let description = block(tail);
             // Room for one image more: a batch need not be full.
             let block = ConvBlock::new(&description, NUM_IMAGES + 1);
-            let workers = Workers::new(None, block.scratch_values(), f64::NAN);
-            let (packed, staged) = (vec![f64::NAN; block.packed_values()], vec![f64::NAN; block.staged_values()]);
+            let workspace = Workspace::new(None, block.room(), f64::NAN);
             let num_outputs = NUM_IMAGES * description.out_channels * description.out_side.pow(2);
-            Self { block, workspace: Workspace { workers, packed, staged }, num_outputs }
+            Self { block, workspace, num_outputs }
         }
 
         fn forward(&mut self, pass: Pass, input: &[f64], weights: &[f64], biases: &[f64]) -> Vec<f64> {

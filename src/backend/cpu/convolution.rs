@@ -272,7 +272,8 @@ pub mod tests {
 
     pub const NUM_IMAGES: usize = 3;
 
-    fn block(in_side: usize, kernel: usize, stride: usize, pad: usize, groups: usize) -> ConvBlock {
+    /// Four channels to six.
+    pub fn block(in_side: usize, kernel: usize, stride: usize, pad: usize, groups: usize) -> ConvBlock {
         let conv_side = (in_side + 2 * pad - kernel) / stride + 1;
         let (in_channels, out_channels) = (4, 6);
         let (out_side, tail) = (conv_side, Vec::new());

@@ -9,7 +9,7 @@ use super::product::{Destination, Onto, multiply_panels};
 use super::real::Real;
 use super::relu::relu_forward;
 use super::wide::wide;
-use super::workspace::{Activations, Tensors, Workspace};
+use super::workspace::{Activations, Room, Tensors, Workspace};
 use crate::backend::Pass;
 use crate::model;
 
@@ -37,22 +37,16 @@ impl DenseBlock {
         Self { inputs, outputs, dropout_before, hidden }
     }
 
-    /// Values that it needs of [`Workspace::staged`] for batches of `batch_size` samples.
-    pub fn staged_values(&self, batch_size: usize) -> usize {
-        let outputs = self.outputs.next_multiple_of(PANEL_ROWS);
-        batch_size * outputs.max(self.inputs.next_multiple_of(PANEL_COLUMNS))
-    }
-
-    /// Values that it needs of [`Workspace::packed`] for batches of `batch_size` samples.
-    pub fn packed_values(&self, batch_size: usize) -> usize {
+    /// What batches of `batch_size` samples need.
+    pub fn room(&self, batch_size: usize) -> Room {
         let forward = panels_values::<RIGHT>(batch_size, self.inputs);
         let weights = panels_values::<RIGHT>(self.inputs, batch_size);
-        forward.max(weights).max(panels_values::<LEFT>(batch_size, self.outputs))
-    }
-
-    /// Values of scratch that a thread needs for batches of `batch_size` samples.
-    pub fn scratch_values(&self, batch_size: usize) -> usize {
-        (PANEL_ROWS * batch_size.max(FORWARD_DEPTH)).max(PANEL_COLUMNS * BACKWARD_DEPTH)
+        let outputs = self.outputs.next_multiple_of(PANEL_ROWS);
+        Room {
+            scratch: (PANEL_ROWS * batch_size.max(FORWARD_DEPTH)).max(PANEL_COLUMNS * BACKWARD_DEPTH),
+            packed: forward.max(weights).max(panels_values::<LEFT>(batch_size, self.outputs)),
+            staged: batch_size * outputs.max(self.inputs.next_multiple_of(PANEL_COLUMNS)),
+        }
     }
 
     /// input (num_samples, inputs) to output (num_samples, outputs).
@@ -301,7 +295,6 @@ fn add<T: Real>(biases: &[T], values: &mut [T]) {
 mod tests {
     use super::*;
     use crate::backend::cpu::testing::{assert_close, assert_is_gradient, dot, draws};
-    use crate::backend::cpu::workers::Workers;
 
     const NUM_SAMPLES: usize = 3;
     const DRAW: DropoutDraw = DropoutDraw { seed: 1, step: 2, layer: 5 };
@@ -316,17 +309,9 @@ mod tests {
         Some(model::Dropout { probability, train_scale: 1.5, eval_scale: 0.5 })
     }
 
-    fn workspace(block: &DenseBlock) -> Workspace<f64> {
-        Workspace {
-            workers: Workers::new(None, block.scratch_values(NUM_SAMPLES), f64::NAN),
-            packed: vec![f64::NAN; block.packed_values(NUM_SAMPLES)],
-            staged: vec![f64::NAN; block.staged_values(NUM_SAMPLES)],
-        }
-    }
-
     fn forward(block: &DenseBlock, pass: Pass, input: &[f64], weights: &[f64], biases: &[f64]) -> Vec<f64> {
         let mut output = vec![f64::NAN; NUM_SAMPLES * block.outputs];
-        let mut workspace = workspace(block);
+        let mut workspace = Workspace::new(None, block.room(NUM_SAMPLES), f64::NAN);
         let pool = workspace.workers.pool();
         pool.install(|| {
             block.forward(&mut workspace, pass, &DRAW, Tensors { weights, biases }, input, &mut output);
@@ -382,7 +367,7 @@ mod tests {
                 input_gradient: Some(by_input),
             };
             let gradients = Tensors { weights: &mut by_weights[..], biases: &mut by_biases[..] };
-            let mut workspace = workspace(&block);
+            let mut workspace = Workspace::new(None, block.room(NUM_SAMPLES), f64::NAN);
             let pool = workspace.workers.pool();
             pool.install(|| block.backward(&mut workspace, &DRAW, &weights, activations, gradients));
             let loss = |input: &[f64], weights: &[f64], biases: &[f64]| {

@@ -40,8 +40,7 @@ use self::dense_block::DenseBlock;
 use self::dropout::DropoutDraw;
 use self::loss::{SampleLoss, softmax_cross_entropy, softmax_cross_entropy_backward};
 use self::update::Update;
-use self::workers::Workers;
-use self::workspace::{Activations, Tensors, Workspace};
+use self::workspace::{Activations, Room, Tensors, Workspace};
 use super::step::{Layers, calls};
 use super::{Backend, BackendOptions, Call, Device, Pass, Slot, Statistics, StepScalars, Transfer};
 use crate::error::Result;
@@ -100,14 +99,7 @@ impl CpuBackend {
         let BackendOptions { batch_size, .. } = options;
         let layout = ParameterLayout::new(network);
         let blocks: Vec<_> = network.layers.iter().map(|layer| Block::new(&layer.block, batch_size)).collect();
-        let most = |values: fn(&Block, usize) -> usize| {
-            blocks.iter().map(|block| values(block, batch_size)).max().expect("a network has layers")
-        };
-        let workspace = Workspace {
-            workers: Workers::new(num_threads, most(Block::scratch_values), 0.0),
-            packed: vec![0.0; most(Block::packed_values)],
-            staged: vec![0.0; most(Block::staged_values)],
-        };
+        let room = blocks.iter().map(|block| block.room(batch_size)).reduce(Room::max).expect("a network has layers");
         let output_values: Vec<_> = network.layers.iter().map(|layer| layer.block.output_values()).collect();
         let widest = |parity: usize| output_values.iter().skip(parity).step_by(2).max().unwrap_or(&0);
         let num_parameters = layout.num_parameters();
@@ -116,7 +108,7 @@ impl CpuBackend {
             options,
             num_classes: network.num_classes,
             blocks,
-            workspace,
+            workspace: Workspace::new(num_threads, room, 0.0),
             slots: [(); 2].map(|()| SlotState::new(batch_size * network.num_classes)),
             values: vec![0.0; num_parameters],
             velocities: vec![0.0; num_parameters],
@@ -170,24 +162,10 @@ impl Block {
         }
     }
 
-    fn scratch_values(&self, batch_size: usize) -> usize {
+    fn room(&self, batch_size: usize) -> Room {
         match self {
-            Self::Conv(conv) => conv.scratch_values(),
-            Self::Dense(dense) => dense.scratch_values(batch_size),
-        }
-    }
-
-    fn packed_values(&self, batch_size: usize) -> usize {
-        match self {
-            Self::Conv(conv) => conv.packed_values(),
-            Self::Dense(dense) => dense.packed_values(batch_size),
-        }
-    }
-
-    fn staged_values(&self, batch_size: usize) -> usize {
-        match self {
-            Self::Conv(conv) => conv.staged_values(),
-            Self::Dense(dense) => dense.staged_values(batch_size),
+            Self::Conv(conv) => conv.room(),
+            Self::Dense(dense) => dense.room(batch_size),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 
 use super::conv_block::ConvBlock;
+use super::convolution::tests::block;
 use super::dense_block::DenseBlock;
 use super::dropout::DropoutDraw;
 use super::loss::{softmax_cross_entropy, softmax_cross_entropy_backward};
@@ -14,7 +15,6 @@ use super::lrn::{self, lrn_backward, lrn_forward};
 use super::pool::{self, pool_backward, pool_forward_with_argmax};
 use super::relu::{relu_backward, relu_forward};
 use super::testing::assert_close;
-use super::workers::Workers;
 use super::workspace::{Activations, Tensors, Workspace};
 use crate::backend::Pass;
 use crate::model::{self, Lrn, Pool};
@@ -42,34 +42,12 @@ impl Recorded {
     }
 }
 
-fn assert_convolution_agrees(
-    name: &'static str,
-    in_side: usize,
-    kernel: usize,
-    stride: usize,
-    pad: usize,
-    groups: usize,
-) {
+fn assert_convolution_agrees(name: &'static str, block: &model::ConvBlock) {
     let file = Recorded::open(name);
-    let side = (in_side + 2 * pad - kernel) / stride + 1;
-    let block = model::ConvBlock {
-        in_channels: 4,
-        in_side,
-        out_channels: 6,
-        kernel,
-        stride,
-        pad,
-        groups,
-        conv_side: side,
-        out_side: side,
-        tail: Vec::new(),
-    };
-    let mut block = ConvBlock::new(&block, 2);
+    let mut block = ConvBlock::new(block, 2);
     let (input, weights) = (file.values("input0"), file.values("input1"));
     let (mut output, mut output_gradient) = (file.values("output"), file.values("output.gradient"));
-    let workers = Workers::new(None, block.scratch_values(), f64::NAN);
-    let (packed, staged) = (vec![f64::NAN; block.packed_values()], vec![f64::NAN; block.staged_values()]);
-    let mut workspace = Workspace { workers, packed, staged };
+    let mut workspace = Workspace::new(None, block.room(), f64::NAN);
     let (mut by_input, mut by_weights) = (vec![f64::NAN; input.len()], vec![f64::NAN; weights.len()]);
     workspace.workers.pool().install(|| {
         let parameters = Tensors { weights: &weights[..], biases: &[0.0; 6][..] };
@@ -90,9 +68,9 @@ fn assert_convolution_agrees(
 
 #[test]
 fn convolutions_agree_with_pytorch() {
-    assert_convolution_agrees("conv", 7, 3, 1, 1, 1);
-    assert_convolution_agrees("conv-groups", 7, 5, 1, 2, 2);
-    assert_convolution_agrees("conv-stride", 19, 11, 4, 0, 1);
+    assert_convolution_agrees("conv", &block(7, 3, 1, 1, 1));
+    assert_convolution_agrees("conv-groups", &block(7, 5, 1, 2, 2));
+    assert_convolution_agrees("conv-stride", &block(19, 11, 4, 0, 1));
 }
 
 #[test]
@@ -145,11 +123,7 @@ fn dense_products_agree_with_pytorch() {
     let file = Recorded::open("dense");
     let (input, weights, mut gradient) = (file.values("input0"), file.values("input1"), file.values("output.gradient"));
     let block = DenseBlock::new(&model::DenseBlock { inputs: 10, outputs: 7, dropout_before: None, hidden: None });
-    let mut workspace = Workspace {
-        workers: Workers::new(None, block.scratch_values(3), f64::NAN),
-        packed: vec![f64::NAN; block.packed_values(3)],
-        staged: vec![f64::NAN; block.staged_values(3)],
-    };
+    let mut workspace = Workspace::new(None, block.room(3), f64::NAN);
     let [mut output, mut by_input, mut by_weights] = [21, 30, 70].map(|len| vec![f64::NAN; len]);
     workspace.workers.pool().install(|| {
         let draw = DropoutDraw { seed: 0, step: 0, layer: 7 };

@@ -1,5 +1,7 @@
 //! What the blocks share: threads, working memory, and the views that they are given.
 
+use std::num::NonZeroUsize;
+
 use super::workers::Workers;
 
 /// Threads, and memory that no block needs from one call to the next.
@@ -9,6 +11,35 @@ pub struct Workspace<T> {
     pub packed: Vec<T>,
     /// Where tasks leave results that are not contiguous in their destination.
     pub staged: Vec<T>,
+}
+
+/// Values that a block needs of the working memory.
+#[derive(Clone, Copy)]
+pub struct Room {
+    /// Of each thread's scratch memory.
+    pub scratch: usize,
+    pub packed: usize,
+    pub staged: usize,
+}
+
+impl Room {
+    /// Enough for either.
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            scratch: self.scratch.max(other.scratch),
+            packed: self.packed.max(other.packed),
+            staged: self.staged.max(other.staged),
+        }
+    }
+}
+
+impl<T: Copy + Send> Workspace<T> {
+    /// On `num_threads` threads, by default one a core; all memory holds `fill`.
+    pub fn new(num_threads: Option<NonZeroUsize>, room: Room, fill: T) -> Self {
+        let Room { scratch, packed, staged } = room;
+        let workers = Workers::new(num_threads, scratch, fill);
+        Self { workers, packed: vec![fill; packed], staged: vec![fill; staged] }
+    }
 }
 
 /// A layer's tensors, or their gradients, in one of the flat buffers.
