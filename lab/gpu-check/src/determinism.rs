@@ -4,10 +4,10 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::gpu::{PRECISIONS, TestedGpu};
+use super::gpu::{self, PRECISIONS};
 use super::options::Extent;
 use super::outcome::{Checked, Found};
-use alexnet::backend::cuda::{Graphs, Precision};
+use alexnet::backend::cuda::{Gpu, Graphs, Precision};
 use alexnet::error::Result;
 use alexnet::input::PipelineOptions;
 use alexnet::trace::Tracer;
@@ -27,8 +27,8 @@ const MANNER: Manner = Manner { graphs: Graphs::Used, workers: 4, buffers: Pipel
 const LEARNING_RATE: f64 = 0.01;
 
 /// Trains again and again; everything a run ends with is compared.
-pub fn check(gpu: &TestedGpu, shards: &Path, extent: &Extent) -> Vec<Checked> {
-    let experiment = match gpu.experiment(shards, extent) {
+pub fn check(gpu: &Gpu, shards: &Path, extent: &Extent) -> Vec<Checked> {
+    let experiment = match gpu::experiment(gpu, shards, extent) {
         Ok(experiment) => experiment,
         Err(error) => return vec![Checked::tried("determinism", || Err(error))],
     };
@@ -82,14 +82,8 @@ fn same(one: &Trained, other: &Trained) -> Found {
     Found { holds: one == other && one.is_finite, what }
 }
 
-fn trained(
-    gpu: &TestedGpu,
-    experiment: &Experiment,
-    steps: u64,
-    precision: Precision,
-    manner: Manner,
-) -> Result<Trained> {
-    let mut backend = gpu.backend(&experiment.network, experiment.backend_options(), manner.graphs, precision)?;
+fn trained(gpu: &Gpu, experiment: &Experiment, steps: u64, precision: Precision, manner: Manner) -> Result<Trained> {
+    let mut backend = gpu::backend(gpu, &experiment.network, experiment.backend_options(), manner.graphs, precision)?;
     backend.load(&experiment.parameters)?;
     let options = PipelineOptions {
         buffers: manner.buffers,

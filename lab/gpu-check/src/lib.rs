@@ -22,11 +22,12 @@ mod tables;
 
 use std::time::Instant;
 
-use self::gpu::TestedGpu;
 use self::machine::Machine;
 pub use self::options::{Extent, GpuCheckOptions, Part};
 pub use self::record::Record;
 use self::speeds::Speeds;
+use alexnet::backend::PrecisionChoice;
+use alexnet::backend::cuda::Gpu;
 use alexnet::error::{IoContext, Result};
 use alexnet::synthetic::dataset::coloured_dataset;
 
@@ -39,7 +40,9 @@ pub fn run(options: &GpuCheckOptions) -> Result<Record> {
     let begun = Instant::now();
     let GpuCheckOptions { ordinal, only, extent, command, commit, .. } = options;
     let wanted = |part| only.is_none_or(|only| only == part);
-    let gpu = TestedGpu::open(*ordinal)?;
+    let gpu = Gpu::open(*ordinal)?;
+    // None computes on too old a card.
+    gpu.precision(PrecisionChoice::Auto)?;
     let machine = Machine::of(&gpu)?;
     alexnet::tell!("checking {}", machine.gpu);
     let mut record = Record::today(command.clone(), commit.clone(), *extent, machine);

@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 
 use indicatif::HumanBytes;
 
-use super::gpu::TestedGpu;
+use alexnet::backend::cuda::Gpu;
 use alexnet::error::Result;
 use alexnet::machine::processor;
 
@@ -18,7 +18,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn of(gpu: &TestedGpu) -> Result<Self> {
+    pub fn of(gpu: &Gpu) -> Result<Self> {
         let context = gpu.context();
         let (free, total) = context.memory()?;
         let capability = context.capability();

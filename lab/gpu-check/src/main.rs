@@ -20,7 +20,7 @@ struct GpuCheckArguments {
     /// The smallest of everything: shows that the check itself works.
     #[arg(long, conflicts_with = "quick", help_heading = "Advanced")]
     tiny: bool,
-    /// One part: parity, determinism, overlap, sanitizer or bench.
+    /// One part.
     #[arg(long, value_name = "PART")]
     only: Option<Part>,
     /// Which GPU, by the driver's count.

@@ -1,11 +1,11 @@
 //! What a check is asked for.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use alexnet::backend::cuda::ceilings::CeilingExtent;
 use alexnet::bench::Effort;
+use clap::ValueEnum;
 
 /// Everything that `gpu-check` can be told, as the library takes it.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct GpuCheckOptions {
 }
 
 /// A part of the check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     /// Every tensor of a step and of an evaluation against the CPU backend's.
     Parity,
@@ -37,31 +37,6 @@ pub enum Part {
     Sanitizer,
     /// Ceilings and speeds.
     Bench,
-}
-
-impl Part {
-    /// In the order in which they are done.
-    pub const ALL: [Self; 5] = [Self::Parity, Self::Determinism, Self::Overlap, Self::Sanitizer, Self::Bench];
-
-    /// As the command line has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Parity => "parity",
-            Self::Determinism => "determinism",
-            Self::Overlap => "overlap",
-            Self::Sanitizer => "sanitizer",
-            Self::Bench => "bench",
-        }
-    }
-}
-
-impl FromStr for Part {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|part| part.name() == text);
-        found.ok_or_else(|| "expected parity, determinism, overlap, sanitizer or bench".into())
-    }
 }
 
 /// How large everything is.

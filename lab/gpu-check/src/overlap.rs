@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use super::gpu::TestedGpu;
+use super::gpu;
 use super::options::Extent;
 use super::outcome::{Checked, Found};
-use alexnet::backend::cuda::{Graphs, Precision};
+use alexnet::backend::cuda::{Gpu, Graphs, Precision};
 use alexnet::backend::{Backend, DeviceTimes, Pass, Slot, StepScalars};
+use alexnet::bench::Rates;
 use alexnet::error::Result;
 use alexnet::trace::Interval;
 use alexnet::train::experiment::Experiment;
@@ -17,12 +18,12 @@ const MOST: f64 = 0.9;
 const WARM_UP_STEPS: usize = 6;
 
 /// Looks at when uploads and steps were under way.
-pub fn check(gpu: &TestedGpu, shards: &Path, extent: &Extent) -> Checked {
+pub fn check(gpu: &Gpu, shards: &Path, extent: &Extent) -> Checked {
     let name = "overlap: the upload of batch n + 1 under step n";
     let found = || {
-        let experiment = gpu.experiment(shards, extent)?;
+        let experiment = gpu::experiment(gpu, shards, extent)?;
         let options = experiment.backend_options();
-        let mut backend = gpu.backend(&experiment.network, options, Graphs::Used, Precision::Bf16)?;
+        let mut backend = gpu::backend(gpu, &experiment.network, options, Graphs::Used, Precision::Bf16)?;
         let num_steps = extent.overlap_steps + WARM_UP_STEPS as u64;
         Ok(judged(&measured(backend.as_mut(), &experiment, num_steps)?))
     };
@@ -37,11 +38,11 @@ pub fn check(gpu: &TestedGpu, shards: &Path, extent: &Extent) -> Checked {
 
 fn judged(times: &[DeviceTimes]) -> Found {
     let pairs = || times.windows(2).skip(WARM_UP_STEPS);
-    let median = |values: Vec<f64>| middle(values).unwrap_or(0.0);
-    let hidden = median(pairs().map(|pair| hidden(&pair[1].upload, &pair[0].step)).collect());
-    let upload = median(pairs().map(|pair| pair[1].upload.seconds()).collect());
-    let step = median(pairs().map(|pair| pair[0].step.seconds()).collect());
-    let gap = median(pairs().map(|pair| gap(&pair[0].step, &pair[1].step)).collect());
+    let median = |value: fn(&[DeviceTimes]) -> f64| Rates::of(pairs().map(value)).map_or(0.0, |rates| rates.median);
+    let hidden = median(|pair| hidden(&pair[1].upload, &pair[0].step));
+    let upload = median(|pair| pair[1].upload.seconds());
+    let step = median(|pair| pair[0].step.seconds());
+    let gap = median(|pair| pair[1].step.begun.saturating_duration_since(pair[0].step.ended).as_secs_f64());
     let what = format!(
         "{:.1}% in the median of {}: an upload takes {:.3} ms, a step {:.3} ms, between two steps lie {:.3} ms",
         1e2 * hidden,
@@ -58,15 +59,6 @@ fn hidden(upload: &Interval, step: &Interval) -> f64 {
     let (begun, ended) = (upload.begun.max(step.begun), upload.ended.min(step.ended));
     let shorter = upload.seconds().min(step.seconds());
     if shorter > 0.0 { ended.saturating_duration_since(begun).as_secs_f64() / shorter } else { 0.0 }
-}
-
-fn gap(before: &Interval, after: &Interval) -> f64 {
-    after.begun.saturating_duration_since(before.ended).as_secs_f64()
-}
-
-fn middle(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 /// As the trainer does, but with batches that are always there: what lies between two steps is not the input's.

@@ -1,11 +1,11 @@
 //! Parity: every tensor of a training step and of an evaluation, against the CPU backend's, for all kinds of networks
 //! and in all precisions.
 
-use super::gpu::{PRECISIONS, TestedGpu};
+use super::gpu::{self, PRECISIONS};
 use super::options::Networks;
 use super::outcome::{Checked, Found};
 use alexnet::backend::cpu::CpuBackend;
-use alexnet::backend::cuda::{Graphs, Precision};
+use alexnet::backend::cuda::{Gpu, Graphs, Precision};
 use alexnet::backend::parity::{Compared, compare};
 use alexnet::backend::{BackendOptions, StepScalars};
 use alexnet::error::Result;
@@ -44,7 +44,7 @@ const OF_ONE_EDGE: f64 = 1e-1;
 /// keeps at batch 8 is sqrt(1 / 8000) of the gradient's norm; the double of that allows for four.
 const OF_JUMPS_IN_WHOLE: f64 = 2.5e-2;
 
-pub fn check(gpu: &TestedGpu, networks: Networks) -> Vec<Checked> {
+pub fn check(gpu: &Gpu, networks: Networks) -> Vec<Checked> {
     let checked = |case: Case| Checked::tried(format!("parity: {}", case.name), || case.compared(gpu));
     cases(networks).into_iter().map(checked).collect()
 }
@@ -132,20 +132,12 @@ impl Case {
     fn whole(batch_size: usize, towers: u32, precision: Precision) -> Self {
         let name = format!("{}, full width at 227, {}, batch {batch_size}", precision.name(), towers_name(towers));
         let settings = ModelSettings { towers, ..ModelSettings::default() };
-        Self {
-            name,
-            settings,
-            canvas: 227,
-            num_classes: 1000,
-            batch_size,
-            precision,
-            step: STEP,
-            of_jumps: OF_JUMPS_IN_WHOLE,
-        }
+        let (canvas, num_classes, of_jumps) = (227, 1000, OF_JUMPS_IN_WHOLE);
+        Self { name, settings, canvas, num_classes, batch_size, precision, step: STEP, of_jumps }
     }
 
     /// Tries again with other images where what differs may be due to an edge, and says so.
-    fn compared(&self, gpu: &TestedGpu) -> Result<Found> {
+    fn compared(&self, gpu: &Gpu) -> Result<Found> {
         let first = self.drawn(gpu, DRAWS[0])?;
         let mut found = judged(&first);
         if found.holds || !self.may_be_an_edge(&first) {
@@ -170,14 +162,14 @@ impl Case {
         self.precision == Precision::F32 && wrong.all(|one| one.jumps && one.relative_error <= OF_ONE_EDGE)
     }
 
-    fn drawn(&self, gpu: &TestedGpu, seed: u64) -> Result<Vec<Compared>> {
+    fn drawn(&self, gpu: &Gpu, seed: u64) -> Result<Vec<Compared>> {
         // He's initial values: activations and gradients are neither all 0 nor huge.
         let settings = ModelSettings { init: InitScheme::He, ..self.settings.clone() };
         let network = Network::new(&settings, self.canvas, self.num_classes)?;
         let parameters = initial_parameters(&network, 5);
         let options = BackendOptions { batch_size: self.batch_size, seed, update: UpdateRule::PAPER };
         let scalars = StepScalars { step: self.step, learning_rate: 0.01 };
-        let mut backend = gpu.backend(&network, options, Graphs::Used, self.precision)?;
+        let mut backend = gpu::backend(gpu, &network, options, Graphs::Used, self.precision)?;
         let mut cpu = CpuBackend::new(&network, options, None);
         let mut compared =
             compare(&network, &parameters, options, scalars, self.precision, backend.as_mut(), &mut cpu)?;

@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use super::gpu::TestedGpu;
+use super::gpu::{backend, bench_options, experiment};
 use super::options::Extent;
 use super::outcome::with_causes;
 use super::roofline::{Work, name, work};
 use alexnet::backend::calls as calls_of;
 use alexnet::backend::cuda::ceilings::Ceilings;
-use alexnet::backend::cuda::{Graphs, Precision};
+use alexnet::backend::cuda::{Gpu, Graphs, Precision};
 use alexnet::backend::{Call, Pass, Slot, StepScalars};
 use alexnet::bench::{self, BenchOptions, Rates, Stage};
 use alexnet::error::Result;
@@ -40,7 +40,7 @@ pub struct BatchSpeed {
 }
 
 impl Speeds {
-    pub fn measure(gpu: &TestedGpu, shards: &Path, extent: &Extent) -> Self {
+    pub fn measure(gpu: &Gpu, shards: &Path, extent: &Extent) -> Self {
         alexnet::tell!("bench: the card's ceilings");
         let ceilings = Ceilings::measure(gpu.context(), &extent.ceilings);
         alexnet::tell!("bench: a step, call by call");
@@ -72,10 +72,10 @@ impl Speeds {
 }
 
 /// The first step warms up. The learning rate is 0, so that each does the same work.
-fn calls(gpu: &TestedGpu, shards: &Path, extent: &Extent) -> Result<Vec<CallSpeed>> {
-    let experiment = gpu.experiment(shards, extent)?;
+fn calls(gpu: &Gpu, shards: &Path, extent: &Extent) -> Result<Vec<CallSpeed>> {
+    let experiment = experiment(gpu, shards, extent)?;
     let network = &experiment.network;
-    let mut backend = gpu.backend(network, experiment.backend_options(), Graphs::Unused, Precision::Bf16)?;
+    let mut backend = backend(gpu, network, experiment.backend_options(), Graphs::Unused, Precision::Bf16)?;
     backend.load(&experiment.parameters)?;
     let mut batches = experiment.synthetic_batches(backend.input_dtype())?;
     let slot = Slot::Even;
@@ -97,8 +97,8 @@ fn calls(gpu: &TestedGpu, shards: &Path, extent: &Extent) -> Result<Vec<CallSpee
     Ok(speeds.collect())
 }
 
-fn batch(gpu: &TestedGpu, shards: &Path, extent: &Extent, batch_size: usize) -> Result<BatchSpeed> {
-    let options = BenchOptions { only: Some(Stage::Device), ..gpu.bench_options(shards, extent, batch_size) };
+fn batch(gpu: &Gpu, shards: &Path, extent: &Extent, batch_size: usize) -> Result<BatchSpeed> {
+    let options = BenchOptions { only: Some(Stage::Device), ..bench_options(gpu, shards, extent, batch_size) };
     let report = bench::measure(&options)?;
     let network = bench::experiment(&options)?.network;
     Ok(BatchSpeed {
@@ -108,8 +108,8 @@ fn batch(gpu: &TestedGpu, shards: &Path, extent: &Extent, batch_size: usize) -> 
     })
 }
 
-fn stages(gpu: &TestedGpu, shards: &Path, extent: &Extent) -> Result<Vec<(Stage, Option<Rates>)>> {
-    let report = bench::measure(&gpu.bench_options(shards, extent, extent.batch_size))?;
+fn stages(gpu: &Gpu, shards: &Path, extent: &Extent) -> Result<Vec<(Stage, Option<Rates>)>> {
+    let report = bench::measure(&bench_options(gpu, shards, extent, extent.batch_size))?;
     let stages = [Stage::Input, Stage::Upload, Stage::Device, Stage::EndToEnd];
     Ok(stages.into_iter().map(|stage| (stage, report.images_per_second(stage))).collect())
 }
