@@ -14,7 +14,7 @@ use cudarc::cudnn::sys::{
     cudnnTensorDescriptor_t,
 };
 
-use super::description::Description;
+use super::descriptors::Description;
 use super::handle::check;
 use crate::backend::cuda::libraries::tuning::{Candidate, Direction, Tuning};
 use crate::error::{Error, Result};

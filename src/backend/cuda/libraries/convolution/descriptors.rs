@@ -1,13 +1,44 @@
-//! What cuDNN is told about tensors, kernels and the operation.
+//! A convolution as cuDNN knows it: what it is told about tensors, kernels and the operation.
 
 use std::ptr;
+use std::rc::Rc;
 
 use cudarc::cudnn::sys::{self, cudnnDataType_t, cudnnMathType_t, cudnnTensorFormat_t};
 
-use super::handle::check;
+use super::handle::{Cudnn, check};
+use super::shape::ConvolutionShape;
 use crate::backend::cuda::driver::warned;
 use crate::backend::cuda::libraries::precision::Precision;
 use crate::error::Result;
+
+/// The descriptors that every call about one convolution names, and the handle that it goes to.
+#[derive(Debug)]
+pub struct Description {
+    pub library: Rc<Cudnn>,
+    pub shape: ConvolutionShape,
+    pub input: TensorDescriptor,
+    pub kernels: FilterDescriptor,
+    pub output: TensorDescriptor,
+    pub operation: OperationDescriptor,
+}
+
+impl Description {
+    pub fn new(library: &Rc<Cudnn>, shape: ConvolutionShape, precision: Precision) -> Result<Self> {
+        let ConvolutionShape { num_samples, in_channels, in_side, out_channels, out_side, kernel, groups, .. } = shape;
+        let data_type = match precision {
+            Precision::Bf16 => cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+            Precision::Tf32 | Precision::F32 => cudnnDataType_t::CUDNN_DATA_FLOAT,
+        };
+        Ok(Self {
+            library: Rc::clone(library),
+            shape,
+            input: TensorDescriptor::new(data_type, [num_samples, in_channels, in_side])?,
+            kernels: FilterDescriptor::new(data_type, [out_channels, in_channels / groups, kernel])?,
+            output: TensorDescriptor::new(data_type, [num_samples, out_channels, out_side])?,
+            operation: OperationDescriptor::new(shape.pad, shape.stride, groups, precision)?,
+        })
+    }
+}
 
 /// (N, side, side, C).
 #[derive(Debug)]

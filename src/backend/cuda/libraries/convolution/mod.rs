@@ -4,7 +4,6 @@
 //! bitwise reproducible.
 
 mod algorithms;
-mod description;
 mod descriptors;
 mod handle;
 pub(crate) mod shape;
@@ -18,7 +17,7 @@ use cudarc::cudnn::sys::{
 };
 
 use self::algorithms::Chosen;
-use self::description::Description;
+use self::descriptors::Description;
 pub(crate) use self::handle::Cudnn;
 use self::handle::check;
 pub(crate) use self::shape::ConvolutionShape;
