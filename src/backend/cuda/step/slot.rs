@@ -135,14 +135,9 @@ impl DeviceSlot {
         stream.record(&self.finished)
     }
 
-    /// Waits for the end of the step.
-    fn wait(&self) -> Result<()> {
-        self.finished.synchronize()
-    }
-
     /// Waits for the end of the step, and reads what it found.
     pub fn statistics(&self) -> Result<Statistics> {
-        self.wait()?;
+        self.finished.synchronize()?;
         // SAFETY: the copy that `finish` enqueued came before the event that was waited for, and the next one needs
         // `&mut self`.
         let [statistics] = (unsafe { self.host_statistics.as_slice() }) else { unreachable!("one step's") };
@@ -156,7 +151,7 @@ impl DeviceSlot {
 
     /// Waits for the end of an evaluation, and reads its softmax outputs, (num_valid, num_classes).
     pub fn probabilities(&mut self, num_classes: usize) -> Result<&[f32]> {
-        self.wait()?;
+        self.finished.synchronize()?;
         let len = self.num_valid * num_classes;
         let host = &mut self.host_probabilities[..len];
         self.probabilities.part(0..len).read(host)?;
@@ -165,7 +160,7 @@ impl DeviceSlot {
 
     /// When the device did the last step, and the upload that it read; waits for it.
     pub fn times(&self, clock: &DeviceClock) -> Result<DeviceTimes> {
-        self.wait()?;
+        self.finished.synchronize()?;
         let upload = match self.upload_before {
             Some(before) => before,
             None => clock.interval(&self.upload_begun, &self.uploaded)?,
