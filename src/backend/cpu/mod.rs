@@ -148,10 +148,6 @@ impl CpuBackend {
     fn dropout_draw(&self, step: &Step, layer: usize) -> DropoutDraw {
         DropoutDraw { seed: self.options.seed, step: step.scalars.step, layer }
     }
-
-    fn num_layers(&self) -> usize {
-        self.blocks.len()
-    }
 }
 
 impl Block {
@@ -232,13 +228,13 @@ impl Backend for CpuBackend {
         let step = self.begin(slot, pass, scalars);
         // The whole step runs on the pool: one hand-over, instead of one for each operation.
         let pool = self.workspace.workers.pool();
-        pool.install(|| calls(self.num_layers(), pass).try_for_each(|call| self.call(&step, call)))
+        pool.install(|| calls(self.blocks.len(), pass).try_for_each(|call| self.call(&step, call)))
     }
 
     fn run_timed(&mut self, slot: Slot, scalars: StepScalars) -> Result<Vec<(Call, f64)>> {
         let step = self.begin(slot, Pass::Train, scalars);
         let pool = self.workspace.workers.pool();
-        let calls = calls(self.num_layers(), Pass::Train);
+        let calls = calls(self.blocks.len(), Pass::Train);
         let timed = |call| {
             let begun = Instant::now();
             self.call(&step, call)?;

@@ -1,7 +1,7 @@
 //! The arithmetic of an operation: f32 in the backend, f64 where tests compare the same code with central differences.
 
 use std::fmt::Debug;
-use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Sub};
 
 pub trait Real:
     Copy
@@ -15,7 +15,6 @@ pub trait Real:
     + Div<Output = Self>
     + Mul<Output = Self>
     + MulAssign
-    + Neg<Output = Self>
     + Sub<Output = Self>
 {
     const ZERO: Self;

@@ -2,7 +2,6 @@
 
 use rayon::prelude::*;
 
-use super::real::Real;
 use super::wide::wide;
 use crate::model::BiasRule;
 use crate::recipe::settings::UpdateRule;
@@ -12,13 +11,13 @@ const CHUNK: usize = 64 * 1024;
 
 /// The numbers of an update.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Update<T> {
-    pub momentum: T,
-    pub weight_decay: T,
-    pub learning_rate: T,
+pub struct Update {
+    pub momentum: f32,
+    pub weight_decay: f32,
+    pub learning_rate: f32,
 }
 
-impl Update<f32> {
+impl Update {
     /// A step's update of weights.
     pub fn new(rule: &UpdateRule, learning_rate: f32) -> Self {
         let &UpdateRule { momentum, weight_decay } = rule;
@@ -33,11 +32,9 @@ impl Update<f32> {
             ..self
         }
     }
-}
 
-impl<T: Real> Update<T> {
     /// v = momentum v - weight_decay lr w - lr g; w = w + v.
-    pub fn update(self, values: &mut [T], velocities: &mut [T], gradients: &[T]) {
+    pub fn update(self, values: &mut [f32], velocities: &mut [f32], gradients: &[f32]) {
         let chunks = values.par_chunks_mut(CHUNK).zip(velocities.par_chunks_mut(CHUNK));
         chunks.zip(gradients.par_chunks(CHUNK)).for_each(|((values, velocities), gradients)| {
             wide!(self.update_chunk(values, velocities, gradients));
@@ -45,7 +42,7 @@ impl<T: Real> Update<T> {
     }
 
     #[inline(always)]
-    fn update_chunk(self, values: &mut [T], velocities: &mut [T], gradients: &[T]) {
+    fn update_chunk(self, values: &mut [f32], velocities: &mut [f32], gradients: &[f32]) {
         let decay = self.weight_decay * self.learning_rate;
         for ((w, v), g) in values.iter_mut().zip(velocities).zip(gradients) {
             *v = self.momentum * *v - decay * *w - self.learning_rate * *g;
