@@ -329,22 +329,25 @@ fn bias_and_relu_of_a_convolution_are_the_cpus() {
     bias_and_relu_are_the_cpus::<f32>();
 }
 
+fn arranged<R: Real>(input: &[f16], num_samples: usize, num_valid: u32, canvas: usize, order: u32) -> Vec<R> {
+    let side = (canvas - 11) / 4 + 3;
+    let scalars = Scalars { step: 3, learning_rate: 0.5, num_valid };
+    let mut output = poisoned::<R>(num_samples * side * side * 64);
+    run!(
+        R,
+        "arrange_input",
+        shapes::arrange_input(num_samples, side),
+        order,
+        [input.as_ptr(), output.as_mut_ptr(), &raw const scalars, int(num_samples), int(canvas), int(side)]
+    );
+    output
+}
+
 fn input_goes_to_its_place<R: Real>(num_samples: usize, num_valid: u32, canvas: usize) {
     let side = (canvas - 11) / 4 + 3;
     let input: Vec<f16> = draws(num_samples * 3 * canvas * canvas, 1).into_iter().map(f16::from_f64).collect();
-    let scalars = Scalars { step: 3, learning_rate: 0.5, num_valid };
     let name = format!("{} of {num_samples} x {canvas}", R::DEFINITION);
-    let output = in_any_order(&name, |order| {
-        let mut output = poisoned::<R>(num_samples * side * side * 64);
-        run!(
-            R,
-            "arrange_input",
-            shapes::arrange_input(num_samples, side),
-            order,
-            [input.as_ptr(), output.as_mut_ptr(), &raw const scalars, int(num_samples), int(canvas), int(side),]
-        );
-        output
-    });
+    let output = in_any_order(&name, |order| arranged::<R>(&input, num_samples, num_valid, canvas, order));
     for (at, value) in output.iter().enumerate() {
         let (channel, column, row, sample) = (at % 64, at / 64 % side, at / 64 / side % side, at / 64 / side / side);
         let (y, x, colour) = (4 * row + channel / 12, 4 * column + channel / 3 % 4, channel % 3);
@@ -392,15 +395,7 @@ fn every_half_number_is_read_exactly() {
     let canvas = 148;
     let side = (canvas - 11) / 4 + 3;
     let input: Vec<f16> = (0..3 * canvas * canvas).map(|at| f16::from_bits(at as u16)).collect();
-    let scalars = Scalars { num_valid: 1, ..Scalars::default() };
-    let mut output = poisoned::<f32>(side * side * 64);
-    run!(
-        f32,
-        "arrange_input",
-        shapes::arrange_input(1, side),
-        0,
-        [input.as_ptr(), output.as_mut_ptr(), &raw const scalars, 1_i32, int(canvas), int(side),]
-    );
+    let output = arranged::<f32>(&input, 1, 1, canvas, 0);
     for (at, value) in input.iter().enumerate() {
         let (x, y, colour) = (at % canvas, at / canvas % canvas, at / canvas / canvas);
         let own = output[((y / 4) * side + x / 4) * 64 + (y % 4 * 4 + x % 4) * 3 + colour];
