@@ -3,7 +3,7 @@
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,23 +20,16 @@ const NUM_LINES: usize = 8;
 
 /// Runs `train` under each tool.
 pub fn check(options: &GpuCheckOptions) -> Vec<Checked> {
-    let name = |tool: &str| format!("{PROGRAM}: {tool}");
-    let missing = if in_path(PROGRAM).is_none() {
-        Some(format!("{PROGRAM} is not installed (not in PATH)"))
-    } else if !options.train.exists() {
-        Some(format!("{} is not there, the binary that it runs", options.train.display()))
-    } else {
-        None
-    };
-    if let Some(missing) = missing {
+    let path = env::var_os("PATH");
+    if !path.iter().flat_map(env::split_paths).any(|folder| folder.join(PROGRAM).is_file()) {
+        return vec![Checked::skipped(PROGRAM, format!("{PROGRAM} is not installed (not in PATH)"))];
+    }
+    if !options.train.exists() {
+        let missing = format!("{} is not there, the binary that it runs", options.train.display());
         return vec![Checked::skipped(PROGRAM, missing)];
     }
-    TOOLS.iter().map(|tool| Checked::tried(name(tool), || watched(options, tool))).collect()
-}
-
-fn in_path(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+    let tried = |tool: &&str| Checked::tried(format!("{PROGRAM}: {tool}"), || watched(options, tool));
+    TOOLS.iter().map(tried).collect()
 }
 
 fn watched(options: &GpuCheckOptions, tool: &str) -> Result<Found> {
@@ -49,7 +42,8 @@ fn watched(options: &GpuCheckOptions, tool: &str) -> Result<Found> {
     command.arg(&options.train).args(["--synthetic", "--steps", "3", "--no-graph", "--recipe", "small"]);
     command.args(["--device", &format!("cuda:{}", options.ordinal), "--metrics", "off"]);
     command.arg("--run").arg(folder.path().join("run"));
-    for set in sets(&options.extent) {
+    // Narrow and few: every kernel runs in 3 steps of them, and the tools slow a program down a hundredfold.
+    for set in (Extent { width: options.extent.width.min(0.25), ..options.extent }).sets(8) {
         command.args(["--set", &set]);
     }
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
@@ -63,11 +57,6 @@ fn watched(options: &GpuCheckOptions, tool: &str) -> Result<Found> {
         Some(FOUND_SOMETHING) => Found { holds: false, what: format!("it found: {lines}") },
         _ => Found { holds: false, what: format!("train failed under it: {lines}") },
     })
-}
-
-/// Narrow and few: every kernel runs in 3 steps of them, and the tools slow a program down a hundredfold.
-fn sets(extent: &Extent) -> Vec<String> {
-    Extent { width: extent.width.min(0.25), ..*extent }.sets(8)
 }
 
 /// The exit code, if there was one; none at all where the time was over.
