@@ -94,11 +94,21 @@ __device__ __forceinline__ void store_real(bf16* to, float value) {
     to->bits = static_cast<unsigned short>(bf16_pair(value, 0.0f));
 }
 
-__device__ __forceinline__ Octet load_octet(const bf16* from) {
-    const uint4 pairs = read<uint4>(from);
+// Eight values as they lie in memory: half the registers of an Octet's with bf16.
+#ifdef REAL_BF16
+typedef uint4 PackedOctet;
+#else
+typedef Octet PackedOctet;
+#endif
+
+__device__ __forceinline__ Octet unpack(const uint4& pairs) {
     return Octet{{low_half(pairs.x), high_half(pairs.x), low_half(pairs.y), high_half(pairs.y),
                   low_half(pairs.z), high_half(pairs.z), low_half(pairs.w), high_half(pairs.w)}};
 }
+
+__device__ __forceinline__ Octet unpack(const Octet& octet) { return octet; }
+
+__device__ __forceinline__ Octet load_octet(const bf16* from) { return unpack(read<uint4>(from)); }
 
 __device__ __forceinline__ Octet load_octet(const float* from) {
     const float4 first = read<float4>(from), second = read<float4>(from + 4);
@@ -156,7 +166,7 @@ __device__ __forceinline__ float relu(float value) {
     asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(rectified) : "f"(value));
     return rectified;
 #else
-    return value < 0.0f ? 0.0f : value;
+    return value > 0.0f || value != value ? value : 0.0f;
 #endif
 }
 

@@ -59,6 +59,7 @@ extern "C" __global__ void __launch_bounds__(LOSS_THREADS) softmax_cross_entropy
 }
 
 // The sums over the first num_valid of losses, in f64: one block of 256 threads, a thread sums every 256th sample.
+// statistics lie in the host's memory.
 // Bytes: 8 num_valid.
 extern "C" __global__ void __launch_bounds__(LOSS_THREADS) collect_statistics(
     const SampleLoss* losses, const Scalars* scalars, StepStatistics* statistics) {

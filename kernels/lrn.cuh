@@ -1,7 +1,7 @@
 // Local response normalisation of a thread's eight channels (section 3.3 of the paper), as src/backend/cpu/lrn.rs.
 //
-// HALF is 2 for the paper's n = 5, whose neighbours a thread keeps in registers; 0 is no LRN at all, ANY_HALF any other
-// n.
+// HALF is 2 for the paper's n = 5 and beta = 0.75: a thread keeps the neighbours in registers. 0 is no LRN at all,
+// ANY_HALF any other n or beta.
 
 #define ANY_HALF 127
 
@@ -89,19 +89,13 @@ __device__ __forceinline__ Octet inverse_roots(const Octet& scales) {
     return roots;
 }
 
-// scale^-beta. The paper's 0.75 is two roots: two special functions a value, as many as any other beta's.
+// scale^-beta. The paper's 0.75 is two roots; any other goes by way of logarithms.
+template <int HALF>
 __device__ __forceinline__ Octet lrn_powers(const Lrn& lrn, const Octet& scales, const Octet& roots) {
     Octet powers;
-    if (lrn.beta == 0.75f) {
 #pragma unroll
-        for (int e = 0; e < OCTET; ++e) {
-            powers.at[e] = roots.at[e] * root(roots.at[e]);
-        }
-    } else {
-#pragma unroll
-        for (int e = 0; e < OCTET; ++e) {
-            powers.at[e] = power(scales.at[e], -lrn.beta);
-        }
+    for (int e = 0; e < OCTET; ++e) {
+        powers.at[e] = HALF == ANY_HALF ? power(scales.at[e], -lrn.beta) : roots.at[e] * root(roots.at[e]);
     }
     return powers;
 }

@@ -78,7 +78,7 @@ extern "C" __global__ void __launch_bounds__(POOLED_THREADS) pooled_lrn_forward(
         values = pooled_values(convolved, bias, argmax, pixel, channel, channels, side, out_side);
     }
     const Octet scales = pooled_scales(shared, values, lrn, channel, channels);
-    const Octet powers = lrn_powers(lrn, scales, inverse_roots(scales));
+    const Octet powers = lrn_powers<ANY_HALF>(lrn, scales, inverse_roots(scales));
     if (!is_inside) {
         return;
     }
@@ -107,7 +107,7 @@ extern "C" __global__ void __launch_bounds__(POOLED_THREADS) pooled_lrn_backward
         gradient = load_octet(output_gradient + pixel * channels + channel);
     }
     const Octet scales = pooled_scales(shared, values, lrn, channel, channels);
-    const Octet roots = inverse_roots(scales), powers = lrn_powers(lrn, scales, roots);
+    const Octet roots = inverse_roots(scales), powers = lrn_powers<ANY_HALF>(lrn, scales, roots);
     Octet ratios;
 #pragma unroll
     for (int e = 0; e < OCTET; ++e) {

@@ -18,32 +18,35 @@ __device__ __forceinline__ void update_value(
 // working is null where real is f32: the values themselves are worked with. From first_bias on, a multiple of eight,
 // they are biases: their rule is another, and their lr is bias_rate times the step's.
 //
-// A thread computes eight values. Bytes: (16 + 2 sizeof(real)) count: 20 count in bf16.
-extern "C" __global__ void __launch_bounds__(256) update(
+// A thread computes eight values at a time, as many times as the grid is shorter than count. Bytes: (16 + 2
+// sizeof(real)) count: 20 count in bf16.
+extern "C" __global__ void __launch_bounds__(1024) update(
     float* values, float* velocities, const real* gradients, real* working, const Scalars* scalars, long long count,
     UpdateRule weights, long long first_bias, UpdateRule biases, float bias_rate) {
-    const long long at = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * OCTET;
-    if (at >= count) {
-        return;
-    }
-    const bool is_bias = at >= first_bias;
-    const float learning_rate = __fmul_rn(is_bias ? bias_rate : 1.0f, scalars->learning_rate);
-    const UpdateRule rule = is_bias ? biases : weights;
-    const float momentum = rule.momentum, decay = __fmul_rn(rule.weight_decay, learning_rate);
-    float4 w[2] = {load_once(values + at), load_once(values + at + 4)};
-    float4 v[2] = {load_once(velocities + at), load_once(velocities + at + 4)};
-    const Octet g = load_octet(gradients + at);
+    const float step_rate = scalars->learning_rate;
+    const long long stride = static_cast<long long>(gridDim.x) * blockDim.x * OCTET;
+    long long at = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * OCTET;
+#pragma unroll 1
+    for (; at < count; at += stride) {
+        const bool is_bias = at >= first_bias;
+        const float learning_rate = __fmul_rn(is_bias ? bias_rate : 1.0f, step_rate);
+        const UpdateRule rule = is_bias ? biases : weights;
+        const float momentum = rule.momentum, decay = __fmul_rn(rule.weight_decay, learning_rate);
+        float4 w[2] = {load_once(values + at), load_once(values + at + 4)};
+        float4 v[2] = {load_once(velocities + at), load_once(velocities + at + 4)};
+        const Octet g = load_octet(gradients + at);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-        update_value(w[half].x, v[half].x, g.at[half * 4], momentum, decay, learning_rate);
-        update_value(w[half].y, v[half].y, g.at[half * 4 + 1], momentum, decay, learning_rate);
-        update_value(w[half].z, v[half].z, g.at[half * 4 + 2], momentum, decay, learning_rate);
-        update_value(w[half].w, v[half].w, g.at[half * 4 + 3], momentum, decay, learning_rate);
-        store_once(values + at + half * 4, w[half]);
-        store_once(velocities + at + half * 4, v[half]);
-    }
-    if (working != nullptr) {
-        store_octet(working + at, Octet{{w[0].x, w[0].y, w[0].z, w[0].w, w[1].x, w[1].y, w[1].z, w[1].w}});
+        for (int half = 0; half < 2; ++half) {
+            update_value(w[half].x, v[half].x, g.at[half * 4], momentum, decay, learning_rate);
+            update_value(w[half].y, v[half].y, g.at[half * 4 + 1], momentum, decay, learning_rate);
+            update_value(w[half].z, v[half].z, g.at[half * 4 + 2], momentum, decay, learning_rate);
+            update_value(w[half].w, v[half].w, g.at[half * 4 + 3], momentum, decay, learning_rate);
+            store_once(values + at + half * 4, w[half]);
+            store_once(velocities + at + half * 4, v[half]);
+        }
+        if (working != nullptr) {
+            store_octet(working + at, Octet{{w[0].x, w[0].y, w[0].z, w[0].w, w[1].x, w[1].y, w[1].z, w[1].w}});
+        }
     }
 }
 

@@ -72,6 +72,7 @@ impl ComputeArguments {
                 graphs: if self.no_graph { Graphs::Unused } else { Graphs::Used },
                 search: if self.tune { Search::Timed } else { Search::Known },
                 repeatable: if self.fast { Repeatable::NotNeeded } else { Repeatable::Required },
+                ..CudaOptions::default()
             },
         }
     }

@@ -7,6 +7,7 @@ use std::env;
 use std::ffi::{CString, c_char};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -32,21 +33,22 @@ struct Resources {
     spilled_bytes: u32,
 }
 
-/// The libraries of `tools/fetch-nvrtc`, the one that the other opens first.
-fn fetched_libraries() -> Option<[PathBuf; 2]> {
+/// Where `tools/fetch-nvrtc` has put NVIDIA's packages.
+fn fetched() -> Option<PathBuf> {
     let folder = env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
     let pythons = fs::read_dir(folder.join("nvrtc/lib")).ok()?;
-    let folders = pythons.flatten().map(|python| python.path().join("site-packages/nvidia/cu13/lib"));
-    let libraries = folders.map(|folder| ["libnvrtc-builtins.so.13.0", "libnvrtc.so.13"].map(|name| folder.join(name)));
-    libraries.into_iter().find(|libraries| libraries.iter().all(|library| library.exists()))
+    let folders = pythons.flatten().map(|python| python.path().join("site-packages/nvidia/cu13"));
+    folders.into_iter().find(|folder| folder.join("lib/libnvrtc.so.13").exists())
 }
 
 /// Whether NVRTC can be called from now on.
 fn nvrtc_is_here() -> bool {
     static IS_HERE: OnceLock<bool> = OnceLock::new();
     *IS_HERE.get_or_init(|| {
-        for library in fetched_libraries().into_iter().flatten() {
+        // The second opens the first by its name.
+        let libraries = ["libnvrtc-builtins.so.13.0", "libnvrtc.so.13"];
+        for library in fetched().iter().flat_map(|folder| libraries.map(|name| folder.join("lib").join(name))) {
             // SAFETY: NVIDIA's libraries set up nothing but themselves when they are opened.
             let opened = unsafe { libloading::Library::new(&library) };
             // Kept: cudarc finds an open library by its name.
@@ -171,4 +173,56 @@ fn an_error_names_the_file_and_the_line() {
     let broken = SOURCE.replace("store_octet(working + at, load_octet(values + at));", "store_octet(working);");
     let log = compile(&broken, &options::<f32>(CAPABILITIES[1])).unwrap_err();
     assert!(log.contains("kernels/update.cu("), "{log}");
+}
+
+/// Instructions of the largest loop of each kernel in NVIDIA's machine code, as nvdisasm prints it.
+fn loops(code: &str) -> BTreeMap<&str, usize> {
+    let mut loops = BTreeMap::new();
+    let (mut kernel, mut count, mut labels) = ("", 0, BTreeMap::new());
+    for line in code.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix(".text.").and_then(|rest| rest.strip_suffix(':')) {
+            (kernel, count, labels) = (name, 0, BTreeMap::new());
+        } else if let Some(label) = line.strip_suffix(':') {
+            labels.insert(label, count);
+        } else if let Some((_, instruction)) = line.strip_prefix("/*").and_then(|rest| rest.split_once("*/"))
+            && instruction.contains(';')
+            && !instruction.contains("NOP")
+        {
+            count += 1;
+            let target = instruction.contains("BRA").then(|| instruction.split('`').nth(1)).flatten();
+            let target = target.and_then(|target| labels.get(target.trim_matches(['(', ')', ' ', ';'])));
+            if let Some(begun) = target {
+                let longest = loops.entry(kernel).or_insert(0);
+                *longest = (count - begun).max(*longest);
+            }
+        }
+    }
+    loops
+}
+
+/// The tails are bound by how many instructions they issue: of the paper's, four pixels of eight channels a round.
+#[test]
+fn the_tails_take_few_instructions() {
+    // Found 699, 676 and 681, and 1412, 1406 and 1477 for the three architectures; a little more may come with another
+    // compiler.
+    const MOST: [(&str, usize); 2] = [("conv_tail_forward", 720), ("conv_tail_backward", 1520)];
+    if !nvrtc_is_here() {
+        return;
+    }
+    let disassembler = fetched().expect("tools/fetch-nvrtc has run").join("bin/nvdisasm");
+    let folder = tempfile::tempdir().unwrap();
+    for capability in CAPABILITIES {
+        let (cubin, _) = compile(SOURCE, &options::<bf16>(capability)).unwrap();
+        let path = folder.path().join("kernels.cubin");
+        fs::write(&path, cubin).unwrap();
+        let output = Command::new(&disassembler).arg("-c").arg(&path).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let code = String::from_utf8(output.stdout).unwrap();
+        let loops = loops(&code);
+        for (kernel, most) in MOST {
+            let found = loops[kernel];
+            println!("sm_{}{} {kernel}: {found} instructions", capability.major, capability.minor);
+            assert!((most / 2..=most).contains(&found), "{kernel}: {found} instructions, expected at most {most}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::super::conv::{ConvTail, TailOrder};
+use super::super::conv::{ConvTail, TailKernel, TailOrder};
 use super::super::{Scalars, int, num_bias_partials, shapes};
 use super::host::run;
 use super::{Tolerance, assert_close, draws, in_any_order, poisoned, reals, rounded, wide};
@@ -78,7 +78,7 @@ impl<R: Real> Case<R> {
         let ConvTail { channels, out_side, order: tail_order, lrn, .. } = self.tail;
         let len = self.output_gradient.len();
         let mut forward = Forward { output: poisoned::<R>(len), argmax: vec![255; len] };
-        let name = if self.tail.is_usual() { "conv_tail_forward" } else { "conv_tail_forward_any_n" };
+        let name = TailKernel::FORWARD[self.tail.kernel() as usize];
         let shape = shapes::conv_tail_forward(self.num_samples, channels, out_side);
         let (convolved, bias) = (self.convolved.as_ptr(), self.bias.as_ptr());
         let (output, argmax) = (forward.output.as_mut_ptr(), forward.argmax.as_mut_ptr());
@@ -97,22 +97,22 @@ impl<R: Real> Case<R> {
         let ConvTail { channels, order: tail_order, lrn, .. } = self.tail;
         let (mut convolved, mut output_gradient) = (self.convolved.clone(), self.output_gradient.clone());
         let mut bias_partials = vec![f32::NAN; self.num_partials * channels];
-        let shape = shapes::conv_tail_backward(channels, self.num_partials);
+        let shape = shapes::conv_tail_backward(channels, self.tail.side, self.num_partials);
         let (values, bias, gradient) = (convolved.as_mut_ptr(), self.bias.as_ptr(), output_gradient.as_mut_ptr());
-        let (output, argmax) = (forward.output.as_ptr(), forward.argmax.as_ptr());
+        let argmax = forward.argmax.as_ptr();
         let [n, channels, side, out_side] = self.sizes();
         if tail_order == TailOrder::ReluPoolLrn {
             let (name, shape) = ("pooled_lrn_backward", self.pooled_shape());
             run!(R, name, shape, order, [values, bias, argmax, gradient, n, channels, side, out_side, lrn]);
         }
-        let name = if self.tail.is_usual() { "conv_tail_backward" } else { "conv_tail_backward_any_n" };
+        let name = TailKernel::BACKWARD[self.tail.kernel() as usize];
         let (partials, num_partials, tail) = (bias_partials.as_mut_ptr(), int(self.num_partials), tail_order as i32);
         run!(
             R,
             name,
             shape,
             order,
-            [values, bias, output, gradient, argmax, partials, n, channels, side, out_side, num_partials, tail, lrn]
+            [values, bias, gradient, argmax, partials, n, channels, side, out_side, num_partials, tail, lrn]
         );
         (convolved, bias_partials)
     }
@@ -216,8 +216,7 @@ fn tails_of_the_papers_shapes_are_the_cpus() {
 }
 
 #[test]
-fn a_block_that_takes_many_samples_at_once_finds_each() {
-    // 60 samples of 9 pixels, 256 of them at a time: steps of 28 samples.
+fn a_block_that_takes_many_samples_finds_each() {
     let mut case = Case::<f32>::new(60, 8, 3, &tails(LRN)[0]);
     case.num_partials = 1;
     case.assert_is_the_cpus();

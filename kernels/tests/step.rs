@@ -7,6 +7,7 @@ use super::host::run;
 use super::{Tolerance, assert_close, draws, in_any_order, poisoned, reals, rounded, wide};
 use crate::backend::cpu::loss;
 use crate::backend::cpu::update::Update;
+use crate::backend::cuda::options::UpdateWidth;
 use crate::backend::cuda::real::Real;
 use crate::model::BiasRule;
 use crate::model::layers::BiasDecay;
@@ -152,19 +153,19 @@ fn statistics_count_the_valid_samples() {
     }
 }
 
-/// Two updates, since the second one's velocity counts.
+/// Two updates, since the second one's velocity counts; a narrow one goes over its grid twice.
 fn updates_are_the_cpus_to_the_bit<R: Real>(bias_rule: BiasRule) {
-    let (count, first_bias) = (8 * 300, 8 * 290);
+    let (count, first_bias) = (8 * 30_000, 8 * 29_990);
     let (mut values, mut velocities) = (reals::<f32>(count, 1), reals::<f32>(count, 2));
     let (mut expected_values, mut expected_velocities) = (values.clone(), velocities.clone());
     let mut working = poisoned::<R>(count);
     let (scalars, weights) = (scalars(1), UpdateRule::PAPER);
-    for step in 0..2 {
+    for (step, width) in [(0, UpdateWidth::Narrow), (1, UpdateWidth::Wide)] {
         let gradients = reals::<R>(count, 3 + step);
         run!(
             R,
             "update",
-            shapes::octets(count),
+            shapes::update(count, width),
             step,
             [
                 values.as_mut_ptr(),

@@ -99,17 +99,17 @@ fn a_step_allocates_nothing_and_waits_for_nothing_but_statistics() {
         .filter(|(_, more)| *more > 0)
         .collect();
     // Sixteen more steps, each: wait for the slot, record the beginning, copy images and labels, record the end; wait
-    // for the batch, record, launch the numbers and the graph, copy the statistics, record. The host waits for the
-    // batch it fills anew, and for the statistics, which the times are read after.
+    // for the slot, launch the numbers and the arranging, record. On the compute stream itself: wait for that, record,
+    // launch the graph, record. The host waits for the batch it fills anew, and for the statistics, which the times are
+    // read after.
     let expected = [
         ("cuEventElapsedTime_v2", 4 * 16),
-        ("cuEventRecord", 4 * 16),
+        ("cuEventRecord", 5 * 16),
         ("cuEventSynchronize", 3 * 16),
         ("cuGraphLaunch", 16),
-        ("cuLaunchKernel", 16),
-        ("cuMemcpyDtoHAsync_v2", 16),
+        ("cuLaunchKernel", 2 * 16),
         ("cuMemcpyHtoDAsync_v2", 2 * 16),
-        ("cuStreamWaitEvent", 2 * 16),
+        ("cuStreamWaitEvent", 3 * 16),
     ];
     assert_eq!(grown, expected);
 }

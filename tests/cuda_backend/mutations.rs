@@ -9,10 +9,11 @@ use crate::run::{Bench, Ran};
 use crate::schedules::SCHEDULES;
 
 /// Streams, in the order in which the backend makes them.
-const STREAMS: [&str; 3] = ["copy", "compute", "side"];
+const STREAMS: [&str; 4] = ["copy", "compute", "gradients", "updates"];
 
 /// What each event is, by the stream that records it and the stream that waits for it, as the table in
-/// `src/backend/cuda/mod.rs` has them. Events that no stream waits for only tell times, and are left out.
+/// `src/backend/cuda/mod.rs` has them. Events for which no stream waits, and the host neither, only tell times and are
+/// left out.
 fn roles(report: &Value) -> BTreeMap<u64, String> {
     let recorded: BTreeMap<u64, u64> =
         list(report, "records").iter().map(|entry| (number(entry, "event"), number(entry, "stream"))).collect();
@@ -21,15 +22,21 @@ fn roles(report: &Value) -> BTreeMap<u64, String> {
         let recorded = recorded.get(&event).unwrap_or_else(|| panic!("event {event} is awaited, never recorded"));
         let [by, waiting] = [*recorded, number(wait, "stream")].map(|stream| STREAMS[stream as usize]);
         let name = match (by, waiting) {
-            ("copy", "compute") => "uploaded",
+            ("copy", "compute") => "arranged_at",
             ("compute", "copy") => "finished",
-            ("compute", "side") => "gradients_ready",
-            ("side", "compute") => "updated",
+            ("compute", "gradients") => "losses_ready or tail_done",
+            ("compute", "updates") => "weights_read",
+            ("gradients", "updates") => "gradient_done",
+            ("gradients" | "updates", "compute") => "beside_done",
             _ => panic!("event {event}: {waiting} waits for {by}"),
         };
         (event, format!("{name} (event {event})"))
     });
-    named.collect()
+    // The host also waits once for the clock's event, on another stream.
+    let copied = list(report, "syncs").iter().map(|sync| number(sync, "event"));
+    let uploaded = copied.filter(|event| recorded.get(event) == Some(&0));
+    let uploaded: Vec<_> = uploaded.map(|event| (event, format!("uploaded (event {event})"))).collect();
+    named.chain(uploaded).collect()
 }
 
 fn list<'a>(report: &'a Value, key: &str) -> &'a [Value] {
@@ -90,13 +97,14 @@ fn assert_all_caught(kind: &str, at_least: usize) {
 
 #[test]
 fn every_wait_of_a_stream_matters() {
-    // Two slots' uploads and ends, eight layers' gradients, and the end of the updates.
-    assert_all_caught("skip-wait", 13);
+    // Two slots' inputs and ends, the losses, seven layers' tails, eight layers' weight gradients, seven layers' reads
+    // of their weights, and the end of what runs beside.
+    assert_all_caught("skip-wait", 28);
 }
 
 #[test]
 fn every_record_comes_after_what_it_marks() {
-    assert_all_caught("early-record", 13);
+    assert_all_caught("early-record", 29);
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use crate::run::{Bench, is_whole};
 
-/// The schedules of the simulated CUDA.
-pub const SCHEDULES: [&str; 7] =
-    ["prompt", "late-copies", "late-compute", "late-events", "random:1", "random:2", "random:3"];
+/// The schedules of the simulated CUDA; stream 1 is the compute stream.
+pub const SCHEDULES: [&str; 8] =
+    ["prompt", "late-copies", "late-compute", "late-events", "late-stream:1", "random:1", "random:2", "random:3"];
 
 #[test]
 fn every_schedule_gives_the_same_bits() {
@@ -28,6 +28,29 @@ fn recorded_steps_give_the_bits_of_launched_ones() {
     assert!(recorded.report["calls"]["cuGraphLaunch"].as_u64() > Some(0), "{}", recorded.report["calls"]);
     assert!(launched.report["calls"]["cuGraphLaunch"].as_u64().is_none(), "{}", launched.report["calls"]);
     assert!(recorded.last_checkpoint() == launched.last_checkpoint());
+}
+
+#[test]
+fn recorded_steps_keep_their_streams_priorities() {
+    let ran = Bench::new().train("run", &[], &[]);
+    ran.assert_done();
+    // Of compute, gradients, updates.
+    assert_eq!(ran.report["graph_priorities"], serde_json::json!([-2, -1, 0]));
+}
+
+#[test]
+fn convolution_bias_and_relu_are_separate_where_cudnn_has_no_kernel_for_all() {
+    let bench = Bench::new();
+    let whole = bench.train("whole", &["--precision", "f32"], &[]);
+    let refused = "cudnnConvolutionBiasActivationForward:*:CUDNN_STATUS_NOT_SUPPORTED";
+    let parts = bench.train("parts", &["--precision", "f32"], &[("FAIL", refused)]);
+    whole.assert_done();
+    parts.assert_done();
+    assert!(!whole.stderr.contains("in one"), "{}", whole.stderr);
+    // conv3 and conv4.
+    assert_eq!(parts.stderr.matches("warning: cuDNN has no kernel for convolution, bias and ReLU in one").count(), 2);
+    // In f32 nothing is rounded between them.
+    assert!(whole.last_checkpoint() == parts.last_checkpoint());
 }
 
 #[test]

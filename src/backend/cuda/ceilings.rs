@@ -107,7 +107,7 @@ struct Watch {
 impl Watch {
     fn new(context: &Arc<Context>, repeats: usize) -> Result<Self> {
         let event = || Event::new(context, Timing::Yes);
-        let stream = Stream::new(context, Priority::Normal)?;
+        let stream = Stream::new(context, Priority::Last)?;
         Ok(Self { context: Arc::clone(context), stream, begun: event()?, ended: event()?, repeats })
     }
 

@@ -3,15 +3,24 @@
 //! In: host batches in f16. Out: as every backend. All memory is allocated when it is made; it owns everything on the
 //! device.
 //!
-//! Three streams: `copy` brings batches to two slots, `compute` runs the steps, `side` updates a layer's weights while
-//! the layers before it still go backward. What one stream hands to another is ordered by events alone:
+//! Four streams. `copy` brings batches to two slots and arranges them for the first layer. `compute` runs a step's
+//! chain: forward, loss, and the gradients of the layers' inputs. What nothing in the chain needs runs beside it: on
+//! `gradients` the gradients of weights, on `updates` the updates of layers while those before them still go backward.
+//! Where blocks of several are ready, those of the chain go first, then those of `gradients`. What one stream hands to
+//! another is ordered by events alone:
 //!
 //! | Event | Recorded on | Waited for by |
 //! |---|---|---|
-//! | a slot's `uploaded` | `copy`, after a batch's copies | `compute` before the step; the host before it leaves |
-//! | a slot's `finished` | `compute`, after its statistics | `copy` before the next batch; the host before it reads |
-//! | a layer's `gradients_ready` | `compute`, after its backward pass | `side` before its update |
-//! | `updated` | `side`, after the last update | `compute` at the end of the step |
+//! | a slot's `uploaded` | `copy`, after a batch's copies | the host before the batch leaves |
+//! | a slot's `arranged_at` | `copy`, after the arranging | `compute` before the step |
+//! | a slot's `finished` | `compute`, at the end of the step | `copy` before the next batch; the host before it reads |
+//! | `losses_ready` | `compute`, after the loss | `gradients` before the statistics |
+//! | a hidden layer's `tail_done` | `compute`, after its tail | `gradients` before its weight gradient |
+//! | a layer's `weights_read` | `compute`, after its input gradient | `updates` before its update |
+//! | a layer's `gradient_done` | `gradients`, after its weight gradient | `updates` before its update |
+//! | `beside_done` | the stream beside that ends last | `compute` at the end of the step |
+//!
+//! A layer's tail is what follows its product: bias, ReLU, LRN, pooling, dropout.
 //!
 //! A step runs as it is the first time, is captured into a graph the second time, and replayed from then on: one graph
 //! a slot and pass.
@@ -29,35 +38,35 @@ pub(crate) mod step;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use self::driver::{Buffer, Capture, Event, Graph, Module, Priority, Stream, Timing};
 pub use self::driver::{Capability, Context};
-use self::driver::{Capture, Event, Graph, Module, Priority, Stream, Timing};
 pub use self::gpu::Gpu;
 use self::kernels::{Kernels, source};
 pub use self::libraries::precision::Precision;
 use self::libraries::tuning::Tuning;
 use self::libraries::{Versions, compile};
-pub use self::options::{CudaOptions, Graphs};
+pub use self::options::{CudaOptions, Graphs, Lanes, UpdateWidth};
 pub use self::real::Real;
 use self::step::block::Block;
 use self::step::clock::DeviceClock;
 use self::step::dense_block::DropoutDraw;
+use self::step::lane::Lane;
 use self::step::limits;
 use self::step::memory::Memory;
 use self::step::slot::DeviceSlot;
 use self::step::weights::Weights;
-use self::step::workspace::{Activations, Workspace};
 use crate::backend::step::{Layers, calls};
 use crate::backend::{Backend, BackendOptions, Call, Device, DeviceTimes, Pass, Slot, Statistics, StepScalars};
 use crate::error::Result;
 use crate::input::{Batch, Dtype};
-use crate::model::{Network, Parameters};
+use crate::model::{Network, Parameters, network};
 
 /// AlexNet on one GPU. Activations, working weights and gradients are of type `R`.
 #[derive(Debug)]
 pub struct CudaBackend<R: Real> {
     device: Device,
     options: BackendOptions,
-    graphs: Graphs,
+    cuda: CudaOptions,
     num_classes: usize,
     /// By slot and pass.
     recordings: [[Recording; 2]; 2],
@@ -65,7 +74,7 @@ pub struct CudaBackend<R: Real> {
     blocks: Vec<Block<R>>,
     weights: Weights<R>,
     memory: Memory<R>,
-    slots: [DeviceSlot; 2],
+    slots: [DeviceSlot<R>; 2],
     events: StepEvents,
     clock: DeviceClock,
     streams: Rc<Streams>,
@@ -76,28 +85,25 @@ pub struct CudaBackend<R: Real> {
 struct Streams {
     copy: Stream,
     compute: Stream,
-    side: Stream,
+    gradients: Stream,
+    updates: Stream,
 }
 
+/// As the table above has them, the layers' by layer.
 #[derive(Debug)]
 struct StepEvents {
-    gradients_ready: Vec<Event>,
-    updated: Event,
+    losses_ready: Event,
+    tail_done: Vec<Event>,
+    weights_read: Vec<Event>,
+    gradient_done: Vec<Event>,
+    beside_done: Event,
 }
 
 /// A step that is being enqueued.
 pub(super) struct Step {
     slot: Slot,
     pass: Pass,
-    updates: Updates,
-}
-
-/// Where updates are enqueued.
-enum Updates {
-    /// On the side stream, under the backward passes of the layers before.
-    Beside,
-    /// On the compute stream, one after another with everything else.
-    InTurn,
+    lanes: Lanes,
 }
 
 /// How far a step's recording is.
@@ -122,23 +128,30 @@ impl<R: Real> CudaBackend<R> {
         assert_eq!(precision == Precision::Bf16, !R::IS_MASTER, "{precision:?} and the type of activations");
         limits::check(network)?;
         let streams = Rc::new(Streams {
-            copy: Stream::new(context, Priority::Normal)?,
-            compute: Stream::new(context, Priority::High)?,
-            side: Stream::new(context, Priority::Normal)?,
+            copy: Stream::new(context, Priority::Last)?,
+            compute: Stream::new(context, Priority::First)?,
+            gradients: Stream::new(context, Priority::Second)?,
+            updates: Stream::new(context, Priority::Last)?,
         });
         let kernels = Kernels::new(&module::<R>(context, versions)?)?;
         let mut weights = Weights::new(context, network)?;
         let setting = format!("{}, cuDNN {}, {}", context.name(), versions.cudnn, precision.name());
         let mut tuning = Tuning::open(cuda.search, cuda.repeatable, setting)?;
-        let blocks = Block::all(context, &streams.compute, network, &options, precision, &mut weights, &mut tuning)?;
+        let Streams { compute, gradients, .. } = &*streams;
+        let blocks = Block::all(context, compute, gradients, network, &options, precision, &mut weights, &mut tuning)?;
         tuning.remember()?;
         let memory = Memory::new(context, network, options.batch_size, &blocks)?;
-        let slot = || DeviceSlot::new(context, network, &options);
+        let network::Block::Conv(first) = &network.layers[0].block else { unreachable!("checked above") };
+        let slot = || DeviceSlot::new(context, network, first, &options);
         let slots = [slot()?, slot()?];
         let event = || Event::new(context, Timing::No);
+        let by_layer = || network.layers.iter().map(|_| event()).collect::<Result<_>>();
         let events = StepEvents {
-            gradients_ready: network.layers.iter().map(|_| event()).collect::<Result<_>>()?,
-            updated: event()?,
+            losses_ready: event()?,
+            tail_done: by_layer()?,
+            weights_read: by_layer()?,
+            gradient_done: by_layer()?,
+            beside_done: event()?,
         };
         let memory_bytes = weights.num_bytes()
             + memory.num_bytes()
@@ -151,7 +164,7 @@ impl<R: Real> CudaBackend<R> {
         Ok(Self {
             device: Device { name, precision: precision.name(), memory_bytes },
             options,
-            graphs: cuda.graphs,
+            cuda: *cuda,
             num_classes: network.num_classes,
             recordings: [recording(), recording()],
             kernels,
@@ -166,23 +179,20 @@ impl<R: Real> CudaBackend<R> {
         })
     }
 
-    /// What is enqueued on the compute stream from now on is the step on this slot's batch.
+    /// What is enqueued from now on is the step on this slot's batch.
     fn begin(&mut self, slot: Slot, pass: Pass, scalars: StepScalars) -> Result<Step> {
-        let (compute, own) = (&self.streams.compute, &mut self.slots[slot as usize]);
-        own.begin(compute)?;
-        let StepScalars { step, learning_rate } = scalars;
-        let num_valid = own.num_valid();
-        self.kernels.begin_step(compute, &mut own.scalars.all_mut(), step, learning_rate, num_valid)?;
-        Ok(Step { slot, pass, updates: Updates::Beside })
+        let Streams { copy, compute, .. } = &*self.streams;
+        self.slots[slot as usize].begin(&self.kernels, copy, compute, scalars)?;
+        Ok(Step { slot, pass, lanes: self.cuda.lanes })
     }
 
-    /// Enqueues a step on the compute stream: as it is, as a recording, or for the first time as both.
+    /// Enqueues a step: as it is, as a recording, or for the first time as both.
     fn enqueue(&mut self, step: &Step) -> Result<()> {
         let streams = Rc::clone(&self.streams);
         let (slot, pass) = (step.slot as usize, step.pass as usize);
         match &self.recordings[slot][pass] {
             Recording::Recorded(graph) => graph.launch(&streams.compute),
-            Recording::WarmedUp if self.graphs == Graphs::Used => {
+            Recording::WarmedUp if self.cuda.graphs == Graphs::Used => {
                 let capture = Capture::begin(&streams.compute)?;
                 self.enqueue_calls(step)?;
                 let graph = capture.finish()?;
@@ -200,15 +210,21 @@ impl<R: Real> CudaBackend<R> {
 
     fn enqueue_calls(&mut self, step: &Step) -> Result<()> {
         calls(self.blocks.len(), step.pass).try_for_each(|call| self.call(step, call))?;
-        if step.pass == Pass::Train {
-            self.streams.side.record(&self.events.updated)?;
-            self.streams.compute.wait(&self.events.updated)?;
-        }
-        Ok(())
+        let last = match step.pass {
+            // It has waited for all that `gradients` did.
+            Pass::Train => &self.streams.updates,
+            Pass::Eval => &self.streams.gradients,
+        };
+        self.join(last)
     }
 
-    /// Enqueues a training step whose updates follow the backward passes on the compute stream, with an event before it
-    /// and after each call.
+    /// What is enqueued on `compute` from now on comes after what was enqueued on `stream`.
+    fn join(&self, stream: &Stream) -> Result<()> {
+        stream.record(&self.events.beside_done)?;
+        self.streams.compute.wait(&self.events.beside_done)
+    }
+
+    /// Enqueues a step of which everything runs in turn, with an event before it and after each call.
     fn enqueue_marked(&mut self, step: &Step) -> Result<(Event, Vec<(Call, Event)>)> {
         let (streams, context) = (Rc::clone(&self.streams), Arc::clone(&self.context));
         let calls = calls(self.blocks.len(), step.pass);
@@ -269,7 +285,7 @@ impl<R: Real> Backend for CudaBackend<R> {
     }
 
     fn run_timed(&mut self, slot: Slot, scalars: StepScalars) -> Result<Vec<(Call, f64)>> {
-        let step = Step { updates: Updates::InTurn, ..self.begin(slot, Pass::Train, scalars)? };
+        let step = Step { lanes: Lanes::InTurn, ..self.begin(slot, Pass::Train, scalars)? };
         // A step ahead gives the host the time to be ahead: else its launches would be what is measured.
         self.enqueue_calls(&step)?;
         let (mut last, calls) = self.enqueue_marked(&step)?;
@@ -314,32 +330,30 @@ impl<R: Real> Layers for CudaBackend<R> {
     type Step = Step;
 
     fn forward(&mut self, step: &Step, layer: usize) -> Result<()> {
-        let (compute, slot) = (&self.streams.compute, &self.slots[step.slot as usize]);
-        let Memory { arranged, outputs, logits, products, bias_partials, .. } = &mut self.memory;
-        let workspace = Workspace { kernels: &self.kernels, stream: compute, products, bias_partials };
-        if layer == 0 {
-            arranged.arrange(&self.kernels, compute, slot.input.all(), slot.scalars.all())?;
-        }
+        let slot = &self.slots[step.slot as usize];
+        let Memory { outputs, logits, products, .. } = &mut self.memory;
+        let lane = Lane { kernels: &self.kernels, stream: &self.streams.compute, products };
         let (before, after) = outputs.split_at_mut(layer);
-        let input = before.last().unwrap_or(&arranged.values).all();
+        let input = before.last().unwrap_or(&slot.arranged.values).all();
         let weights = self.weights.layer(layer);
         let draw = DropoutDraw { seed: self.options.seed, layer, scalars: slot.scalars.all() };
         match (&mut self.blocks[layer], after.first_mut()) {
-            (Block::Conv(conv), Some(output)) => conv.forward(workspace, &weights, input, &mut output.all_mut()),
+            (Block::Conv(conv), Some(output)) => conv.forward(lane, &weights, input, &mut output.all_mut()),
             (Block::Dense(dense), Some(output)) => {
-                dense.forward_hidden(workspace, step.pass, draw, &weights, input, &mut output.all_mut())
+                dense.forward_hidden(lane, step.pass, draw, &weights, input, &mut output.all_mut())
             }
             (Block::Dense(dense), None) => {
-                dense.forward_product(workspace, step.pass, draw, &weights, input, &mut logits.all_mut())
+                dense.forward_product(lane, step.pass, draw, &weights, input, &mut logits.all_mut())
             }
             (Block::Conv(_), None) => unreachable!("the last layer is dense"),
         }
     }
 
     fn loss(&mut self, step: &Step) -> Result<()> {
-        let (compute, slot) = (&self.streams.compute, &mut self.slots[step.slot as usize]);
+        let Streams { compute, gradients, .. } = &*self.streams;
+        let slot = &mut self.slots[step.slot as usize];
         let Memory { logits, output_gradients, losses, .. } = &mut self.memory;
-        let mut gradient = output_gradients[(self.blocks.len() - 1) % 2].part_mut(0..logits.len());
+        let mut gradient = output_gradients.last_mut().expect("a network has layers").all_mut();
         let mut probabilities = slot.probabilities.all_mut();
         let (gradient, probabilities) = match step.pass {
             Pass::Train => (Some(&mut gradient), None),
@@ -358,53 +372,56 @@ impl<R: Real> Layers for CudaBackend<R> {
             num_classes,
             logits.len() / batch_size,
         )?;
-        let statistics = &mut slot.statistics.all_mut();
-        self.kernels.collect_statistics(compute, losses.all(), slot.scalars.all(), statistics)
+        compute.record(&self.events.losses_ready)?;
+        gradients.wait(&self.events.losses_ready)?;
+        let statistics = &mut slot.statistics.on_device();
+        self.kernels.collect_statistics(gradients, losses.all(), slot.scalars.all(), statistics)
     }
 
     fn backward(&mut self, step: &Step, layer: usize) -> Result<()> {
-        let scalars = self.slots[step.slot as usize].scalars.all();
-        let draw = DropoutDraw { seed: self.options.seed, layer, scalars };
-        let Memory { arranged, outputs, logits, products, bias_partials, output_gradients, .. } = &mut self.memory;
-        let stream = &self.streams.compute;
-        let workspace = Workspace { kernels: &self.kernels, stream, products, bias_partials };
-        let input = match layer.checked_sub(1) {
-            Some(before) => outputs[before].all(),
-            None => arranged.values.all(),
-        };
-        let (output, num_outputs) = match outputs.get(layer) {
-            Some(output) => (output.all(), output.len()),
-            // fc8 does not read its output.
-            None => (input, logits.len()),
-        };
-        let [even, odd] = output_gradients;
-        let (own, other) = if layer.is_multiple_of(2) { (even, odd) } else { (odd, even) };
-        let activations = Activations {
-            input,
-            output,
-            output_gradient: own.part_mut(0..num_outputs),
-            input_gradient: (layer > 0).then(|| other.part_mut(0..input.len())),
-        };
-        let mut weights = self.weights.layer(layer);
-        match &mut self.blocks[layer] {
-            Block::Conv(conv) => conv.backward(workspace, &mut weights, activations),
-            Block::Dense(dense) => dense.backward(workspace, draw, &mut weights, activations),
+        let (Streams { compute, gradients, .. }, slot) = (&*self.streams, &self.slots[step.slot as usize]);
+        let draw = DropoutDraw { seed: self.options.seed, layer, scalars: slot.scalars.all() };
+        let Memory { outputs, products, gradient_products, output_gradients, .. } = &mut self.memory;
+        let kernels = &self.kernels;
+        let input = layer.checked_sub(1).map_or(&slot.arranged.values, |before| &outputs[before]).all();
+        let output = outputs.get(layer).map(Buffer::all);
+        let (before, own) = output_gradients.split_at_mut(layer);
+        let (block, mut weights) = (&mut self.blocks[layer], self.weights.layer(layer));
+        // Behind the last layer's product there is only the loss, for which `gradients` has waited.
+        if let Some(output) = output {
+            let chain = Lane { kernels, stream: compute, products };
+            block.tail_backward(chain, &mut weights, output, &mut own[0].all_mut())?;
+            compute.record(&self.events.tail_done[layer])?;
+            gradients.wait(&self.events.tail_done[layer])?;
+        }
+        let gradient = own[0].all();
+        let beside = Lane { kernels, stream: gradients, products: gradient_products };
+        block.weight_gradient(beside, &mut weights, input, gradient)?;
+        gradients.record(&self.events.gradient_done[layer])?;
+
+        if let Some(before) = before.last_mut() {
+            let chain = Lane { kernels, stream: compute, products };
+            block.input_gradient(chain, draw, &weights, gradient, &mut before.all_mut())?;
+            compute.record(&self.events.weights_read[layer])?;
+        }
+        match step.lanes {
+            Lanes::Beside => Ok(()),
+            Lanes::InTurn => compute.wait(&self.events.gradient_done[layer]),
         }
     }
 
     fn update(&mut self, step: &Step, layer: usize) -> Result<()> {
-        let Streams { compute, side, .. } = &*self.streams;
+        let Streams { updates, .. } = &*self.streams;
         let scalars = self.slots[step.slot as usize].scalars.all();
-        let stream = match step.updates {
-            Updates::Beside => {
-                let ready = &self.events.gradients_ready[layer];
-                compute.record(ready)?;
-                side.wait(ready)?;
-                side
-            }
-            Updates::InTurn => compute,
-        };
-        self.weights.update(&self.kernels, stream, layer, scalars, &self.options)
+        updates.wait(&self.events.gradient_done[layer])?;
+        if layer > 0 {
+            updates.wait(&self.events.weights_read[layer])?;
+        }
+        self.weights.update(&self.kernels, updates, layer, scalars, &self.options, self.cuda.updates)?;
+        match step.lanes {
+            Lanes::Beside => Ok(()),
+            Lanes::InTurn => self.join(updates),
+        }
     }
 }
 
@@ -413,8 +430,8 @@ impl<R: Real> Drop for CudaBackend<R> {
         // Memory must outlast the work that uses it.
         if self.context.synchronize().is_err() {
             // One stream may be unable, as after a recording that failed; the others still have to end.
-            let Streams { copy, compute, side } = &*self.streams;
-            for stream in [copy, compute, side] {
+            let Streams { copy, compute, gradients, updates } = &*self.streams;
+            for stream in [copy, compute, gradients, updates] {
                 stream.finish();
             }
         }

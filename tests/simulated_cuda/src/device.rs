@@ -94,6 +94,8 @@ pub struct Stream {
     pub queue: VecDeque<Queued>,
     /// The capture that it takes part in.
     pub capture: Option<u64>,
+    /// Whose lower number goes first.
+    pub priority: i32,
 }
 
 /// What the host waits for.

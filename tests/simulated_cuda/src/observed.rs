@@ -1,6 +1,6 @@
 //! Which waits, records and syncs a run made, so that a test can leave each of them out in turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Counts by ordinals of streams and events.
 #[derive(Default)]
@@ -11,6 +11,8 @@ pub struct Observed {
     pub records: BTreeMap<(u32, u32), u64>,
     /// cuEventSynchronize and cuEventQuery: event.
     pub syncs: BTreeMap<u32, u64>,
+    /// Priorities of the nodes of graphs that keep them.
+    pub graph_priorities: BTreeSet<i32>,
 }
 
 /// A fault of the program under test, made for it.

@@ -15,7 +15,8 @@ pub struct Capture<'a> {
     is_open: bool,
 }
 
-/// Recorded work. It keeps no memory alive: the backend that recorded it does.
+/// Recorded work; each piece keeps the priority of the stream that it was enqueued on. It keeps no memory alive: the
+/// backend that recorded it does.
 #[derive(Debug)]
 pub struct Graph {
     exec: sys::CUgraphExec,
@@ -38,8 +39,10 @@ impl<'a> Capture<'a> {
         // on recording.
         let graph = check("cuStreamEndCapture", unsafe { result::stream::end_capture(self.stream.raw()) })?;
         self.is_open = false;
-        // SAFETY: the graph was just made; flags of 0 are the default.
-        let exec = unsafe { result::graph::instantiate(graph, CUgraphInstantiate_flags(0)) };
+        // Without this flag all nodes would run with the priority of the stream that the graph is launched on.
+        let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY;
+        // SAFETY: the graph was just made.
+        let exec = unsafe { result::graph::instantiate(graph, flags) };
         // SAFETY: what was instantiated does not need the graph any more.
         released("cuGraphDestroy", unsafe { result::graph::destroy(graph) });
         Ok(Graph { exec: check("cuGraphInstantiate", exec)?, _context: Arc::clone(self.stream.context()) })

@@ -235,6 +235,13 @@ impl<T> Pinned<T> {
     }
 }
 
+impl<T> Pinned<T> {
+    /// The values where the device finds them, for kernels to write: by unified addressing, where the host does.
+    pub fn on_device(&mut self) -> SliceMut<'_, T> {
+        SliceMut { address: self.values.as_ptr() as CUdeviceptr, len: self.len, _values: PhantomData }
+    }
+}
+
 impl<T> fmt::Debug for Pinned<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Pinned({} values)", self.len)

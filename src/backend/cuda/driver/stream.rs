@@ -7,14 +7,15 @@ use bytemuck::Pod;
 use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUevent_wait_flags, CUstream_flags};
 
-use super::{Context, Event, Function, Pinned, Slice, SliceMut, check, released};
+use super::{Context, Event, Function, Slice, SliceMut, check, released};
 use crate::error::Result;
 
 /// Whose blocks run first where two streams have some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
-    Normal,
-    High,
+    First,
+    Second,
+    Last,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +40,10 @@ impl Stream {
     pub fn new(context: &Arc<Context>, priority: Priority) -> Result<Self> {
         let (mut raw, flags) = (std::ptr::null_mut(), CUstream_flags::CU_STREAM_NON_BLOCKING as u32);
         let priority = match priority {
-            Priority::Normal => 0,
             // Lower numbers come first; the driver takes what is out of range for its highest.
-            Priority::High => -1,
+            Priority::First => -2,
+            Priority::Second => -1,
+            Priority::Last => 0,
         };
         // SAFETY: the pointer outlives the call, and `Drop` destroys what it makes.
         check("cuStreamCreate", unsafe { sys::cuStreamCreateWithPriority(&raw mut raw, flags, priority) }.result())?;
@@ -111,18 +113,6 @@ impl Stream {
         check("cuMemcpyDtoDAsync", unsafe {
             result::memcpy_dtod_async(to.address(), from.address(), num_bytes, self.raw)
         })
-    }
-
-    /// Enqueues a copy to page-locked memory, from its first value on.
-    ///
-    /// # Safety
-    ///
-    /// `to` must not be read or written, and stay allocated as `from` must, until the copy has run.
-    pub unsafe fn copy_to_host<T: Pod>(&self, from: Slice<'_, T>, to: &mut Pinned<T>) -> Result<()> {
-        // SAFETY: nothing else uses the memory until the copy has run, by this function's contract.
-        let to = &mut unsafe { to.as_mut_slice() }[..from.len()];
-        // SAFETY: the lengths are equal; the rest is this function's contract.
-        check("cuMemcpyDtoHAsync", unsafe { result::memcpy_dtoh_async(to, from.address(), self.raw) })
     }
 
     pub(in crate::backend::cuda) fn raw(&self) -> sys::CUstream {

@@ -64,7 +64,7 @@ impl ConvTail {
 
     /// Parts over which the bias gradient is summed.
     pub fn num_partials(&self, num_samples: usize) -> usize {
-        num_bias_partials(num_samples * self.side * self.side, self.channels)
+        shapes::num_tail_partials(num_samples, self.channels, self.side)
     }
 
     /// Values of the convolution's output.
@@ -77,10 +77,38 @@ impl ConvTail {
         num_samples * self.out_side * self.out_side * self.channels
     }
 
-    /// Whether the kernels for LRN over five channels will do.
-    pub(super) fn is_usual(&self) -> bool {
-        self.lrn.n == 5 || matches!(self.order, TailOrder::ReluPoolLrn | TailOrder::ReluPool)
+    /// Which of the kernels of a direction it takes.
+    pub(super) fn kernel(&self) -> TailKernel {
+        let is_papers = self.lrn.n == 5 && self.lrn.beta == 0.75;
+        match self.order {
+            TailOrder::ReluPoolLrn | TailOrder::ReluPool => TailKernel::NoLrn,
+            TailOrder::ReluLrnPool if is_papers => TailKernel::ReluFirst,
+            TailOrder::LrnPoolRelu if is_papers => TailKernel::ReluLast,
+            TailOrder::ReluLrnPool | TailOrder::LrnPoolRelu => TailKernel::AnyLrn,
+        }
     }
+}
+
+/// The kernels of conv_tail_forward.cu and conv_tail_backward.cu: the first two for the paper's n and beta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TailKernel {
+    ReluFirst,
+    ReluLast,
+    NoLrn,
+    AnyLrn,
+}
+
+impl TailKernel {
+    /// The names of the forward kernels, in the order of the variants.
+    pub const FORWARD: [&str; 4] =
+        ["conv_tail_forward", "conv_tail_forward_relu_last", "conv_tail_forward_no_lrn", "conv_tail_forward_any_lrn"];
+    /// The names of the backward kernels, likewise.
+    pub const BACKWARD: [&str; 4] = [
+        "conv_tail_backward",
+        "conv_tail_backward_relu_last",
+        "conv_tail_backward_no_lrn",
+        "conv_tail_backward_any_lrn",
+    ];
 }
 
 impl<R: Real> Kernels<R> {
@@ -148,7 +176,7 @@ impl<R: Real> Kernels<R> {
         assert_len("bias", bias.len(), channels);
         assert_len("output", output.len(), tail.out_values(num_samples));
         assert_len("argmax", argmax.len(), tail.out_values(num_samples));
-        let function = if tail.is_usual() { &self.conv_tail_forward } else { &self.conv_tail_forward_any_n };
+        let function = &self.conv_tail_forward[tail.kernel() as usize];
         let shape = shapes::conv_tail_forward(num_samples, channels, out_side);
         let pooled = shapes::pooled_lrn(num_samples * out_side * out_side, channels);
         let (convolved, bias, output, argmax) =
@@ -163,7 +191,7 @@ impl<R: Real> Kernels<R> {
         launch!(stream, function, pooled, [convolved, bias, argmax, output, n, channels, side, out_side, lrn])
     }
 
-    /// convolved becomes its own gradient; output, output_gradient (which may be overwritten) and argmax as in
+    /// convolved becomes its own gradient; output_gradient (which may be overwritten) and argmax as in
     /// [`Kernels::conv_tail_forward`]; bias_partials ([`ConvTail::num_partials`], channels).
     #[expect(clippy::too_many_arguments, reason = "the kernel's")]
     pub fn conv_tail_backward(
@@ -171,7 +199,6 @@ impl<R: Real> Kernels<R> {
         stream: &Stream,
         convolved: &mut SliceMut<'_, R>,
         bias: Slice<'_, R>,
-        output: Slice<'_, R>,
         output_gradient: &mut SliceMut<'_, R>,
         argmax: Slice<'_, u8>,
         bias_partials: &mut SliceMut<'_, f32>,
@@ -182,16 +209,13 @@ impl<R: Real> Kernels<R> {
         let num_partials = tail.num_partials(num_samples);
         assert_len("convolved", convolved.len(), tail.in_values(num_samples));
         assert_len("bias", bias.len(), channels);
-        assert_len("output", output.len(), tail.out_values(num_samples));
         assert_len("output_gradient", output_gradient.len(), tail.out_values(num_samples));
         assert_len("argmax", argmax.len(), tail.out_values(num_samples));
         assert_len("bias_partials", bias_partials.len(), num_partials * channels);
-        let most_pixels = num_samples * side * side + shapes::BLOCK_THREADS;
-        assert!(i32::try_from(most_pixels).is_ok(), "the kernel counts pixels in 32 bits, not {most_pixels}");
-        let function = if tail.is_usual() { &self.conv_tail_backward } else { &self.conv_tail_backward_any_n };
-        let shape = shapes::conv_tail_backward(channels, num_partials);
+        let function = &self.conv_tail_backward[tail.kernel() as usize];
+        let shape = shapes::conv_tail_backward(channels, side, num_partials);
         let pooled = shapes::pooled_lrn(num_samples * out_side * out_side, channels);
-        let (convolved, bias, output) = (convolved.address(), bias.address(), output.address());
+        let (convolved, bias) = (convolved.address(), bias.address());
         let (gradient, argmax, partials) = (output_gradient.address(), argmax.address(), bias_partials.address());
         let [n, channels, side, out_side] = [num_samples, channels, side, out_side].map(int);
         if order == TailOrder::ReluPoolLrn {
@@ -203,21 +227,7 @@ impl<R: Real> Kernels<R> {
             stream,
             function,
             shape,
-            [
-                convolved,
-                bias,
-                output,
-                gradient,
-                argmax,
-                partials,
-                n,
-                channels,
-                side,
-                out_side,
-                num_partials,
-                order,
-                lrn
-            ]
+            [convolved, bias, gradient, argmax, partials, n, channels, side, out_side, num_partials, order, lrn]
         )
     }
 

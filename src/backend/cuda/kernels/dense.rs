@@ -73,36 +73,52 @@ impl<R: Real> Kernels<R> {
         launch!(stream, &self.scale, shapes::octets(count), [input, output.address(), factor, count as i64])
     }
 
-    /// The backward pass of a hidden layer's ReLU and dropout, in place on gradient (num_samples, units), and of its
-    /// bias (units). Without a `hidden` (its output and the factor of the units that were kept), of the bias alone.
+    /// The backward pass of a hidden layer's ReLU and dropout, by its output and the factor of the units that were
+    /// kept, in place on gradient (num_samples, units), and of its bias (units).
+    #[expect(clippy::too_many_arguments, reason = "the kernel's")]
     pub fn dense_backward(
         &self,
         stream: &Stream,
-        hidden: Option<(Slice<'_, R>, f32)>,
+        output: Slice<'_, R>,
+        factor: f32,
         gradient: &mut SliceMut<'_, R>,
+        bias_gradient: &mut SliceMut<'_, R>,
+        num_samples: usize,
+        units: usize,
+    ) -> Result<()> {
+        assert_len("output", output.len(), num_samples * units);
+        assert_len("gradient", gradient.len(), num_samples * units);
+        assert_len("bias_gradient", bias_gradient.len(), units);
+        let (output, gradient, bias_gradient) = (output.address(), gradient.address(), bias_gradient.address());
+        let shape = shapes::dense_backward(units);
+        let (num_samples, units, rectify) = (int(num_samples), int(units), 1_i32);
+        launch!(
+            stream,
+            &self.dense_backward,
+            shape,
+            [output, gradient, bias_gradient, num_samples, units, factor, rectify]
+        )
+    }
+
+    /// The gradient of the last layer's bias (units), from that of its output (num_samples, units).
+    pub fn sum_samples(
+        &self,
+        stream: &Stream,
+        gradient: Slice<'_, R>,
         bias_gradient: &mut SliceMut<'_, R>,
         num_samples: usize,
         units: usize,
     ) -> Result<()> {
         assert_len("gradient", gradient.len(), num_samples * units);
         assert_len("bias_gradient", bias_gradient.len(), units);
-        let (output, factor) = hidden.map_or((0, 1.0), |(output, factor)| {
-            assert_len("output", output.len(), num_samples * units);
-            (output.address(), factor)
-        });
+        let (no_output, gradient, bias_gradient) = (0_u64, gradient.address(), bias_gradient.address());
+        let shape = shapes::dense_backward(units);
+        let (num_samples, units, factor, rectify) = (int(num_samples), int(units), 1.0_f32, 0_i32);
         launch!(
             stream,
             &self.dense_backward,
-            shapes::dense_backward(units),
-            [
-                output,
-                gradient.address(),
-                bias_gradient.address(),
-                int(num_samples),
-                int(units),
-                factor,
-                i32::from(hidden.is_some()),
-            ]
+            shape,
+            [no_output, gradient, bias_gradient, num_samples, units, factor, rectify]
         )
     }
 }

@@ -14,6 +14,7 @@ mod step;
 #[path = "../../../../kernels/tests/mod.rs"]
 mod tests;
 
+use self::conv::TailKernel;
 pub use self::conv::{ConvTail, TailOrder};
 pub use self::numbers::{SampleLoss, Scalars, StepStatistics};
 pub use self::shapes::num_bias_partials;
@@ -50,11 +51,10 @@ pub struct Kernels<R> {
     begin_step: Function,
     arrange_input: Function,
     pad_input: Function,
-    conv_tail_forward: Function,
-    conv_tail_forward_any_n: Function,
+    /// By `TailKernel`.
+    conv_tail_forward: [Function; 4],
     pooled_lrn_forward: Function,
-    conv_tail_backward: Function,
-    conv_tail_backward_any_n: Function,
+    conv_tail_backward: [Function; 4],
     pooled_lrn_backward: Function,
     bias_relu_forward: Function,
     bias_relu_backward: Function,
@@ -73,15 +73,17 @@ pub struct Kernels<R> {
 impl<R: Real> Kernels<R> {
     /// The kernels of a module that was compiled from [`source::SOURCE`] with [`source::options`] for the same `R`.
     pub fn new(module: &Module) -> Result<Self> {
+        let tails = |names: [&'static str; 4]| -> Result<_> {
+            let [first, last, none, any] = names.map(|name| module.function(name));
+            Ok([first?, last?, none?, any?])
+        };
         Ok(Self {
             begin_step: module.function("begin_step")?,
             arrange_input: module.function("arrange_input")?,
             pad_input: module.function("pad_input")?,
-            conv_tail_forward: module.function("conv_tail_forward")?,
-            conv_tail_forward_any_n: module.function("conv_tail_forward_any_n")?,
+            conv_tail_forward: tails(TailKernel::FORWARD)?,
             pooled_lrn_forward: module.function("pooled_lrn_forward")?,
-            conv_tail_backward: module.function("conv_tail_backward")?,
-            conv_tail_backward_any_n: module.function("conv_tail_backward_any_n")?,
+            conv_tail_backward: tails(TailKernel::BACKWARD)?,
             pooled_lrn_backward: module.function("pooled_lrn_backward")?,
             bias_relu_forward: module.function("bias_relu_forward")?,
             bias_relu_backward: module.function("bias_relu_backward")?,

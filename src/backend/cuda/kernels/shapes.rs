@@ -2,6 +2,7 @@
 
 use super::OCTET;
 use crate::backend::cuda::driver::LaunchShape;
+use crate::backend::cuda::options::UpdateWidth;
 
 /// Threads of a block, as `__launch_bounds__` has them.
 pub const BLOCK_THREADS: usize = 256;
@@ -10,14 +11,21 @@ pub const BLOCK_THREADS: usize = 256;
 /// multiprocessors of an H100.
 const MOST_PARTIALS: usize = 1056;
 
-/// Output rows of a strip of conv_tail_forward: of the input's nine rows then one is another strip's too.
-const STRIP_ROWS: usize = 4;
+/// Strips of rows that conv_tail_forward makes of a sample: with the paper's shapes and 128 samples two full waves of
+/// blocks, or one, on 132 multiprocessors (computed, not measured). A strip reads one row that is another's too.
+const STRIPS: usize = 3;
+
+/// Threads of a block of conv_tail_backward at most, as its `TAIL_BACKWARD_THREADS`.
+const TAIL_BACKWARD_THREADS: usize = 160;
+
+/// Parts of the batch that conv_tail_backward makes at most: four blocks for each of 132 multiprocessors, all at once.
+const MOST_TAIL_PARTS: usize = 528;
 
 /// Octets of channels that a block takes at most where it need not see all of them: 512 bytes of bf16 in a row.
 const MOST_OCTETS: usize = 32;
 
 /// Octets of channels that a block takes where it must see all of them, at most.
-pub const MOST_NORMALISED_OCTETS: usize = BLOCK_THREADS;
+pub const MOST_NORMALISED_OCTETS: usize = TAIL_BACKWARD_THREADS;
 
 pub fn shape(grid: [usize; 3], block: [usize; 2]) -> LaunchShape {
     let size = |count: usize| u32::try_from(count).unwrap_or_else(|_| panic!("a grid of {grid:?} blocks"));
@@ -69,11 +77,25 @@ pub fn conv_tail_forward(num_samples: usize, channels: usize, out_side: usize) -
     // One column more than a block's windows begin in.
     let column_tiles = out_side.div_ceil(BLOCK_THREADS / octets - 1);
     let columns = out_side.div_ceil(column_tiles);
-    shape([num_samples * out_side.div_ceil(STRIP_ROWS), column_tiles, channel_tiles], [octets, columns + 1])
+    shape([num_samples * out_side.min(STRIPS), column_tiles, channel_tiles], [octets, columns + 1])
 }
 
-pub fn conv_tail_backward(channels: usize, num_partials: usize) -> LaunchShape {
-    shape([num_partials, 1, 1], all_channels(channels))
+/// Pairs of columns that a block of conv_tail_backward takes of a sample, and how many blocks' width a sample has.
+fn tail_columns(channels: usize, side: usize) -> (usize, usize) {
+    let pairs = side.div_ceil(2);
+    let tiles = pairs.div_ceil(TAIL_BACKWARD_THREADS / (channels / OCTET));
+    (pairs.div_ceil(tiles), tiles)
+}
+
+/// Parts over which conv_tail_backward sums the bias gradient.
+pub fn num_tail_partials(num_samples: usize, channels: usize, side: usize) -> usize {
+    let (_, tiles) = tail_columns(channels, side);
+    (num_samples * tiles * side.div_ceil(2)).min(MOST_TAIL_PARTS)
+}
+
+pub fn conv_tail_backward(channels: usize, side: usize, num_partials: usize) -> LaunchShape {
+    let (columns, _) = tail_columns(channels, side);
+    shape([num_partials, 1, 1], [channels / OCTET, columns])
 }
 
 /// `num_pixels` pooled ones.
@@ -94,6 +116,24 @@ pub fn sum_bias_partials(channels: usize) -> LaunchShape {
 pub fn dense_backward(units: usize) -> LaunchShape {
     assert_eq!(units % OCTET, 0, "{units} units, and octets of them");
     shape([(units / OCTET).div_ceil(4), 1, 1], [4, 64])
+}
+
+/// Threads of a block of update: one block, or two, fill a multiprocessor.
+const UPDATE_THREADS: usize = 1024;
+
+/// Blocks of a narrow update. With 80 bytes a thread under way each reads and writes some 80 GB/s (computed: 1 us of
+/// latency), so 24 of them need two thirds of the backward pass of an H100 for the weights of fc6, fc7 and fc8.
+const NARROW_BLOCKS: usize = 24;
+
+/// A thread takes octets of `count` values by turns.
+pub fn update(count: usize, width: UpdateWidth) -> LaunchShape {
+    assert_eq!(count % OCTET, 0, "{count} values, and octets of them");
+    let blocks = (count / OCTET).div_ceil(UPDATE_THREADS);
+    let blocks = match width {
+        UpdateWidth::Narrow => blocks.min(NARROW_BLOCKS),
+        UpdateWidth::Wide => blocks,
+    };
+    shape([blocks, 1, 1], [UPDATE_THREADS, 1])
 }
 
 /// One block a sample.

@@ -2,6 +2,7 @@
 
 use super::{Kernels, SampleLoss, Scalars, StepStatistics, assert_len, int, launch, shapes};
 use crate::backend::cuda::driver::{Slice, SliceMut, Stream};
+use crate::backend::cuda::options::UpdateWidth;
 use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::recipe::settings::UpdateRule;
@@ -99,6 +100,7 @@ impl<R: Real> Kernels<R> {
         first_bias: usize,
         biases: UpdateRule,
         bias_rate: f32,
+        width: UpdateWidth,
     ) -> Result<()> {
         let count = values.len();
         assert_eq!(first_bias % super::OCTET, 0, "the place of the first bias, and octets");
@@ -117,7 +119,7 @@ impl<R: Real> Kernels<R> {
         launch!(
             stream,
             &self.update,
-            shapes::octets(count),
+            shapes::update(count, width),
             [
                 values.address(),
                 velocities.address(),

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::input::InputForm;
+use super::lane::Lane;
 use super::weights::LayerWeights;
-use super::workspace::{Activations, Workspace};
 use crate::backend::cuda::driver::{Buffer, Context, Slice, SliceMut};
 use crate::backend::cuda::kernels::{ConvTail, num_bias_partials};
 use crate::backend::cuda::libraries::convolution::{Convolution, ConvolutionShape, Cudnn};
@@ -18,8 +18,8 @@ use crate::model;
 /// What follows the bias.
 #[derive(Debug)]
 enum DeviceTail<R> {
-    /// ReLU, in place in the block's output.
-    Relu,
+    /// ReLU: by cuDNN, with the convolution and the bias, or in place in the block's output.
+    Relu { is_fused: bool },
     /// ReLU, LRN and pooling in some order, from the convolution's output to the block's.
     Pooled {
         tail: ConvTail,
@@ -37,6 +37,8 @@ pub struct ConvBlock<R> {
     /// The filters' size before space-to-depth.
     blocked_kernel: Option<usize>,
     tail: DeviceTail<R>,
+    /// Sums of parts of the bias gradient, (parts, channels).
+    bias_partials: Buffer<f32>,
     num_samples: usize,
     /// Pixels of the convolution's output, in all samples.
     rows: usize,
@@ -44,10 +46,13 @@ pub struct ConvBlock<R> {
 }
 
 impl<R: Real> ConvBlock<R> {
-    /// The first block takes its input in a form of its own, the others as the block before leaves it.
+    /// The first block takes its input in a form of its own, the others as the block before leaves it. Weight gradients
+    /// go by way of `for_weights`, everything else by `cudnn`.
+    #[expect(clippy::too_many_arguments, reason = "each is another thing")]
     pub fn new(
         context: &Arc<Context>,
         cudnn: &Rc<Cudnn>,
+        for_weights: &Rc<Cudnn>,
         block: &model::ConvBlock,
         input: Option<InputForm>,
         num_samples: usize,
@@ -56,66 +61,65 @@ impl<R: Real> ConvBlock<R> {
     ) -> Result<Self> {
         let shape = input.map_or_else(|| shape(block, num_samples), |form| form.shape(block, num_samples));
         let values = |side: usize| num_samples * side * side * block.out_channels;
-        let tail = match ConvTail::new(block).expect("the network was checked") {
-            None => DeviceTail::Relu,
-            Some(tail) => DeviceTail::Pooled {
-                tail,
-                convolved: Buffer::zeros(context, "a convolution's output", values(block.conv_side))?,
-                argmax: Buffer::zeros(context, "pooling's argmax", values(block.out_side))?,
-            },
+        let rows = num_samples * block.conv_side * block.conv_side;
+        let (tail, num_partials) = match ConvTail::new(block).expect("the network was checked") {
+            None => (DeviceTail::Relu { is_fused: true }, num_bias_partials(rows, block.out_channels)),
+            Some(tail) => {
+                let convolved = Buffer::zeros(context, "a convolution's output", values(block.conv_side))?;
+                let argmax = Buffer::zeros(context, "pooling's argmax", values(block.out_side))?;
+                (DeviceTail::Pooled { tail, convolved, argmax }, tail.num_partials(num_samples))
+            }
         };
         Ok(Self {
-            convolution: Convolution::new(cudnn, shape, precision, tuning)?,
+            convolution: Convolution::new(cudnn, for_weights, shape, precision, tuning)?,
             blocked_kernel: (input == Some(InputForm::SpaceToDepth)).then_some(block.kernel),
             tail,
+            bias_partials: Buffer::zeros(context, "bias gradients", num_partials * block.out_channels)?,
             num_samples,
-            rows: num_samples * block.conv_side * block.conv_side,
+            rows,
             channels: block.out_channels,
         })
     }
 
     /// Bytes on the device.
     pub fn num_bytes(&self) -> u64 {
-        match &self.tail {
-            DeviceTail::Relu => 0,
+        let tail = match &self.tail {
+            DeviceTail::Relu { .. } => 0,
             DeviceTail::Pooled { convolved, argmax, .. } => convolved.num_bytes() + argmax.num_bytes(),
-        }
+        };
+        tail + self.bias_partials.num_bytes()
     }
 
     pub fn channels(&self) -> usize {
         self.channels
     }
 
-    /// Values of [`Workspace::bias_partials`] that its bias gradient needs.
-    pub fn bias_partials(&self) -> usize {
-        self.num_partials() * self.channels
-    }
-
-    fn num_partials(&self) -> usize {
-        match &self.tail {
-            DeviceTail::Relu => num_bias_partials(self.rows, self.channels),
-            DeviceTail::Pooled { tail, .. } => tail.num_partials(self.num_samples),
-        }
-    }
-
-    /// Bytes of working memory that its products need.
-    pub fn workspace_bytes(&self) -> usize {
+    /// Bytes of working memory that its products need: that for the weight gradient, and the others.
+    pub fn workspace_bytes(&self) -> [usize; 2] {
         self.convolution.workspace_bytes()
     }
 
     /// From the block's input to its output, (N, out_side, out_side, C).
     pub fn forward(
         &mut self,
-        workspace: Workspace<'_, R>,
+        lane: Lane<'_, R>,
         weights: &LayerWeights<'_, R>,
         input: Slice<'_, R>,
         output: &mut SliceMut<'_, R>,
     ) -> Result<()> {
-        let Workspace { kernels, stream, products, .. } = workspace;
+        let Lane { kernels, stream, products } = lane;
         match &mut self.tail {
-            DeviceTail::Relu => {
-                self.convolution.forward(products, input, weights.weight, output)?;
-                kernels.bias_relu_forward(stream, output, weights.bias, self.rows, self.channels)
+            DeviceTail::Relu { is_fused } => {
+                let (weight, bias) = (weights.weight, weights.bias);
+                if *is_fused && self.convolution.forward_bias_relu(products, input, weight, bias, output)? {
+                    return Ok(());
+                }
+                if *is_fused {
+                    crate::tell!("warning: cuDNN has no kernel for convolution, bias and ReLU in one; trains without");
+                    *is_fused = false;
+                }
+                self.convolution.forward(products, input, weight, output)?;
+                kernels.bias_relu_forward(stream, output, bias, self.rows, self.channels)
             }
             DeviceTail::Pooled { tail, convolved, argmax } => {
                 self.convolution.forward(products, input, weights.weight, &mut convolved.all_mut())?;
@@ -125,47 +129,70 @@ impl<R: Real> ConvBlock<R> {
         }
     }
 
-    /// The gradients of weights and biases, and of the input where it is asked for.
-    pub fn backward(
+    /// From the gradient of the block's output, which is overwritten, to that of the convolution's and parts of the
+    /// bias's.
+    pub fn tail_backward(
         &mut self,
-        workspace: Workspace<'_, R>,
-        weights: &mut LayerWeights<'_, R>,
-        activations: Activations<'_, R>,
+        lane: Lane<'_, R>,
+        weights: &LayerWeights<'_, R>,
+        output: Slice<'_, R>,
+        output_gradient: &mut SliceMut<'_, R>,
     ) -> Result<()> {
-        let Workspace { kernels, stream, products, bias_partials } = workspace;
-        let Activations { input, output, mut output_gradient, input_gradient } = activations;
-        let (num_partials, mut partials) = (self.num_partials(), bias_partials.part_mut(0..self.bias_partials()));
-        let gradient = match &mut self.tail {
-            DeviceTail::Relu => {
-                let (rows, channels) = (self.rows, self.channels);
-                kernels.bias_relu_backward(stream, output, &mut output_gradient, &mut partials, rows, channels)?;
-                output_gradient.as_slice()
+        let (Lane { kernels, stream, .. }, partials) = (lane, &mut self.bias_partials.all_mut());
+        match &mut self.tail {
+            DeviceTail::Relu { .. } => {
+                kernels.bias_relu_backward(stream, output, output_gradient, partials, self.rows, self.channels)
             }
-            DeviceTail::Pooled { tail, convolved, argmax } => {
-                kernels.conv_tail_backward(
-                    stream,
-                    &mut convolved.all_mut(),
-                    weights.bias,
-                    output,
-                    &mut output_gradient,
-                    argmax.all(),
-                    &mut partials,
-                    self.num_samples,
-                    tail,
-                )?;
-                convolved.all()
-            }
-        };
-        let bias_gradient = &mut weights.bias_gradient;
-        kernels.sum_bias_partials(stream, partials.as_slice(), bias_gradient, num_partials, self.channels)?;
-        self.convolution.weight_gradient(products, input, gradient, &mut weights.weight_gradient)?;
-        if let Some(kernel) = self.blocked_kernel {
-            // What was summed for padded taps is not a gradient of anything.
-            kernels.mask_taps(stream, &mut weights.weight_gradient, self.channels, kernel)?;
+            DeviceTail::Pooled { tail, convolved, argmax } => kernels.conv_tail_backward(
+                stream,
+                &mut convolved.all_mut(),
+                weights.bias,
+                output_gradient,
+                argmax.all(),
+                partials,
+                self.num_samples,
+                tail,
+            ),
         }
-        match input_gradient {
-            Some(mut to) => self.convolution.input_gradient(products, weights.weight, gradient, &mut to),
+    }
+
+    /// The gradients of weights and biases, from what [`Self::tail_backward`] has left.
+    pub fn weight_gradient(
+        &self,
+        lane: Lane<'_, R>,
+        weights: &mut LayerWeights<'_, R>,
+        input: Slice<'_, R>,
+        output_gradient: Slice<'_, R>,
+    ) -> Result<()> {
+        let Lane { kernels, stream, products } = lane;
+        let (partials, bias_gradient) = (self.bias_partials.all(), &mut weights.bias_gradient);
+        kernels.sum_bias_partials(stream, partials, bias_gradient, partials.len() / self.channels, self.channels)?;
+        let gradient = self.convolution_gradient(output_gradient);
+        self.convolution.weight_gradient(products, input, gradient, &mut weights.weight_gradient)?;
+        match self.blocked_kernel {
+            // What was summed for padded taps is not a gradient of anything.
+            Some(kernel) => kernels.mask_taps(stream, &mut weights.weight_gradient, self.channels, kernel),
             None => Ok(()),
+        }
+    }
+
+    /// The gradient of the input, likewise.
+    pub fn input_gradient(
+        &self,
+        lane: Lane<'_, R>,
+        weights: &LayerWeights<'_, R>,
+        output_gradient: Slice<'_, R>,
+        input_gradient: &mut SliceMut<'_, R>,
+    ) -> Result<()> {
+        let gradient = self.convolution_gradient(output_gradient);
+        self.convolution.input_gradient(lane.products, weights.weight, gradient, input_gradient)
+    }
+
+    /// Where [`Self::tail_backward`] leaves the gradient of the convolution's output.
+    fn convolution_gradient<'a>(&'a self, output_gradient: Slice<'a, R>) -> Slice<'a, R> {
+        match &self.tail {
+            DeviceTail::Relu { .. } => output_gradient,
+            DeviceTail::Pooled { convolved, .. } => convolved.all(),
         }
     }
 }

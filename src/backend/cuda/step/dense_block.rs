@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::lane::Lane;
 use super::weights::LayerWeights;
-use super::workspace::{Activations, Workspace};
 use crate::backend::Pass;
 use crate::backend::cuda::driver::{Buffer, Context, Slice, SliceMut, Stream};
 use crate::backend::cuda::kernels::{Kernels, Scalars};
 use crate::backend::cuda::libraries::precision::Precision;
-use crate::backend::cuda::libraries::product::{CublasLt, DenseShape, Epilogue, Kind, Product};
+use crate::backend::cuda::libraries::product::{CublasLt, DenseShape, Epilogue, Kind, Product, WORKSPACE_BYTES};
 use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::model::{self, Dropout};
@@ -87,16 +87,16 @@ impl<R: Real> DenseBlock<R> {
     /// A hidden block: input (N, inputs) to output (N, outputs).
     pub fn forward_hidden(
         &mut self,
-        workspace: Workspace<'_, R>,
+        lane: Lane<'_, R>,
         pass: Pass,
         draw: DropoutDraw<'_>,
         weights: &LayerWeights<'_, R>,
         input: Slice<'_, R>,
         output: &mut SliceMut<'_, R>,
     ) -> Result<()> {
-        let (kernels, stream, outputs) = (workspace.kernels, workspace.stream, self.shape.outputs);
+        let (kernels, stream, outputs) = (lane.kernels, lane.stream, self.shape.outputs);
         let dropout = self.hidden.expect("a hidden block");
-        self.forward_product(workspace, pass, draw, weights, input, output)?;
+        self.forward_product(lane, pass, draw, weights, input, output)?;
         match pass {
             _ if dropout.probability == 0.0 => Ok(()),
             Pass::Train => draw.drop_units(kernels, stream, &dropout, None, output, outputs, outputs),
@@ -107,14 +107,14 @@ impl<R: Real> DenseBlock<R> {
     /// The product with its epilogue, which is all of the last block: input (N, inputs) to logits (N, outputs) in f32.
     pub fn forward_product<U>(
         &mut self,
-        workspace: Workspace<'_, R>,
+        lane: Lane<'_, R>,
         pass: Pass,
         draw: DropoutDraw<'_>,
         weights: &LayerWeights<'_, R>,
         input: Slice<'_, R>,
         output: &mut SliceMut<'_, U>,
     ) -> Result<()> {
-        let Workspace { kernels, stream, products, .. } = workspace;
+        let Lane { kernels, stream, products } = lane;
         let input = match &mut self.input_dropout {
             None => input,
             Some(InputDropout { dropout, inputs, channels, dropped }) => {
@@ -129,32 +129,60 @@ impl<R: Real> DenseBlock<R> {
         self.forward.run(stream, products, weights.weight, input, output)
     }
 
-    /// The gradients of weights, biases and input.
-    pub fn backward(
+    /// Bytes of working memory that its products need: that for the weight gradient, and the others.
+    pub fn workspace_bytes(&self) -> [usize; 2] {
+        [WORKSPACE_BYTES; 2]
+    }
+
+    /// From the gradient of a hidden block's output to that of the product, in place, and the gradient of the biases.
+    pub fn tail_backward(
         &self,
-        workspace: Workspace<'_, R>,
-        draw: DropoutDraw<'_>,
+        lane: Lane<'_, R>,
         weights: &mut LayerWeights<'_, R>,
-        activations: Activations<'_, R>,
+        output: Slice<'_, R>,
+        output_gradient: &mut SliceMut<'_, R>,
     ) -> Result<()> {
-        let Workspace { kernels, stream, products, .. } = workspace;
-        let Activations { input, output, mut output_gradient, input_gradient } = activations;
+        let Lane { kernels, stream, .. } = lane;
         let DenseShape { num_samples, outputs, .. } = self.shape;
-        let hidden = self.hidden.map(|dropout| {
-            let scale = if dropout.probability > 0.0 { dropout.train_scale } else { 1.0 };
-            (output, scale)
-        });
+        let dropout = self.hidden.expect("a hidden block");
+        let scale = if dropout.probability > 0.0 { dropout.train_scale } else { 1.0 };
         let bias_gradient = &mut weights.bias_gradient;
-        kernels.dense_backward(stream, hidden, &mut output_gradient, bias_gradient, num_samples, outputs)?;
-        let gradient = output_gradient.as_slice();
+        kernels.dense_backward(stream, output, scale, output_gradient, bias_gradient, num_samples, outputs)
+    }
+
+    /// The gradient of the weights, from what [`Self::tail_backward`] has left; of the last block, which has no tail,
+    /// that of the biases too.
+    pub fn weight_gradient(
+        &self,
+        lane: Lane<'_, R>,
+        weights: &mut LayerWeights<'_, R>,
+        input: Slice<'_, R>,
+        output_gradient: Slice<'_, R>,
+    ) -> Result<()> {
+        let Lane { kernels, stream, products } = lane;
+        if self.hidden.is_none() {
+            let DenseShape { num_samples, outputs, .. } = self.shape;
+            kernels.sum_samples(stream, output_gradient, &mut weights.bias_gradient, num_samples, outputs)?;
+        }
         let input = self.input_dropout.as_ref().map_or(input, |before| before.dropped.all());
-        self.weight_gradient.run(stream, products, input, gradient, &mut weights.weight_gradient)?;
-        let Some(mut to) = input_gradient else { return Ok(()) };
-        self.input_gradient.run(stream, products, weights.weight, gradient, &mut to)?;
+        self.weight_gradient.run(stream, products, input, output_gradient, &mut weights.weight_gradient)
+    }
+
+    /// The gradient of the input, likewise.
+    pub fn input_gradient(
+        &self,
+        lane: Lane<'_, R>,
+        draw: DropoutDraw<'_>,
+        weights: &LayerWeights<'_, R>,
+        output_gradient: Slice<'_, R>,
+        input_gradient: &mut SliceMut<'_, R>,
+    ) -> Result<()> {
+        let Lane { kernels, stream, products } = lane;
+        self.input_gradient.run(stream, products, weights.weight, output_gradient, input_gradient)?;
         match &self.input_dropout {
             // Dropout multiplies by numbers that do not depend on its input, and the gradient by the same.
             Some(InputDropout { dropout, inputs, channels, .. }) => {
-                draw.drop_units(kernels, stream, dropout, None, &mut to, *inputs, *channels)
+                draw.drop_units(kernels, stream, dropout, None, input_gradient, *inputs, *channels)
             }
             None => Ok(()),
         }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::block::Block;
-use super::input::ArrangedInput;
 use super::layout;
 use crate::backend::cuda::driver::{Buffer, Context};
 use crate::backend::cuda::kernels::SampleLoss;
@@ -14,54 +13,48 @@ use crate::model::{Network, network};
 /// What passes between the layers, and what they share.
 #[derive(Debug)]
 pub struct Memory<R> {
-    /// The first layer's input.
-    pub arranged: ArrangedInput<R>,
     /// The outputs of conv1 to fc7.
     pub outputs: Vec<Buffer<R>>,
     /// (N, outputs of fc8).
     pub logits: Buffer<f32>,
-    /// Gradients of the outputs of layers of even and odd number: no two layers are in work at a time.
-    pub output_gradients: [Buffer<R>; 2],
+    /// The gradients of the outputs of conv1 to fc8.
+    pub output_gradients: Vec<Buffer<R>>,
     /// (N).
     pub losses: Buffer<SampleLoss>,
-    /// Of the libraries' products.
+    /// The libraries' working memory for weight gradients.
+    pub gradient_products: Buffer<u8>,
+    /// Their working memory for everything else.
     pub products: Buffer<u8>,
-    /// Sums of parts of a bias gradient.
-    pub bias_partials: Buffer<f32>,
 }
 
 impl<R: Real> Memory<R> {
     pub fn new(context: &Arc<Context>, network: &Network, batch_size: usize, blocks: &[Block<R>]) -> Result<Self> {
-        let network::Block::Conv(first) = &network.layers[0].block else { unreachable!("checked before") };
         let values = |layer: &network::Layer| batch_size * layer.block.output_values();
         let (last, before) = network.layers.split_last().expect("a network has layers");
         let num_logits = batch_size * layout::padded_outputs(last.block.num_biases());
-        let largest = before.iter().map(values).max().unwrap_or(0).max(num_logits);
-        let gradients = || Buffer::zeros(context, "gradients of outputs", largest);
-        let products = blocks.iter().map(Block::workspace_bytes).max().unwrap_or(0);
-        let bias_partials = blocks.iter().map(Block::bias_partials).max().unwrap_or(0);
+        let outputs = || before.iter().map(|layer| Buffer::zeros(context, &layer.name, values(layer)));
+        let logits_gradient = Buffer::zeros(context, "the logits' gradient", num_logits);
+        let [gradient_products, products] = [0, 1].map(|lane| {
+            let num_bytes = blocks.iter().map(|block| block.workspace_bytes()[lane]).max().unwrap_or(0);
+            Buffer::zeros(context, "the products' working memory", num_bytes)
+        });
         Ok(Self {
-            arranged: ArrangedInput::new(context, first, batch_size)?,
-            outputs: before
-                .iter()
-                .map(|layer| Buffer::zeros(context, &layer.name, values(layer)))
-                .collect::<Result<_>>()?,
+            outputs: outputs().collect::<Result<_>>()?,
             logits: Buffer::zeros(context, "logits", num_logits)?,
-            output_gradients: [gradients()?, gradients()?],
+            output_gradients: outputs().chain([logits_gradient]).collect::<Result<_>>()?,
             losses: Buffer::zeros(context, "losses", batch_size)?,
-            products: Buffer::zeros(context, "the products' working memory", products)?,
-            bias_partials: Buffer::zeros(context, "bias gradients", bias_partials)?,
+            gradient_products: gradient_products?,
+            products: products?,
         })
     }
 
     /// Bytes on the device.
     pub fn num_bytes(&self) -> u64 {
-        self.arranged.values.num_bytes()
-            + self.outputs.iter().map(Buffer::num_bytes).sum::<u64>()
+        let activations = self.outputs.iter().chain(&self.output_gradients);
+        activations.map(Buffer::num_bytes).sum::<u64>()
             + self.logits.num_bytes()
-            + self.output_gradients.iter().map(Buffer::num_bytes).sum::<u64>()
+            + self.gradient_products.num_bytes()
             + self.products.num_bytes()
-            + self.bias_partials.num_bytes()
     }
 
     /// A layer's last output as the border has it, (N, output values) with images as (C, H, W), of a convolution with

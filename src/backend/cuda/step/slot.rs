@@ -5,30 +5,35 @@ use std::sync::Arc;
 use half::f16;
 
 use super::clock::DeviceClock;
+use super::input::ArrangedInput;
 use crate::backend::cuda::driver::{Buffer, Context, Event, PageLock, Pinned, Stream, Timing};
-use crate::backend::cuda::kernels::{Scalars, StepStatistics};
-use crate::backend::{BackendOptions, DeviceTimes, Statistics};
+use crate::backend::cuda::kernels::{Kernels, Scalars, StepStatistics};
+use crate::backend::cuda::real::Real;
+use crate::backend::{BackendOptions, DeviceTimes, Statistics, StepScalars};
 use crate::error::Result;
 use crate::input::{Batch, Values};
-use crate::model::Network;
+use crate::model::{ConvBlock, Network};
 use crate::trace::Interval;
 
 /// One of two: while the device computes on one, the other's next batch comes.
 #[derive(Debug)]
-pub struct DeviceSlot {
+pub struct DeviceSlot<R> {
     /// (N, 3, canvas, canvas).
-    pub input: Buffer<f16>,
+    input: Buffer<f16>,
+    /// The same as the first layer takes it.
+    pub arranged: ArrangedInput<R>,
     /// (N).
     pub labels: Buffer<u32>,
     /// What changes from step to step.
     pub scalars: Buffer<Scalars>,
-    /// Of the step that ran last.
-    pub statistics: Buffer<StepStatistics>,
+    /// Of the step that ran last: on the host, where the device writes them.
+    pub statistics: Pinned<StepStatistics>,
     /// (N, num_classes), of the evaluation that ran last.
     pub probabilities: Buffer<f32>,
     host_labels: Pinned<u32>,
+    /// Where batches go through on their way, once the driver has refused to lock the pages of one.
+    staging: Option<Pinned<f16>>,
     host_probabilities: Vec<f32>,
-    host_statistics: Pinned<StepStatistics>,
     /// The host batch that lies here, until it is reclaimed.
     batch: Option<Batch>,
     num_valid: usize,
@@ -39,30 +44,34 @@ pub struct DeviceSlot {
     uploaded: Event,
     /// When the upload before the last one was under way, where the last one's step has not begun.
     upload_before: Option<Interval>,
-    /// On the compute stream: before a step's work, and after its statistics were copied.
+    /// On the copy stream: after the input was arranged and the step's scalars were written.
+    arranged_at: Event,
+    /// On the compute stream: before a step's work, and after it.
     begun: Event,
     finished: Event,
 }
 
-impl DeviceSlot {
+impl<R: Real> DeviceSlot<R> {
     /// Room for a batch, all zero.
-    pub fn new(context: &Arc<Context>, network: &Network, options: &BackendOptions) -> Result<Self> {
+    pub fn new(context: &Arc<Context>, network: &Network, first: &ConvBlock, options: &BackendOptions) -> Result<Self> {
         let batch_size = options.batch_size;
         Ok(Self {
             input: Buffer::zeros(context, "an input batch", batch_size * network.input_values())?,
+            arranged: ArrangedInput::new(context, first, batch_size)?,
             labels: Buffer::zeros(context, "labels", batch_size)?,
             scalars: Buffer::zeros(context, "a step's scalars", 1)?,
-            statistics: Buffer::zeros(context, "a step's statistics", 1)?,
+            statistics: Pinned::zeros(context, 1)?,
             probabilities: Buffer::zeros(context, "probabilities", batch_size * network.num_classes)?,
             host_labels: Pinned::zeros(context, batch_size)?,
+            staging: None,
             host_probabilities: vec![0.0; batch_size * network.num_classes],
-            host_statistics: Pinned::zeros(context, 1)?,
             batch: None,
             num_valid: 0,
             has_begun: false,
             upload_begun: Event::new(context, Timing::Yes)?,
             uploaded: Event::new(context, Timing::Yes)?,
             upload_before: None,
+            arranged_at: Event::new(context, Timing::No)?,
             begun: Event::new(context, Timing::Yes)?,
             finished: Event::new(context, Timing::Yes)?,
         })
@@ -70,7 +79,10 @@ impl DeviceSlot {
 
     /// Bytes on the device.
     pub fn num_bytes(&self) -> u64 {
-        self.input.num_bytes() + self.labels.num_bytes() + self.probabilities.num_bytes()
+        self.input.num_bytes()
+            + self.arranged.values.num_bytes()
+            + self.labels.num_bytes()
+            + self.probabilities.num_bytes()
     }
 
     /// Begins to bring the batch here, once the step that used the slot last has ended. The slot's last batch has been
@@ -85,9 +97,15 @@ impl DeviceSlot {
         let batch_size = self.labels.len();
         assert_eq!(values.len(), self.input.len(), "values of a batch");
         assert!((1..=batch_size).contains(&batch.num_valid), "{} valid samples of {batch_size}", batch.num_valid);
-        if !values.is_page_locked() {
+        if !values.is_page_locked() && self.staging.is_none() {
             // SAFETY: the buffer drops the lock before its values, which never move.
-            values.lock_pages(Box::new(unsafe { PageLock::new(stream.context(), values) }?));
+            match unsafe { PageLock::new(stream.context(), values) } {
+                Ok(lock) => values.lock_pages(Box::new(lock)),
+                Err(error) => {
+                    crate::tell!("warning: {error}; batches are copied twice on their way to the GPU");
+                    self.staging = Some(Pinned::zeros(stream.context(), values.len())?);
+                }
+            }
         }
         // SAFETY: the last copy from them was waited for when the slot's last batch was reclaimed.
         unsafe { self.host_labels.as_mut_slice() }.copy_from_slice(&batch.labels);
@@ -97,9 +115,18 @@ impl DeviceSlot {
         // From here on the copies may be under way, so the batch stays here also where one of them fails.
         let batch = self.batch.insert(batch);
         let Values::F16(values) = &batch.values else { unreachable!("seen above") };
-        // SAFETY: page-locked above; `reclaim` waits for `uploaded` before the batch leaves, and the backend for
-        // everything before it is dropped.
-        unsafe { stream.copy_to_device(values, &mut self.input.all_mut()) }?;
+        let from = match &mut self.staging {
+            Some(staging) if !values.is_page_locked() => {
+                // SAFETY: as for the labels.
+                let staging = unsafe { staging.as_mut_slice() };
+                staging.copy_from_slice(values);
+                &*staging
+            }
+            _ => &**values,
+        };
+        // SAFETY: page-locked; `reclaim` waits for `uploaded` before the batch leaves or the staging buffer is filled
+        // anew, and the backend for everything before it is dropped.
+        unsafe { stream.copy_to_device(from, &mut self.input.all_mut()) }?;
         // SAFETY: nothing is ever copied to them.
         let labels = unsafe { self.host_labels.as_slice() };
         // SAFETY: pinned; they change only in the next upload, after a `reclaim`.
@@ -115,32 +142,31 @@ impl DeviceSlot {
         Ok(self.batch.take())
     }
 
-    /// Samples that count, of the batch uploaded last.
-    pub fn num_valid(&self) -> u32 {
-        self.num_valid as u32
-    }
-
-    /// What is enqueued on `stream` from now on is the step on this slot's batch.
-    pub fn begin(&mut self, stream: &Stream) -> Result<()> {
+    /// What is enqueued on `compute` from now on is the step on this slot's batch. What comes before it is `copy`'s,
+    /// while the step before is under way.
+    pub fn begin(&mut self, kernels: &Kernels<R>, copy: &Stream, compute: &Stream, scalars: StepScalars) -> Result<()> {
         self.has_begun = true;
         self.upload_before = None;
-        stream.wait(&self.uploaded)?;
-        stream.record(&self.begun)
+        let StepScalars { step, learning_rate } = scalars;
+        // A slot may be run again without an upload between.
+        copy.wait(&self.finished)?;
+        kernels.begin_step(copy, &mut self.scalars.all_mut(), step, learning_rate, self.num_valid as u32)?;
+        self.arranged.arrange(kernels, copy, self.input.all(), self.scalars.all())?;
+        copy.record(&self.arranged_at)?;
+        compute.wait(&self.arranged_at)?;
+        compute.record(&self.begun)
     }
 
-    /// The step on this slot's batch ends with what has been enqueued on `stream` until now.
-    pub fn finish(&mut self, stream: &Stream) -> Result<()> {
-        // SAFETY: pinned; read only after `finished`, and the next step's copy comes after that was waited for.
-        unsafe { stream.copy_to_host(self.statistics.all(), &mut self.host_statistics) }?;
-        stream.record(&self.finished)
+    /// The step on this slot's batch ends with what has been enqueued on `compute` until now.
+    pub fn finish(&mut self, compute: &Stream) -> Result<()> {
+        compute.record(&self.finished)
     }
 
     /// Waits for the end of the step, and reads what it found.
     pub fn statistics(&self) -> Result<Statistics> {
         self.finished.synchronize()?;
-        // SAFETY: the copy that `finish` enqueued came before the event that was waited for, and the next one needs
-        // `&mut self`.
-        let [statistics] = (unsafe { self.host_statistics.as_slice() }) else { unreachable!("one step's") };
+        // SAFETY: the step has ended, and the next one needs `&mut self`.
+        let [statistics] = (unsafe { self.statistics.as_slice() }) else { unreachable!("one step's") };
         Ok(Statistics {
             loss_sum: statistics.loss_sum,
             num_top1: u64::from(statistics.num_top1),

@@ -6,6 +6,7 @@ use super::layout::{DeviceLayout, DeviceTensors};
 use crate::backend::BackendOptions;
 use crate::backend::cuda::driver::{Buffer, Context, Slice, SliceMut, Stream};
 use crate::backend::cuda::kernels::{Kernels, Scalars};
+use crate::backend::cuda::options::UpdateWidth;
 use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::model::{Network, Parameters};
@@ -116,6 +117,7 @@ impl<R: Real> Weights<R> {
         layer: usize,
         scalars: Slice<'_, Scalars>,
         options: &BackendOptions,
+        width: UpdateWidth,
     ) -> Result<()> {
         let DeviceTensors { all, bias, bias_rule, .. } = self.layout.layers()[layer].clone();
         let mut working = self.working.as_mut().map(|working| working.part_mut(all.clone()));
@@ -130,6 +132,7 @@ impl<R: Real> Weights<R> {
             bias.start - all.start,
             UpdateRule { weight_decay: bias_rule.weight_decay(options.update.weight_decay), ..options.update },
             bias_rule.rate,
+            width,
         )
     }
 }

@@ -3,14 +3,15 @@
 use std::ffi::c_void;
 
 use cudarc::cudnn::sys::{
-    cudnnConvolutionDescriptor_t, cudnnFilterDescriptor_t, cudnnHandle_t, cudnnStatus_t, cudnnTensorDescriptor_t,
+    cudnnActivationDescriptor_t, cudnnConvolutionDescriptor_t, cudnnFilterDescriptor_t, cudnnHandle_t, cudnnStatus_t,
+    cudnnTensorDescriptor_t,
 };
 
 use super::algorithms::Direction;
 use super::compute;
 use super::descriptors::Tensor;
 use super::geometry::Geometry;
-use super::{of_driver, refuse, stream_of};
+use super::{objects, of_driver, refuse, stream_of};
 use crate::device::{Job, Work};
 use crate::driver::context::current;
 use crate::driver::memory::{POISON, Region};
@@ -28,12 +29,14 @@ type Scales = [*const c_void; 2];
 
 type Compute = fn(&Geometry, &[f32], &[f32]) -> Vec<f32>;
 
-/// Enqueues a convolution that reads the first two operands and writes the third.
+/// Enqueues a convolution that reads the first two operands and writes the third, with bias and ReLU where there is a
+/// bias.
 unsafe fn enqueue(
     name: &'static str,
     handle: cudnnHandle_t,
     geometry: Geometry,
     operands: [Operand; 3],
+    bias: Option<Operand>,
     (workspace, workspace_bytes): Workspace,
     scales: Scales,
     compute: Compute,
@@ -53,8 +56,11 @@ unsafe fn enqueue(
     }
     let region = |name, address, bytes| Region { name, address, bytes, alignment: 16 };
     let [first, second, written] = operands.map(|(name, tensor, address)| region(name, address, tensor.bytes()));
-    let regions = [first, second, written, region("workspace", workspace as u64, workspace_bytes)];
-    let blocks = current().map_err(of_driver)?.memory.blocks_of(&regions, 2);
+    let mut regions = vec![first, second];
+    regions.extend(bias.map(|(name, tensor, address)| region(name, address, tensor.bytes())));
+    let num_read = regions.len();
+    regions.extend([written, region("workspace", workspace as u64, workspace_bytes)]);
+    let blocks = current().map_err(of_driver)?.memory.blocks_of(&regions, num_read);
     let blocks = blocks.or_else(|reason| refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM, reason))?;
     let workspace = workspace as u64;
     let job: Job = Box::new(move |_| {
@@ -64,7 +70,14 @@ unsafe fn enqueue(
             // holds the tensor.
             unsafe { numbers::read(tensor.kind, address, tensor.shape.iter().product(), geometry.tf32()) }
         };
-        let result = compute(&geometry, &read(first), &read(second));
+        let mut result = compute(&geometry, &read(first), &read(second));
+        if let Some(bias) = bias {
+            let bias = read(bias);
+            for (value, bias) in result.iter_mut().zip(bias.iter().cycle()) {
+                let sum = *value + bias;
+                *value = if sum < 0.0 { 0.0 } else { sum };
+            }
+        }
         // SAFETY: `blocks_of` saw that both lie in blocks, which pending work keeps alive, and overlap nothing.
         unsafe {
             std::ptr::write_bytes(workspace as *mut u8, POISON, workspace_bytes);
@@ -84,7 +97,30 @@ exported! {
         let geometry = Geometry::of(x_desc, w_desc, conv_desc, y_desc)?;
         Direction::Forward.supports(algo)?;
         let operands = [("x", geometry.input, x as u64), ("w", geometry.filter, w as u64), ("y", geometry.output, y as u64)];
-        enqueue("cudnnConvolutionForward", handle, geometry, operands, (workspace, workspace_bytes), [alpha, beta], compute::forward)
+        enqueue("cudnnConvolutionForward", handle, geometry, operands, None, (workspace, workspace_bytes), [alpha, beta], compute::forward)
+    }
+
+    fn cudnnConvolutionBiasActivationForward(
+        handle: cudnnHandle_t, alpha: *const c_void, x_desc: cudnnTensorDescriptor_t, x: *const c_void, w_desc: cudnnFilterDescriptor_t,
+        w: *const c_void, conv_desc: cudnnConvolutionDescriptor_t, algo: u32, workspace: *mut c_void, workspace_bytes: usize,
+        other_alpha: *const c_void, _z_desc: cudnnTensorDescriptor_t, z: *const c_void, bias_desc: cudnnTensorDescriptor_t,
+        bias: *const c_void, activation_desc: cudnnActivationDescriptor_t, y_desc: cudnnTensorDescriptor_t, y: *mut c_void,
+    ) -> cudnnStatus_t {
+        let geometry = Geometry::of(x_desc, w_desc, conv_desc, y_desc)?;
+        Direction::Forward.supports(algo)?;
+        let (is_set, bias_tensor) = {
+            let objects = objects();
+            let is_set = objects.activations.get(activation_desc as u64).copied();
+            (is_set == Some(true), objects.tensors.get(bias_desc as u64).copied().flatten())
+        };
+        let expected = Tensor { kind: geometry.output.kind, shape: [1, geometry.output.shape[1], 1, 1] };
+        if !is_set || bias_tensor != Some(expected) || z != y.cast_const() {
+            return refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM, format!("a bias of {bias_tensor:?}, expected {expected:?}; or no activation; or another z than y"));
+        }
+        let operands = [("x", geometry.input, x as u64), ("w", geometry.filter, w as u64), ("y", geometry.output, y as u64)];
+        let bias = Some(("bias", expected, bias as u64));
+        let scales = [alpha, other_alpha];
+        enqueue("cudnnConvolutionBiasActivationForward", handle, geometry, operands, bias, (workspace, workspace_bytes), scales, compute::forward)
     }
 
     fn cudnnConvolutionBackwardData(
@@ -95,7 +131,7 @@ exported! {
         let geometry = Geometry::of(dx_desc, w_desc, conv_desc, dy_desc)?;
         Direction::BackwardData.supports(algo)?;
         let operands = [("w", geometry.filter, w as u64), ("dy", geometry.output, dy as u64), ("dx", geometry.input, dx as u64)];
-        enqueue("cudnnConvolutionBackwardData", handle, geometry, operands, (workspace, workspace_bytes), [alpha, beta], compute::backward_data)
+        enqueue("cudnnConvolutionBackwardData", handle, geometry, operands, None, (workspace, workspace_bytes), [alpha, beta], compute::backward_data)
     }
 
     fn cudnnConvolutionBackwardFilter(
@@ -106,6 +142,6 @@ exported! {
         let geometry = Geometry::of(x_desc, dw_desc, conv_desc, dy_desc)?;
         Direction::BackwardFilter.supports(algo)?;
         let operands = [("x", geometry.input, x as u64), ("dy", geometry.output, dy as u64), ("dw", geometry.filter, dw as u64)];
-        enqueue("cudnnConvolutionBackwardFilter", handle, geometry, operands, (workspace, workspace_bytes), [alpha, beta], compute::backward_filter)
+        enqueue("cudnnConvolutionBackwardFilter", handle, geometry, operands, None, (workspace, workspace_bytes), [alpha, beta], compute::backward_filter)
     }
 }

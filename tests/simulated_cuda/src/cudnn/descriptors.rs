@@ -3,8 +3,9 @@
 use std::ffi::c_int;
 
 use cudarc::cudnn::sys::{
-    cudnnConvolutionDescriptor_t, cudnnConvolutionMode_t, cudnnDataType_t, cudnnFilterDescriptor_t, cudnnMathType_t,
-    cudnnStatus_t, cudnnTensorDescriptor_t, cudnnTensorFormat_t,
+    cudnnActivationDescriptor_t, cudnnActivationMode_t, cudnnConvolutionDescriptor_t, cudnnConvolutionMode_t,
+    cudnnDataType_t, cudnnFilterDescriptor_t, cudnnMathType_t, cudnnNanPropagation_t, cudnnStatus_t,
+    cudnnTensorDescriptor_t, cudnnTensorFormat_t,
 };
 
 use super::{answer, objects, positive, refuse};
@@ -92,6 +93,26 @@ exported! {
     fn cudnnDestroyFilterDescriptor(descriptor: cudnnFilterDescriptor_t) -> cudnnStatus_t {
         let removed = objects().filters.remove(descriptor as u64);
         removed.map_or_else(|| missing("cudnnDestroyFilterDescriptor"), |_| Ok(()))
+    }
+
+    fn cudnnCreateActivationDescriptor(descriptor: *mut cudnnActivationDescriptor_t) -> cudnnStatus_t {
+        let created = objects().activations.insert(false);
+        answer(descriptor, created as cudnnActivationDescriptor_t)
+    }
+
+    fn cudnnSetActivationDescriptor(
+        descriptor: cudnnActivationDescriptor_t, mode: cudnnActivationMode_t, nan: cudnnNanPropagation_t, _coefficient: f64,
+    ) -> cudnnStatus_t {
+        if mode != cudnnActivationMode_t::CUDNN_ACTIVATION_RELU || nan != cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN {
+            return refuse(cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED, format!("{mode:?} with {nan:?}: only ReLU that keeps NaN is simulated"));
+        }
+        let set = objects().activations.get_mut(descriptor as u64).map(|is_set| *is_set = true);
+        set.map_or_else(|| missing("cudnnSetActivationDescriptor"), Ok)
+    }
+
+    fn cudnnDestroyActivationDescriptor(descriptor: cudnnActivationDescriptor_t) -> cudnnStatus_t {
+        let removed = objects().activations.remove(descriptor as u64);
+        removed.map_or_else(|| missing("cudnnDestroyActivationDescriptor"), |_| Ok(()))
     }
 
     fn cudnnCreateConvolutionDescriptor(descriptor: *mut cudnnConvolutionDescriptor_t) -> cudnnStatus_t {

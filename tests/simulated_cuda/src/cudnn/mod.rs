@@ -53,6 +53,8 @@ struct Objects {
     tensors: Table<Option<Tensor>>,
     filters: Table<Option<Filter>>,
     convolutions: Table<Option<Convolution>>,
+    /// Whether each was set: there is ReLU alone.
+    activations: Table<bool>,
 }
 
 impl Objects {
@@ -62,6 +64,7 @@ impl Objects {
             tensors: Table::new(0x522),
             filters: Table::new(0x523),
             convolutions: Table::new(0x524),
+            activations: Table::new(0x525),
         }
     }
 }
@@ -82,13 +85,14 @@ pub fn forget() {
 }
 
 /// Numbers of live objects by kind.
-pub fn alive() -> [(&'static str, usize); 4] {
+pub fn alive() -> [(&'static str, usize); 5] {
     let objects = objects();
     [
         ("cudnn_handles", objects.handles.len()),
         ("tensor_descriptors", objects.tensors.len()),
         ("filter_descriptors", objects.filters.len()),
         ("convolution_descriptors", objects.convolutions.len()),
+        ("activation_descriptors", objects.activations.len()),
     ]
 }
 

@@ -11,10 +11,14 @@ use super::result::answer;
 use crate::device::{State, Step, Work};
 use crate::schedule::Schedule;
 
+/// CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY.
+const USE_NODE_PRIORITY: u64 = 8;
+
 /// A captured operation; it runs after those with the numbers in `after`.
 struct Node {
     work: Work,
     stream: u32,
+    priority: i32,
     after: Vec<usize>,
 }
 
@@ -120,10 +124,11 @@ impl State {
     /// Captures work at the end of a stream.
     pub fn capture_work(&mut self, capture: u64, stream: u64, work: Work) -> Result<(), CUresult> {
         let ordinal = self.streams.ordinal(stream);
+        let priority = self.checked_stream(stream, work.name)?.priority;
         let capture = self.valid_capture(capture)?;
         let tail = capture.tails.entry(stream).or_default();
         let node = capture.nodes.len();
-        capture.nodes.push(Node { work, stream: ordinal, after: tail.after.clone() });
+        capture.nodes.push(Node { work, stream: ordinal, priority, after: tail.after.clone() });
         tail.before_last = std::mem::replace(&mut tail.after, vec![node]);
         Ok(())
     }
@@ -219,12 +224,16 @@ exported! {
 
     fn cuGraphInstantiateWithFlags(executable: *mut CUgraphExec, graph: CUgraph, flags: u64) -> CUresult {
         let mut state = current()?;
-        if flags != 0 {
+        if flags & !USE_NODE_PRIORITY != 0 {
             return state.refuse(CUresult::CUDA_ERROR_NOT_SUPPORTED, format!("cuGraphInstantiateWithFlags with flags {flags}"));
         }
         let Some(graph) = state.graphs.get(graph as u64).cloned() else {
             return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuGraphInstantiateWithFlags of what is no graph");
         };
+        // Without the flag all nodes have the priority of the stream that the graph is launched on.
+        if flags & USE_NODE_PRIORITY != 0 {
+            state.observed.graph_priorities.extend(graph.nodes.iter().map(|node| node.priority));
+        }
         let handle = state.executables.insert(graph);
         answer(executable, handle as CUgraphExec)
     }

@@ -36,12 +36,12 @@ impl State {
 }
 
 exported! {
-    fn cuStreamCreateWithPriority(stream: *mut CUstream, flags: c_uint, _priority: c_int) -> CUresult {
+    fn cuStreamCreateWithPriority(stream: *mut CUstream, flags: c_uint, priority: c_int) -> CUresult {
         let mut state = current()?;
         if flags != 1 || stream.is_null() {
             return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "a stream that waits for the default stream, which nothing here uses");
         }
-        let handle = state.streams.insert(Stream { queue: VecDeque::new(), capture: None });
+        let handle = state.streams.insert(Stream { queue: VecDeque::new(), capture: None, priority });
         answer(stream, handle as CUstream)
     }
 

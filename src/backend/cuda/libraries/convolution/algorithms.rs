@@ -15,7 +15,8 @@ use cudarc::cudnn::sys::{
 };
 
 use super::descriptors::Description;
-use super::handle::check;
+use super::handle::{check, is_refusal};
+use crate::backend::cuda::driver::{Buffer, SliceMut};
 use crate::backend::cuda::libraries::tuning::{Candidate, Direction, Tuning};
 use crate::error::{Error, Result};
 
@@ -27,13 +28,15 @@ pub struct Chosen<A> {
     pub workspace_bytes: usize,
 }
 
+impl<A> Chosen<A> {
+    /// Exactly as much of the working memory: by its size cuDNN chooses the kernel that runs.
+    pub fn workspace<'a>(&self, all: &'a mut Buffer<u8>) -> SliceMut<'a, u8> {
+        all.part_mut(0..self.workspace_bytes)
+    }
+}
+
 /// More answers than cuDNN has for any direction.
 const MAX_ANSWERS: usize = 16;
-
-/// Statuses are numbered by category; the third says that something is not supported, with the reason in the lower
-/// digits.
-const STATUS_CATEGORY: u32 = 1000;
-const NOT_SUPPORTED: u32 = 3;
 
 /// Handle, two descriptors, the operation's, a third; room for answers, how many were written, and they.
 type Ask<A, B, C, Answer> = unsafe fn(
@@ -150,7 +153,7 @@ impl<A: Copy, B: Copy, C: Copy, Algorithm: Copy, Answer> Questions<A, B, C, Algo
         // SAFETY: all descriptors live, and the pointer outlives the call.
         let status =
             unsafe { (self.workspace_size)(library, first, second, operation, third, algorithm, &raw mut num_bytes) };
-        if status as u32 / STATUS_CATEGORY == NOT_SUPPORTED {
+        if is_refusal(status) {
             return Ok(None);
         }
         check("asking cuDNN for an algorithm's working memory", status)?;

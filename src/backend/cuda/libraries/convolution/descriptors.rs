@@ -3,7 +3,9 @@
 use std::ptr;
 use std::rc::Rc;
 
-use cudarc::cudnn::sys::{self, cudnnDataType_t, cudnnMathType_t, cudnnTensorFormat_t};
+use cudarc::cudnn::sys::{
+    self, cudnnActivationMode_t, cudnnDataType_t, cudnnMathType_t, cudnnNanPropagation_t, cudnnTensorFormat_t,
+};
 
 use super::handle::{Cudnn, check};
 use super::shape::ConvolutionShape;
@@ -25,10 +27,7 @@ pub struct Description {
 impl Description {
     pub fn new(library: &Rc<Cudnn>, shape: ConvolutionShape, precision: Precision) -> Result<Self> {
         let ConvolutionShape { num_samples, in_channels, in_side, out_channels, out_side, kernel, groups, .. } = shape;
-        let data_type = match precision {
-            Precision::Bf16 => cudnnDataType_t::CUDNN_DATA_BFLOAT16,
-            Precision::Tf32 | Precision::F32 => cudnnDataType_t::CUDNN_DATA_FLOAT,
-        };
+        let data_type = data_type(precision);
         Ok(Self {
             library: Rc::clone(library),
             shape,
@@ -52,7 +51,19 @@ pub struct FilterDescriptor(pub sys::cudnnFilterDescriptor_t);
 #[derive(Debug)]
 pub struct OperationDescriptor(pub sys::cudnnConvolutionDescriptor_t);
 
+/// ReLU.
+#[derive(Debug)]
+pub struct ActivationDescriptor(pub sys::cudnnActivationDescriptor_t);
+
 const NHWC: cudnnTensorFormat_t = cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
+
+/// Of all tensors.
+pub fn data_type(precision: Precision) -> cudnnDataType_t {
+    match precision {
+        Precision::Bf16 => cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+        Precision::Tf32 | Precision::F32 => cudnnDataType_t::CUDNN_DATA_FLOAT,
+    }
+}
 
 impl TensorDescriptor {
     /// Of (N, C, side): cuDNN names extents in that order whatever the layout is.
@@ -132,5 +143,26 @@ impl Drop for OperationDescriptor {
     fn drop(&mut self) {
         // SAFETY: made by `new`; it is the host's memory.
         warned(check("cudnnDestroyConvolutionDescriptor", unsafe { sys::cudnnDestroyConvolutionDescriptor(self.0) }));
+    }
+}
+
+impl ActivationDescriptor {
+    /// What is not a number stays so.
+    pub fn relu() -> Result<Self> {
+        let mut raw = ptr::null_mut();
+        // SAFETY: the pointer outlives the call; `Drop` destroys what it makes.
+        check("cudnnCreateActivationDescriptor", unsafe { sys::cudnnCreateActivationDescriptor(&raw mut raw) })?;
+        let activation = Self(raw);
+        let (mode, nan) = (cudnnActivationMode_t::CUDNN_ACTIVATION_RELU, cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN);
+        // SAFETY: the descriptor was made above. The last number is a clipped ReLU's.
+        check("cudnnSetActivationDescriptor", unsafe { sys::cudnnSetActivationDescriptor(raw, mode, nan, 0.0) })?;
+        Ok(activation)
+    }
+}
+
+impl Drop for ActivationDescriptor {
+    fn drop(&mut self) {
+        // SAFETY: made by `relu`; it is the host's memory.
+        warned(check("cudnnDestroyActivationDescriptor", unsafe { sys::cudnnDestroyActivationDescriptor(self.0) }));
     }
 }

@@ -35,6 +35,16 @@ impl Drop for Cudnn {
     }
 }
 
+/// Statuses are numbered by category; the third says that something is not supported, with the reason in the lower
+/// digits.
+const STATUS_CATEGORY: u32 = 1000;
+const NOT_SUPPORTED: u32 = 3;
+
+/// Whether cuDNN cannot do what it was asked for, and has done nothing.
+pub(super) fn is_refusal(status: cudnnStatus_t) -> bool {
+    status as u32 / STATUS_CATEGORY == NOT_SUPPORTED
+}
+
 pub(super) fn check(call: &'static str, status: cudnnStatus_t) -> Result<()> {
     if status == cudnnStatus_t::CUDNN_STATUS_SUCCESS {
         return Ok(());

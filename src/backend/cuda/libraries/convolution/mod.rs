@@ -17,9 +17,9 @@ use cudarc::cudnn::sys::{
 };
 
 use self::algorithms::Chosen;
-use self::descriptors::Description;
+use self::descriptors::{ActivationDescriptor, Description, TensorDescriptor, data_type};
 pub(crate) use self::handle::Cudnn;
-use self::handle::check;
+use self::handle::{check, is_refusal};
 pub(crate) use self::shape::ConvolutionShape;
 use super::precision::Precision;
 use super::tuning::Tuning;
@@ -31,6 +31,10 @@ use crate::error::Result;
 #[derive(Debug)]
 pub struct Convolution {
     description: Description,
+    bias: TensorDescriptor,
+    relu: ActivationDescriptor,
+    /// Weight gradients go by way of another handle, to another stream.
+    for_weights: Rc<Cudnn>,
     algorithms: Algorithms,
 }
 
@@ -45,6 +49,7 @@ impl Convolution {
     /// Describes it and chooses its algorithms: what `tuning` has found, or those that are known to be good.
     pub fn new(
         library: &Rc<Cudnn>,
+        for_weights: &Rc<Cudnn>,
         shape: ConvolutionShape,
         precision: Precision,
         tuning: &mut Tuning,
@@ -55,13 +60,19 @@ impl Convolution {
             weight_gradient: algorithms::weight_gradient(&description, tuning)?,
             input_gradient: algorithms::input_gradient(&description, tuning)?,
         };
-        Ok(Self { description, algorithms })
+        Ok(Self {
+            bias: TensorDescriptor::new(data_type(precision), [1, shape.out_channels, 1])?,
+            relu: ActivationDescriptor::relu()?,
+            for_weights: Rc::clone(for_weights),
+            description,
+            algorithms,
+        })
     }
 
-    /// Bytes of working memory that its directions need at most.
-    pub fn workspace_bytes(&self) -> usize {
+    /// Bytes of working memory that it needs: for the weight gradient, and for the others.
+    pub fn workspace_bytes(&self) -> [usize; 2] {
         let Algorithms { forward, weight_gradient, input_gradient } = &self.algorithms;
-        forward.workspace_bytes.max(weight_gradient.workspace_bytes).max(input_gradient.workspace_bytes)
+        [weight_gradient.workspace_bytes, forward.workspace_bytes.max(input_gradient.workspace_bytes)]
     }
 
     /// output = input * kernels.
@@ -73,9 +84,10 @@ impl Convolution {
         output: &mut SliceMut<'_, R>,
     ) -> Result<()> {
         self.assert_lengths(input.len(), kernels.len(), output.len());
-        let (on, [one, zero], workspace) = (&self.description, SCALARS, workspace.all_mut());
-        // SAFETY: the descriptors live and describe the device memory (asserted above); the workspace has been sized by
-        // `workspace_bytes`.
+        let (on, [one, zero]) = (&self.description, SCALARS);
+        let workspace = self.algorithms.forward.workspace(workspace);
+        // SAFETY: the descriptors live and describe the device memory (asserted above), as does the algorithm the
+        // workspace.
         check("cudnnConvolutionForward", unsafe {
             sys::cudnnConvolutionForward(
                 on.library.raw,
@@ -95,6 +107,49 @@ impl Convolution {
         })
     }
 
+    /// output = ReLU(input * kernels + bias), in one; or nothing at all, and false, where cuDNN has no such kernel.
+    pub fn forward_bias_relu<R: Real>(
+        &self,
+        workspace: &mut Buffer<u8>,
+        input: Slice<'_, R>,
+        kernels: Slice<'_, R>,
+        bias: Slice<'_, R>,
+        output: &mut SliceMut<'_, R>,
+    ) -> Result<bool> {
+        self.assert_lengths(input.len(), kernels.len(), output.len());
+        assert_eq!(bias.len(), self.description.shape.out_channels, "values of the bias");
+        let (on, [one, zero]) = (&self.description, SCALARS);
+        let workspace = self.algorithms.forward.workspace(workspace);
+        // SAFETY: as above. What is added beside the bias is the output itself, zero times: it is not read.
+        let status = unsafe {
+            sys::cudnnConvolutionBiasActivationForward(
+                on.library.raw,
+                (&raw const one).cast(),
+                on.input.0,
+                input.address() as *const c_void,
+                on.kernels.0,
+                kernels.address() as *const c_void,
+                on.operation.0,
+                self.algorithms.forward.algorithm,
+                workspace.address() as *mut c_void,
+                workspace.len(),
+                (&raw const zero).cast(),
+                on.output.0,
+                output.address() as *const c_void,
+                self.bias.0,
+                bias.address() as *const c_void,
+                self.relu.0,
+                on.output.0,
+                output.address() as *mut c_void,
+            )
+        };
+        if is_refusal(status) {
+            return Ok(false);
+        }
+        check("cudnnConvolutionBiasActivationForward", status)?;
+        Ok(true)
+    }
+
     /// The gradient of the kernels.
     pub fn weight_gradient<R: Real>(
         &self,
@@ -104,11 +159,12 @@ impl Convolution {
         kernel_gradient: &mut SliceMut<'_, R>,
     ) -> Result<()> {
         self.assert_lengths(input.len(), kernel_gradient.len(), output_gradient.len());
-        let (on, [one, zero], workspace) = (&self.description, SCALARS, workspace.all_mut());
+        let (on, [one, zero]) = (&self.description, SCALARS);
+        let workspace = self.algorithms.weight_gradient.workspace(workspace);
         // SAFETY: as above.
         check("cudnnConvolutionBackwardFilter", unsafe {
             sys::cudnnConvolutionBackwardFilter(
-                on.library.raw,
+                self.for_weights.raw,
                 (&raw const one).cast(),
                 on.input.0,
                 input.address() as *const c_void,
@@ -134,7 +190,8 @@ impl Convolution {
         input_gradient: &mut SliceMut<'_, R>,
     ) -> Result<()> {
         self.assert_lengths(input_gradient.len(), kernels.len(), output_gradient.len());
-        let (on, [one, zero], workspace) = (&self.description, SCALARS, workspace.all_mut());
+        let (on, [one, zero]) = (&self.description, SCALARS);
+        let workspace = self.algorithms.input_gradient.workspace(workspace);
         // SAFETY: as above.
         check("cudnnConvolutionBackwardData", unsafe {
             sys::cudnnConvolutionBackwardData(
