@@ -144,7 +144,7 @@ impl Chosen {
                     "{} of {} free, driver for CUDA {}, {versions}",
                     HumanBytes(free),
                     HumanBytes(total),
-                    context.driver_version()?
+                    versions.driver()
                 )))
             }
         }

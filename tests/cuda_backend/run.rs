@@ -1,5 +1,6 @@
 //! `train` as people type it, in a process of its own, on the simulated CUDA.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ pub struct Bench {
     folder: TempDir,
     shards: PathBuf,
     libraries: PathBuf,
+    environment: Vec<(&'static str, OsString)>,
 }
 
 /// What a run left.
@@ -49,7 +51,7 @@ impl Bench {
         let folder = tempfile::tempdir().expect("a folder");
         fs::create_dir(folder.path().join("shards")).expect("a folder");
         coloured_dataset(&folder.path().join("shards"), 48, 16, 4, 3).unwrap();
-        Self { shards: folder.path().join("shards"), libraries: simulated::folder(), folder }
+        Self { shards: folder.path().join("shards"), libraries: simulated::folder(), environment: vec![], folder }
     }
 
     /// Where only these of CUDA's libraries are found.
@@ -68,8 +70,14 @@ impl Bench {
         Self {
             shards: shards.to_path_buf(),
             libraries: simulated::folder(),
+            environment: vec![],
             folder: tempfile::tempdir().expect("a folder"),
         }
+    }
+
+    /// With these variables set for its commands.
+    pub fn with_environment(self, environment: &[(&'static str, OsString)]) -> Self {
+        Self { environment: environment.to_vec(), ..self }
     }
 
     /// Trains in the folder `name`, with more arguments, and settings of the simulated CUDA such as `("SCHEDULE",
@@ -104,6 +112,7 @@ impl Bench {
         for (name, value) in settings {
             command.env(format!("SIMULATED_CUDA_{name}"), value);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let Output { status, stdout, stderr } = finish(command);
         let report = fs::read(report).ok().and_then(|text| serde_json::from_slice(&text).ok());
         Ran {

@@ -31,8 +31,8 @@ impl Machine {
             HumanBytes(total)
         );
         let driver = match kernel_module() {
-            Some(module) => format!("{module}, CUDA {}", context.driver_version()?),
-            None => format!("CUDA {}", context.driver_version()?),
+            Some(module) => format!("{module}, CUDA {}", gpu.versions().driver()),
+            None => format!("CUDA {}", gpu.versions().driver()),
         };
         let cores = available_parallelism().map_or(1, usize::from);
         let lines = vec![

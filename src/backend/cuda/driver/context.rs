@@ -8,9 +8,6 @@ use cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
 use super::{check, released};
 use crate::error::{Error, Result};
 
-/// The oldest driver that speaks CUDA 12: what the libraries of today need at least.
-const OLDEST_DRIVER: i32 = 12_000;
-
 /// What an architecture can do: 8.0 is the A100's, 9.0 the H100's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Capability {
@@ -42,14 +39,6 @@ impl Context {
         match result::init() {
             Err(error) if error.0 == CUresult::CUDA_ERROR_NO_DEVICE => return Ok(0),
             other => check("cuInit", other)?,
-        }
-        let driver = driver_version()?;
-        if driver < OLDEST_DRIVER {
-            return Err(Error::Device(format!(
-                "the NVIDIA driver speaks CUDA {}, expected at least {}; update the driver",
-                dotted(driver),
-                dotted(OLDEST_DRIVER)
-            )));
         }
         Ok(check("cuDeviceGetCount", result::device::get_count())?.unsigned_abs())
     }
@@ -114,11 +103,6 @@ impl Context {
         let (free, total) = check("cuMemGetInfo", result::mem_get_info())?;
         Ok((free as u64, total as u64))
     }
-
-    /// The CUDA version that the driver speaks, as `13.0`.
-    pub fn driver_version(&self) -> Result<String> {
-        driver_version().map(dotted)
-    }
 }
 
 impl Drop for Context {
@@ -126,15 +110,4 @@ impl Drop for Context {
         // SAFETY: retained by `new`, and everything that lives in the context holds it alive by an `Arc`.
         released("cuDevicePrimaryCtxRelease", unsafe { result::primary_ctx::release(self.device) });
     }
-}
-
-fn driver_version() -> Result<i32> {
-    let mut version = 0;
-    // SAFETY: the pointer is to a number that outlives the call.
-    check("cuDriverGetVersion", unsafe { sys::cuDriverGetVersion(&raw mut version) }.result())?;
-    Ok(version)
-}
-
-fn dotted(version: i32) -> String {
-    format!("{}.{}", version / 1000, version % 1000 / 10)
 }
