@@ -2,20 +2,24 @@
 
 #define DROPOUT_PURPOSE 3u
 
-// In training: a unit is kept, and multiplied by factor, if its random word is at least threshold = p * 2^32; otherwise
-// 0. input to output, both (num_samples, units / channels, channels), or in place; channels are a multiple of eight. In
-// the CPU's order, (num_samples, channels, units / channels), element i reads word i % 4 of the stream's position
-// (i / 4, step, layer).
+// In training, with rectify after ReLU: a unit is kept, and multiplied by factor, if its random word is at least
+// threshold = p * 2^32; otherwise 0. input to output, both (num_samples, units / channels, channels), or in place;
+// channels are a multiple of eight. In the CPU's order, (num_samples, channels, units / channels), element i reads word
+// i % 4 of the stream's position (i / 4, step, layer).
 //
 // A thread computes eight units of a sample. Bytes: 2 sizeof(real) num_samples units.
 extern "C" __global__ void __launch_bounds__(256) dropout_forward(
     const real* input, real* output, const Scalars* scalars, unsigned long long seed, unsigned int layer,
-    unsigned long long threshold, float factor, int num_samples, int units, int channels) {
+    unsigned long long threshold, float factor, int num_samples, int units, int channels, int rectify) {
     const long long at = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * OCTET;
     if (at >= static_cast<long long>(num_samples) * units) {
         return;
     }
     Octet own = load_octet(input + at);
+#pragma unroll
+    for (int e = 0; e < OCTET; ++e) {
+        own.at[e] = rectify ? relu(own.at[e]) : own.at[e];
+    }
     const uint2 key = uint2{static_cast<unsigned int>(seed), static_cast<unsigned int>(seed >> 32)};
     const unsigned int step = static_cast<unsigned int>(scalars->step);
     if (channels == units) {
@@ -45,9 +49,9 @@ extern "C" __global__ void __launch_bounds__(256) dropout_forward(
     store_octet(output + at, own);
 }
 
-// In evaluation: output = input * factor, both (count), or in place. A thread computes eight.
+// Without dropout: output = ReLU(input) * factor, both (count), or in place. A thread computes eight.
 // Bytes: 2 sizeof(real) count.
-extern "C" __global__ void __launch_bounds__(256) scale(
+extern "C" __global__ void __launch_bounds__(256) relu_scale(
     const real* input, real* output, float factor, long long count) {
     const long long at = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * OCTET;
     if (at >= count) {
@@ -56,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(256) scale(
     Octet own = load_octet(input + at);
 #pragma unroll
     for (int e = 0; e < OCTET; ++e) {
-        own.at[e] *= factor;
+        own.at[e] = relu(own.at[e]) * factor;
     }
     store_octet(output + at, own);
 }

@@ -11,7 +11,7 @@ use crate::backend::cpu::dropout::DropoutDraw;
 use crate::backend::cuda::real::Real;
 use crate::model::Dropout;
 
-fn units_are_dropped_as_on_the_cpu<R: Real>(probability: f32, units: usize, channels: usize) {
+fn units_are_dropped_as_on_the_cpu<R: Real>(probability: f32, units: usize, channels: usize, rectify: bool) {
     let (num_samples, layer) = (3, 6);
     // A step beyond 32 bits, of which the lower ones count.
     let draw = DropoutDraw { seed: 0x1234_5678_9abc_def0, step: (1 << 32) + 9, layer };
@@ -37,6 +37,7 @@ fn units_are_dropped_as_on_the_cpu<R: Real>(probability: f32, units: usize, chan
                 int(num_samples),
                 int(units),
                 int(channels),
+                i32::from(rectify),
             ]
         );
         dropped
@@ -45,6 +46,7 @@ fn units_are_dropped_as_on_the_cpu<R: Real>(probability: f32, units: usize, chan
     let positions = units / channels;
     let place = |at: usize| at / units * units + at % positions * channels + at % units / positions;
     let mut expected: Vec<f32> = (0..values.len()).map(|at| values[place(at)].to_f32()).collect();
+    expected.iter_mut().filter(|value| rectify && **value < 0.0).for_each(|value| *value = 0.0);
     for (sample, values) in expected.chunks_mut(units).enumerate() {
         dropout::dropout_forward(&dropout, &draw, sample, values);
     }
@@ -56,23 +58,23 @@ fn units_are_dropped_as_on_the_cpu<R: Real>(probability: f32, units: usize, chan
 #[test]
 fn the_same_units_are_dropped_as_on_the_cpu() {
     for (units, channels) in [(40, 40), (8 * 25, 8), (16 * 9, 16)] {
-        units_are_dropped_as_on_the_cpu::<bf16>(0.25, units, channels);
-        units_are_dropped_as_on_the_cpu::<f32>(0.5, units, channels);
+        units_are_dropped_as_on_the_cpu::<bf16>(0.25, units, channels, false);
+        units_are_dropped_as_on_the_cpu::<f32>(0.5, units, channels, true);
     }
 }
 
 #[test]
-fn scale_multiplies_every_value() {
+fn relu_scale_rectifies_and_multiplies() {
     let values = reals::<bf16>(8 * 300, 1);
     let mut scaled = poisoned::<bf16>(values.len());
     run!(
         bf16,
-        "scale",
+        "relu_scale",
         shapes::octets(values.len()),
         2,
         [values.as_ptr(), scaled.as_mut_ptr(), 0.3_f32, values.len() as i64]
     );
-    let expected: Vec<_> = values.iter().map(|value| bf16::from_f32(value.to_f32() * 0.3)).collect();
+    let expected: Vec<_> = values.iter().map(|value| bf16::from_f32(value.to_f32().max(0.0) * 0.3)).collect();
     assert_eq!(scaled, expected);
 }
 

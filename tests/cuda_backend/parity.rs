@@ -1,10 +1,11 @@
 //! Every tensor of a step agrees with the CPU backend's, for networks unlike those that `gpu-check` compares in
 //! lab/gpu-check/tests/gpu_check.rs. The kernels' own tests (`kernels/tests`) hold the other shapes and orders.
 
-use alexnet::backend::StepScalars;
 use alexnet::backend::cpu::CpuBackend;
 use alexnet::backend::cuda::{CudaOptions, Precision};
 use alexnet::backend::parity::compare;
+use alexnet::backend::{Pass, Slot, StepScalars};
+use alexnet::input::{Batch, Dtype};
 use alexnet::model::init::initial_parameters;
 use alexnet::model::{LayerSpec, Network};
 use alexnet::recipe::settings::{DropoutScaling, LrnPlace, LrnSettings, ModelSettings};
@@ -42,6 +43,27 @@ fn strides_behind_the_first_layer_agree_with_the_cpu() {
 fn a_network_of_three_layers_agrees_with_the_cpu() {
     for precision in [Precision::F32, Precision::Tf32] {
         assert_agrees(&of_layers(&short(), 40), precision);
+    }
+}
+
+#[test]
+fn what_is_not_a_number_shows_in_the_loss_of_its_step() {
+    let network = network(ModelSettings { width: 0.05, ..ModelSettings::default() }, 67);
+    let mut batch = Batch::zeros(Dtype::F16, options().batch_size, network.input_values());
+    batch.num_valid = options().batch_size;
+    for precision in [Precision::Bf16, Precision::F32] {
+        let mut cuda = backend(&network, options(), CudaOptions::default(), precision);
+        for layer in 0..network.layers.len() {
+            let mut parameters = initial_parameters(&network, 5);
+            let biases = parameters.layout.layers()[layer].bias.clone();
+            parameters.values[biases].fill(f32::NAN);
+            cuda.load(&parameters).expect("loaded");
+            cuda.upload(Slot::Even, batch).expect("uploaded");
+            cuda.run(Slot::Even, Pass::Train, SCALARS).expect("a step");
+            let loss = cuda.statistics(Slot::Even).expect("the step's end").loss_sum;
+            assert!(loss.is_nan(), "{}: {loss}", network.layers[layer].name);
+            batch = cuda.reclaim(Slot::Even).expect("uploaded").expect("the batch");
+        }
     }
 }
 

@@ -54,6 +54,24 @@ fn convolution_bias_and_relu_are_separate_where_cudnn_has_no_kernel_for_all() {
 }
 
 #[test]
+fn another_algorithm_is_taken_where_the_known_one_is_not_reproducible_or_cudnn_cannot_say_what_it_needs() {
+    let bench = Bench::new();
+    let expected = bench.train("known", &[], &[]);
+    expected.assert_done();
+    assert!(!expected.stderr.contains("warning"), "{}", expected.stderr);
+    let unknown = "cudnnGetConvolutionForwardWorkspaceSize:1:CUDNN_STATUS_INTERNAL_ERROR";
+    let settings = [("UNREPEATABLE", "1", 0), ("FAIL", unknown, 1)];
+    for (name, value, num_warnings) in settings {
+        let ran = bench.train(name, &[], &[(name, value)]);
+        ran.assert_done();
+        let warnings = ran.stderr.matches("warning: cuda: asking cuDNN for an algorithm's working memory failed");
+        assert_eq!(warnings.count(), num_warnings, "{}", ran.stderr);
+        // The simulated algorithms compute the same.
+        assert!(ran.last_checkpoint() == expected.last_checkpoint(), "{name}");
+    }
+}
+
+#[test]
 fn losses_are_the_cpus_within_the_precision() {
     let bench = Bench::new();
     let cpu = bench.train("cpu", &["--device", "cpu"], &[]).losses();

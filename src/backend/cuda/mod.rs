@@ -157,6 +157,8 @@ impl<R: Real> CudaBackend<R> {
             + memory.num_bytes()
             + slots.iter().map(DeviceSlot::num_bytes).sum::<u64>()
             + blocks.iter().map(Block::num_bytes).sum::<u64>();
+        // The buffers' zeros may be under way, and no stream waits for them.
+        context.synchronize()?;
         let capability = context.capability();
         let name =
             format!("{} (cuda:{}, sm_{}{})", context.name(), context.ordinal(), capability.major, capability.minor);

@@ -127,6 +127,8 @@ pub struct State {
     pub violations: Vec<String>,
     /// What was alive when the context was destroyed, once for each context.
     pub leaks: Vec<serde_json::Value>,
+    /// Synchronous copies and fills that have returned and not yet arrived: no stream waits for them.
+    arriving: Vec<Job>,
     demands: Table<Demand>,
     /// Records asked for by queries.
     asked: Vec<Arc<Token>>,
@@ -165,6 +167,7 @@ impl State {
             observed: Observed::default(),
             violations: Vec::new(),
             leaks: Vec::new(),
+            arriving: Vec::new(),
             demands: Table::new(0x508),
             asked: Vec::new(),
             running: None,
@@ -197,6 +200,7 @@ impl State {
 
     /// Drops what has not run; its records count as reached.
     pub fn drop_pending(&mut self) {
+        self.arriving.clear();
         for stream in self.streams.values_mut() {
             for queued in stream.queue.drain(..) {
                 if let Step::Record(token) = queued.step {
@@ -205,6 +209,25 @@ impl State {
             }
         }
         self.asked.clear();
+    }
+
+    /// A synchronous copy or fill from pageable memory: it returns, and arrives now or, where the schedule delays
+    /// copies, when something needs that all have arrived.
+    pub fn arrive(&mut self, job: Job) -> Result<(), CUresult> {
+        self.all_arrive()?;
+        self.arriving.push(job);
+        if self.settings.schedule.delays(Class::Copy, u32::MAX, self.last_number()) {
+            return Ok(());
+        }
+        self.all_arrive()
+    }
+
+    /// Lets them all arrive.
+    pub fn all_arrive(&mut self) -> Result<(), CUresult> {
+        std::mem::take(&mut self.arriving)
+            .into_iter()
+            .try_for_each(|job| job(0))
+            .map_err(|_| CUresult::CUDA_ERROR_UNKNOWN)
     }
 
     /// An error if the context is broken.

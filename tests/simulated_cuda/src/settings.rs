@@ -24,6 +24,8 @@ pub struct Settings {
     /// `strict` (1 or 0): whether legal but unwise calls, as an asynchronous copy of pageable memory, count as
     /// violations.
     pub strict: bool,
+    /// `unrepeatable`: an algorithm of convolutions that is answered as not deterministic, and may not be taken.
+    pub unrepeatable: Option<u32>,
     /// `mutate`.
     pub mutations: Vec<Mutation>,
     /// `report`: a file for the report.
@@ -41,6 +43,7 @@ impl Default for Settings {
             sm: 90,
             driver_version: 13000,
             strict: false,
+            unrepeatable: None,
             mutations: Vec::new(),
             report: None,
             cache: None,
@@ -48,8 +51,8 @@ impl Default for Settings {
     }
 }
 
-const NAMES: [&str; 10] =
-    ["schedule", "memory", "devices", "sm", "driver", "strict", "mutate", "report", "cache", "fail"];
+const NAMES: [&str; 11] =
+    ["schedule", "memory", "devices", "sm", "driver", "strict", "unrepeatable", "mutate", "report", "cache", "fail"];
 
 /// Reads the environment, once in a process.
 pub fn read_environment() {
@@ -85,6 +88,7 @@ pub fn set(name: &str, value: &str) -> Result<(), String> {
         "sm" => settings.sm = number()? as i32,
         "driver" => settings.driver_version = number()? as i32,
         "strict" => settings.strict = number()? != 0,
+        "unrepeatable" => settings.unrepeatable = Some(number()? as u32),
         "mutate" => settings.mutations = list().map(Mutation::parse).collect::<Result<_, _>>()?,
         "report" => settings.report = path(),
         "cache" => settings.cache = path(),

@@ -40,7 +40,8 @@ pub struct SliceMut<'a, T> {
 }
 
 impl<T: Zeroable> Buffer<T> {
-    /// `len` values of zero; `what` they are for is named where there is no room.
+    /// `len` values of zero, after the next [`Context::synchronize`]; `what` they are for is named where there is no
+    /// room.
     pub fn zeros(context: &Arc<Context>, what: &str, len: usize) -> Result<Self> {
         assert!(len > 0, "a buffer of no values ({what})");
         let num_bytes = len * size_of::<T>();
@@ -129,10 +130,11 @@ impl<T: Pod> Slice<'_, T> {
 }
 
 impl<T: Pod> SliceMut<'_, T> {
-    /// Copies from the host and waits for the copy; the caller has waited for whatever uses the values.
+    /// Copies from the host; the caller has waited for whatever uses the values. The host's values may be overwritten
+    /// when it returns, but the copy may be under way until [`Context::synchronize`]: no stream waits for it.
     pub fn write(&mut self, from: &[T]) -> Result<()> {
         assert_eq!(from.len(), self.len, "values to copy, and room for them");
-        // SAFETY: the lengths are equal, and the call returns when the copy is done.
+        // SAFETY: the lengths are equal, and the call returns when the host's values have been read.
         check("cuMemcpyHtoD", unsafe { result::memcpy_htod_sync(self.address, from) })
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn threshold(dropout: &Dropout) -> u64 {
 
 impl<R: Real> Kernels<R> {
     /// input to output, both (num_samples, units / channels, channels): some units dropped, the others multiplied by
-    /// the training scale. Without an `input` in place. `layer` counts from 0 (conv1).
+    /// the training scale; with `rectify` after ReLU. Without an `input` in place. `layer` counts from 0 (conv1).
     #[expect(clippy::too_many_arguments, reason = "the kernel's")]
     pub fn dropout_forward(
         &self,
@@ -27,6 +27,7 @@ impl<R: Real> Kernels<R> {
         num_samples: usize,
         units: usize,
         channels: usize,
+        rectify: bool,
     ) -> Result<()> {
         assert_len("output", output.len(), num_samples * units);
         assert_len("scalars", scalars.len(), 1);
@@ -53,12 +54,13 @@ impl<R: Real> Kernels<R> {
                 int(num_samples),
                 int(units),
                 int(channels),
+                i32::from(rectify),
             ]
         )
     }
 
-    /// input to output, both of one length, a multiple of eight: times factor. Without an `input` in place.
-    pub fn scale(
+    /// ReLU of input, times factor, to output, both of one length, a multiple of eight. Without an `input` in place.
+    pub fn relu_scale(
         &self,
         stream: &Stream,
         input: Option<Slice<'_, R>>,
@@ -70,7 +72,7 @@ impl<R: Real> Kernels<R> {
             assert_len("input", input.len(), count);
             input.address()
         });
-        launch!(stream, &self.scale, shapes::octets(count), [input, output.address(), factor, count as i64])
+        launch!(stream, &self.relu_scale, shapes::octets(count), [input, output.address(), factor, count as i64])
     }
 
     /// The backward pass of a hidden layer's ReLU and dropout, by its output and the factor of the units that were

@@ -1,9 +1,9 @@
 //! CUDA's libraries: where they are searched, and what to do where one is missing.
 //!
-//! cudarc opens them by bare names, the unversioned one first, and panics where the loader finds none. So each is opened
-//! here first: what the loader finds by the unversioned name, since cudarc will take that one; else by its full path, in
-//! pip's folders and others that the loader does not know, after which the loader finds it by the name it was built
-//! with. What cudarc has taken is compared with what was opened here.
+//! cudarc opens them by bare names, the unversioned one first, and panics where the loader finds none. So each is
+//! opened here first: what the loader finds by the unversioned name, since cudarc will take that one; else by its full
+//! path, in pip's folders and others that the loader does not know, after which the loader finds it by the name it was
+//! built with. What cudarc has taken is compared with what was opened here.
 
 pub mod compile;
 pub(crate) mod convolution;

@@ -50,19 +50,21 @@ impl Drop for CublasLt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// output (N, outputs) = input (N, inputs) weights^T + bias.
-    Forward(Epilogue),
+    Forward(Units),
     /// weight gradient (outputs, inputs) = output gradient^T input.
     WeightGradient,
     /// input gradient (N, inputs) = output gradient weights.
     InputGradient,
 }
 
-/// What the forward product does to its sums.
+/// What the forward product computes. ReLU is left to the kernel that follows: that cuBLASLt's keeps what is not a
+/// number is written nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Epilogue {
-    Bias,
-    /// Adds the bias, and ReLU; the output is of the factors' type.
-    BiasRelu,
+pub enum Units {
+    /// Sums and bias of the factors' type.
+    Hidden,
+    /// Both in f32.
+    Logits,
 }
 
 /// (N, inputs) to (N, outputs).
@@ -122,7 +124,7 @@ impl Product {
             Precision::Tf32 | Precision::F32 => cudaDataType::CUDA_R_32F,
         };
         // Logits go to the loss as they were summed.
-        let sums = if kind == Kind::Forward(Epilogue::Bias) { cudaDataType::CUDA_R_32F } else { factors };
+        let sums = if kind == Kind::Forward(Units::Logits) { cudaDataType::CUDA_R_32F } else { factors };
         let description = Description::new(kind, precision, [left.operation, right.operation], bias_address)?;
         let left = Layout::new(factors, left.rows, left.columns)?;
         let right = Layout::new(factors, right.rows, right.columns)?;
@@ -201,11 +203,8 @@ impl Description {
         let description = Self(raw);
         description.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &operations[0])?;
         description.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &operations[1])?;
-        if let Kind::Forward(epilogue) = kind {
-            let epilogue = match epilogue {
-                Epilogue::Bias => cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
-                Epilogue::BiasRelu => cublasLtEpilogue_t::CUBLASLT_EPILOGUE_RELU_BIAS,
-            };
+        if let Kind::Forward(_) = kind {
+            let epilogue = cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
             let bias = bias_address.expect("the forward product adds a bias");
             description.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
             description.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;

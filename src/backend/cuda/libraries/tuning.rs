@@ -89,13 +89,13 @@ impl Tuning {
         direction: Direction,
         shape: &ConvolutionShape,
         known: Option<u32>,
-        heuristics: impl FnOnce() -> Result<Vec<Candidate>>,
+        heuristics: &[Candidate],
         time: impl FnOnce() -> Result<Vec<Candidate>>,
     ) -> Result<u32> {
         let none = || Error::Device(format!("cuDNN has no algorithm for {direction:?} of {shape:?}"));
         match (self.search, known) {
             (Search::Known, Some(known)) => Ok(known),
-            (Search::Known, None) => self.first(&heuristics()?).ok_or_else(none),
+            (Search::Known, None) => self.first(heuristics).ok_or_else(none),
             (Search::Timed, _) => {
                 let key = format!("{}, {:?}, {shape:?}, {direction:?}", self.setting, self.repeatable);
                 if let Some(algorithm) = self.remembered.get(&key) {
@@ -119,12 +119,14 @@ impl Tuning {
         publish_bytes(text.as_bytes(), file)
     }
 
+    /// Whether an algorithm is as reproducible, and as modest, as was asked for.
+    pub fn may_take(&self, candidate: &Candidate) -> bool {
+        (candidate.is_repeatable || self.repeatable == Repeatable::NotNeeded)
+            && candidate.workspace_bytes <= MAX_WORKSPACE_BYTES
+    }
+
     fn first(&self, candidates: &[Candidate]) -> Option<u32> {
-        let may = |candidate: &&Candidate| {
-            (candidate.is_repeatable || self.repeatable == Repeatable::NotNeeded)
-                && candidate.workspace_bytes <= MAX_WORKSPACE_BYTES
-        };
-        candidates.iter().find(may).map(|candidate| candidate.algorithm)
+        candidates.iter().find(|candidate| self.may_take(candidate)).map(|candidate| candidate.algorithm)
     }
 }
 
@@ -164,7 +166,7 @@ mod tests {
     }
 
     fn pick(tuning: &mut Tuning, known: Option<u32>) -> u32 {
-        tuning.pick(Direction::Forward, &SHAPE, known, || Ok(candidates()), || Ok(candidates())).expect("a candidate")
+        tuning.pick(Direction::Forward, &SHAPE, known, &candidates(), || Ok(candidates())).expect("a candidate")
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::backend::Pass;
 use crate::backend::cuda::driver::{Buffer, Context, Slice, SliceMut, Stream};
 use crate::backend::cuda::kernels::{Kernels, Scalars};
 use crate::backend::cuda::libraries::precision::Precision;
-use crate::backend::cuda::libraries::product::{CublasLt, DenseShape, Epilogue, Kind, Product, WORKSPACE_BYTES};
+use crate::backend::cuda::libraries::product::{CublasLt, DenseShape, Kind, Product, Units, WORKSPACE_BYTES};
 use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::model::{self, Dropout};
@@ -64,16 +64,16 @@ impl<R: Real> DenseBlock<R> {
             let dropped = Buffer::zeros(context, "dropped inputs", num_samples * block.inputs)?;
             Ok(InputDropout { dropout, inputs: block.inputs, channels, dropped })
         });
-        let (epilogue, bias) = match hidden {
-            Some(_) => (Epilogue::BiasRelu, weights.bias.address()),
-            None => (Epilogue::Bias, weights.master_bias.address()),
+        let (units, bias) = match hidden {
+            Some(_) => (Units::Hidden, weights.bias.address()),
+            None => (Units::Logits, weights.master_bias.address()),
         };
         let product = |kind, bias| Product::new(library, kind, shape, precision, bias);
         Ok(Self {
             shape,
             input_dropout: input_dropout.transpose()?,
             hidden,
-            forward: product(Kind::Forward(epilogue), Some(bias))?,
+            forward: product(Kind::Forward(units), Some(bias))?,
             weight_gradient: product(Kind::WeightGradient, None)?,
             input_gradient: product(Kind::InputGradient, None)?,
         })
@@ -98,9 +98,9 @@ impl<R: Real> DenseBlock<R> {
         let dropout = self.hidden.expect("a hidden block");
         self.forward_product(lane, pass, draw, weights, input, output)?;
         match pass {
-            _ if dropout.probability == 0.0 => Ok(()),
-            Pass::Train => draw.drop_units(kernels, stream, &dropout, None, output, outputs, outputs),
-            Pass::Eval => kernels.scale(stream, None, output, dropout.eval_scale),
+            _ if dropout.probability == 0.0 => kernels.relu_scale(stream, None, output, 1.0),
+            Pass::Train => draw.drop_units(kernels, stream, &dropout, None, output, outputs, outputs, true),
+            Pass::Eval => kernels.relu_scale(stream, None, output, dropout.eval_scale),
         }
     }
 
@@ -120,8 +120,11 @@ impl<R: Real> DenseBlock<R> {
             Some(InputDropout { dropout, inputs, channels, dropped }) => {
                 let to = &mut dropped.all_mut();
                 match pass {
-                    Pass::Train => draw.drop_units(kernels, stream, dropout, Some(input), to, *inputs, *channels)?,
-                    Pass::Eval => kernels.scale(stream, Some(input), to, dropout.eval_scale)?,
+                    Pass::Train => {
+                        draw.drop_units(kernels, stream, dropout, Some(input), to, *inputs, *channels, false)?
+                    }
+                    // Inputs have been through ReLU.
+                    Pass::Eval => kernels.relu_scale(stream, Some(input), to, dropout.eval_scale)?,
                 }
                 dropped.all()
             }
@@ -182,7 +185,7 @@ impl<R: Real> DenseBlock<R> {
         match &self.input_dropout {
             // Dropout multiplies by numbers that do not depend on its input, and the gradient by the same.
             Some(InputDropout { dropout, inputs, channels, .. }) => {
-                draw.drop_units(kernels, stream, dropout, None, input_gradient, *inputs, *channels)
+                draw.drop_units(kernels, stream, dropout, None, input_gradient, *inputs, *channels, false)
             }
             None => Ok(()),
         }
@@ -201,9 +204,22 @@ impl DropoutDraw<'_> {
         output: &mut SliceMut<'_, R>,
         units: usize,
         channels: usize,
+        rectify: bool,
     ) -> Result<()> {
         let Self { seed, layer, scalars } = self;
         let num_samples = output.len() / units;
-        kernels.dropout_forward(stream, input, output, scalars, seed, layer, dropout, num_samples, units, channels)
+        kernels.dropout_forward(
+            stream,
+            input,
+            output,
+            scalars,
+            seed,
+            layer,
+            dropout,
+            num_samples,
+            units,
+            channels,
+            rectify,
+        )
     }
 }

@@ -57,6 +57,8 @@ impl<R: Real> Weights<R> {
                 to.part_mut(tensors.all.clone()).write(staging)?;
             }
         }
+        // A copy from pageable memory may return before its last part has arrived, and no other stream waits for it.
+        stream.context().synchronize()?;
         match &mut self.working {
             Some(working) => kernels.cast(stream, self.values.all(), &mut working.all_mut()),
             None => Ok(()),

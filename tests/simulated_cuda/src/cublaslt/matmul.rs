@@ -52,9 +52,9 @@ unsafe fn multiply(problem: &Problem, [a_at, b_at, d_at]: [u64; 3]) {
         if let Some(bias) = &bias {
             values.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
         }
-        // A NaN stays: it must not hide here.
+        // A NaN becomes 0, as it may: the library does not say.
         if description.epilogue.rectify {
-            values.iter_mut().filter(|value| **value < 0.0).for_each(|value| *value = 0.0);
+            values.iter_mut().for_each(|value| *value = value.max(0.0));
         }
         numbers::write(d.kind, d_at + (column * d.stride * d.kind.bytes()) as u64, values);
     }

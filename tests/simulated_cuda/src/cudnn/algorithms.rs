@@ -20,19 +20,35 @@ pub enum Direction {
     BackwardFilter,
 }
 
-/// The one algorithm that is simulated: IMPLICIT_PRECOMP_GEMM, ALGO_1, ALGO_1.
-pub const SUPPORTED: u32 = 1;
+/// The algorithm that is known to be good: IMPLICIT_PRECOMP_GEMM, ALGO_1, ALGO_1.
+pub const USUAL: u32 = 1;
+/// Another one, slower, that takes no workspace.
+pub const OTHER: u32 = 5;
 
 impl Direction {
-    /// An error for an algorithm that may not be used.
-    pub fn supports(self, algorithm: u32) -> Result<(), cudnnStatus_t> {
-        if algorithm == SUPPORTED {
-            return Ok(());
+    /// The workspace that an algorithm takes, or an error if it may not be used.
+    pub fn workspace_bytes(self, algorithm: u32, geometry: &Geometry) -> Result<usize, cudnnStatus_t> {
+        if determinism(self, algorithm) == cudnnDeterminism_t::CUDNN_NON_DETERMINISTIC {
+            let reason = format!("{self:?} with algorithm {algorithm}, whose result may differ from run to run");
+            device::lock().violation(reason);
         }
-        if algorithm == 0 && self != Self::Forward {
-            device::lock().violation(format!("{self:?} with ALGO_0, whose result may differ from run to run"));
+        match algorithm {
+            USUAL => Ok(geometry.workspace_bytes()),
+            OTHER => Ok(0),
+            _ => refuse(
+                cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED,
+                format!("{self:?} with algorithm {algorithm} for NHWC"),
+            ),
         }
-        refuse(cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED, format!("{self:?} with algorithm {algorithm} for NHWC"))
+    }
+}
+
+fn determinism(direction: Direction, algorithm: u32) -> cudnnDeterminism_t {
+    let unrepeatable = device::lock().settings.unrepeatable;
+    if Some(algorithm) == unrepeatable || (algorithm == 0 && direction != Direction::Forward) {
+        cudnnDeterminism_t::CUDNN_NON_DETERMINISTIC
+    } else {
+        cudnnDeterminism_t::CUDNN_DETERMINISTIC
     }
 }
 
@@ -52,23 +68,22 @@ pub struct Answer {
 /// Fixed answers with the fastest first. Backward, the fastest is ALGO_0, whose result may differ from run to run:
 /// who takes it without looking at the determinism is found out.
 fn answers(direction: Direction, geometry: &Geometry) -> Vec<Answer> {
-    let supported = |algorithm, milliseconds, workspace_bytes, determinism| Answer {
+    let supported = |algorithm, milliseconds, workspace_bytes| Answer {
         algorithm,
         status: cudnnStatus_t::CUDNN_STATUS_SUCCESS,
         milliseconds,
         workspace_bytes,
-        determinism,
+        determinism: determinism(direction, algorithm),
         math: geometry.math(),
         reserved: [0; 3],
     };
-    let repeatable = supported(SUPPORTED, 0.5, geometry.workspace_bytes(), cudnnDeterminism_t::CUDNN_DETERMINISTIC);
-    let unsupported = |algorithm| Answer {
-        status: cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED,
-        ..supported(algorithm, -1.0, 0, cudnnDeterminism_t::CUDNN_DETERMINISTIC)
-    };
+    let usual = supported(USUAL, 0.5, geometry.workspace_bytes());
+    let unsupported =
+        |algorithm| Answer { status: cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED, ..supported(algorithm, -1.0, 0) };
+    let other = supported(OTHER, 0.75, 0);
     match direction {
-        Direction::Forward => vec![repeatable, unsupported(0)],
-        _ => vec![supported(0, 0.25, 0, cudnnDeterminism_t::CUDNN_NON_DETERMINISTIC), repeatable, unsupported(3)],
+        Direction::Forward => vec![usual, other, unsupported(0)],
+        _ => vec![supported(0, 0.25, 0), usual, other, unsupported(3)],
     }
 }
 
@@ -104,8 +119,7 @@ exported! {
     ) -> cudnnStatus_t {
         stream_of(handle)?;
         let geometry = Geometry::of(x_desc, w_desc, conv_desc, y_desc)?;
-        Direction::Forward.supports(algo)?;
-        answer(bytes, geometry.workspace_bytes())
+        answer(bytes, Direction::Forward.workspace_bytes(algo, &geometry)?)
     }
 
     fn cudnnGetConvolutionBackwardDataWorkspaceSize(
@@ -114,8 +128,7 @@ exported! {
     ) -> cudnnStatus_t {
         stream_of(handle)?;
         let geometry = Geometry::of(dx_desc, w_desc, conv_desc, dy_desc)?;
-        Direction::BackwardData.supports(algo)?;
-        answer(bytes, geometry.workspace_bytes())
+        answer(bytes, Direction::BackwardData.workspace_bytes(algo, &geometry)?)
     }
 
     fn cudnnGetConvolutionBackwardFilterWorkspaceSize(
@@ -124,8 +137,7 @@ exported! {
     ) -> cudnnStatus_t {
         stream_of(handle)?;
         let geometry = Geometry::of(x_desc, dw_desc, conv_desc, dy_desc)?;
-        Direction::BackwardFilter.supports(algo)?;
-        answer(bytes, geometry.workspace_bytes())
+        answer(bytes, Direction::BackwardFilter.workspace_bytes(algo, &geometry)?)
     }
 
     fn cudnnGetConvolutionForwardAlgorithm_v7(

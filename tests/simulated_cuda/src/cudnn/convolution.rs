@@ -37,6 +37,7 @@ unsafe fn enqueue(
     geometry: Geometry,
     operands: [Operand; 3],
     bias: Option<Operand>,
+    demanded: usize,
     (workspace, workspace_bytes): Workspace,
     scales: Scales,
     compute: Compute,
@@ -48,8 +49,8 @@ unsafe fn enqueue(
     if scales.map(|scale| scale.cast::<f32>().read()) != [1.0, 0.0] {
         return refuse(cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED, "only an alpha of 1 and a beta of 0 are simulated");
     }
-    let demanded = geometry.workspace_bytes();
-    if workspace_bytes < demanded || workspace.is_null() {
+    // With more than it asked for the real library would take, and name nowhere, another kernel.
+    if workspace_bytes != demanded || (workspace.is_null() && demanded > 0) {
         let reason =
             format!("a workspace of {workspace_bytes} bytes at {workspace:?}; the algorithm demands {demanded}");
         return refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT, reason);
@@ -59,7 +60,10 @@ unsafe fn enqueue(
     let mut regions = vec![first, second];
     regions.extend(bias.map(|(name, tensor, address)| region(name, address, tensor.bytes())));
     let num_read = regions.len();
-    regions.extend([written, region("workspace", workspace as u64, workspace_bytes)]);
+    regions.push(written);
+    if demanded > 0 {
+        regions.push(region("workspace", workspace as u64, workspace_bytes));
+    }
     let blocks = current().map_err(of_driver)?.memory.blocks_of(&regions, num_read);
     let blocks = blocks.or_else(|reason| refuse(cudnnStatus_t::CUDNN_STATUS_BAD_PARAM, reason))?;
     let workspace = workspace as u64;
@@ -95,9 +99,9 @@ exported! {
         beta: *const c_void, y_desc: cudnnTensorDescriptor_t, y: *mut c_void,
     ) -> cudnnStatus_t {
         let geometry = Geometry::of(x_desc, w_desc, conv_desc, y_desc)?;
-        Direction::Forward.supports(algo)?;
+        let demanded = Direction::Forward.workspace_bytes(algo, &geometry)?;
         let operands = [("x", geometry.input, x as u64), ("w", geometry.filter, w as u64), ("y", geometry.output, y as u64)];
-        enqueue("cudnnConvolutionForward", handle, geometry, operands, None, (workspace, workspace_bytes), [alpha, beta], compute::forward)
+        enqueue("cudnnConvolutionForward", handle, geometry, operands, None, demanded, (workspace, workspace_bytes), [alpha, beta], compute::forward)
     }
 
     fn cudnnConvolutionBiasActivationForward(
@@ -107,7 +111,7 @@ exported! {
         bias: *const c_void, activation_desc: cudnnActivationDescriptor_t, y_desc: cudnnTensorDescriptor_t, y: *mut c_void,
     ) -> cudnnStatus_t {
         let geometry = Geometry::of(x_desc, w_desc, conv_desc, y_desc)?;
-        Direction::Forward.supports(algo)?;
+        let demanded = Direction::Forward.workspace_bytes(algo, &geometry)?;
         let (is_set, bias_tensor) = {
             let objects = objects();
             let is_set = objects.activations.get(activation_desc as u64).copied();
@@ -120,7 +124,7 @@ exported! {
         let operands = [("x", geometry.input, x as u64), ("w", geometry.filter, w as u64), ("y", geometry.output, y as u64)];
         let bias = Some(("bias", expected, bias as u64));
         let scales = [alpha, other_alpha];
-        enqueue("cudnnConvolutionBiasActivationForward", handle, geometry, operands, bias, (workspace, workspace_bytes), scales, compute::forward)
+        enqueue("cudnnConvolutionBiasActivationForward", handle, geometry, operands, bias, demanded, (workspace, workspace_bytes), scales, compute::forward)
     }
 
     fn cudnnConvolutionBackwardData(
@@ -129,9 +133,9 @@ exported! {
         beta: *const c_void, dx_desc: cudnnTensorDescriptor_t, dx: *mut c_void,
     ) -> cudnnStatus_t {
         let geometry = Geometry::of(dx_desc, w_desc, conv_desc, dy_desc)?;
-        Direction::BackwardData.supports(algo)?;
+        let demanded = Direction::BackwardData.workspace_bytes(algo, &geometry)?;
         let operands = [("w", geometry.filter, w as u64), ("dy", geometry.output, dy as u64), ("dx", geometry.input, dx as u64)];
-        enqueue("cudnnConvolutionBackwardData", handle, geometry, operands, None, (workspace, workspace_bytes), [alpha, beta], compute::backward_data)
+        enqueue("cudnnConvolutionBackwardData", handle, geometry, operands, None, demanded, (workspace, workspace_bytes), [alpha, beta], compute::backward_data)
     }
 
     fn cudnnConvolutionBackwardFilter(
@@ -140,8 +144,8 @@ exported! {
         beta: *const c_void, dw_desc: cudnnFilterDescriptor_t, dw: *mut c_void,
     ) -> cudnnStatus_t {
         let geometry = Geometry::of(x_desc, dw_desc, conv_desc, dy_desc)?;
-        Direction::BackwardFilter.supports(algo)?;
+        let demanded = Direction::BackwardFilter.workspace_bytes(algo, &geometry)?;
         let operands = [("x", geometry.input, x as u64), ("dy", geometry.output, dy as u64), ("dw", geometry.filter, dw as u64)];
-        enqueue("cudnnConvolutionBackwardFilter", handle, geometry, operands, None, (workspace, workspace_bytes), [alpha, beta], compute::backward_filter)
+        enqueue("cudnnConvolutionBackwardFilter", handle, geometry, operands, None, demanded, (workspace, workspace_bytes), [alpha, beta], compute::backward_filter)
     }
 }

@@ -135,7 +135,8 @@ exported! {
     }
 
     fn cuCtxSynchronize() -> CUresult {
-        let state = not_capturing("cuCtxSynchronize")?;
+        let mut state = not_capturing("cuCtxSynchronize")?;
+        state.all_arrive()?;
         let streams = state.streams.iter().map(|(handle, _)| handle).collect();
         let last = state.last_number();
         device::wait(state, Demand::Streams(streams, last)).map(drop)

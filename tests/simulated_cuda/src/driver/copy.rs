@@ -1,5 +1,5 @@
 //! Copies and fills. A copy reads its source when it runs; only pageable sources are staged when it is enqueued, as
-//! CUDA may.
+//! CUDA may. Synchronous ones from pageable memory and fills may return before they arrive.
 
 use std::ffi::{c_uchar, c_void};
 
@@ -92,8 +92,11 @@ exported! {
         if source.is_null() {
             return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuMemcpyHtoD_v2 from null");
         }
-        std::ptr::copy(source.cast::<u8>(), destination as *mut u8, bytes);
-        Ok(())
+        let staged = std::slice::from_raw_parts(source.cast::<u8>(), bytes).to_vec();
+        state.arrive(Box::new(move |_| {
+            std::ptr::copy(staged.as_ptr(), destination as *mut u8, bytes);
+            Ok(())
+        }))
     }
 
     fn cuMemcpyDtoH_v2(destination: *mut c_void, source: CUdeviceptr, bytes: usize) -> CUresult {
@@ -102,6 +105,7 @@ exported! {
         if destination.is_null() {
             return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuMemcpyDtoH_v2 to null");
         }
+        state.all_arrive()?;
         std::ptr::copy(source as *const u8, destination.cast::<u8>(), bytes);
         Ok(())
     }
@@ -109,7 +113,9 @@ exported! {
     fn cuMemsetD8_v2(destination: CUdeviceptr, value: c_uchar, bytes: usize) -> CUresult {
         let mut state = not_capturing("cuMemsetD8_v2")?;
         on_device(&mut state, "cuMemsetD8_v2", destination, bytes)?;
-        std::ptr::write_bytes(destination as *mut u8, value, bytes);
-        Ok(())
+        state.arrive(Box::new(move |_| {
+            std::ptr::write_bytes(destination as *mut u8, value, bytes);
+            Ok(())
+        }))
     }
 }

@@ -213,6 +213,7 @@ impl Memory {
 
 fn free(side: Side, address: u64, call: &str) -> Result<(), CUresult> {
     let mut state = super::context::releasing()?;
+    state.all_arrive()?;
     // A broken context records nothing any more.
     if state.broken.is_none() && state.invalidate_own_captures() {
         return state.refuse(

@@ -8,7 +8,7 @@ use cudarc::driver::sys::CUstream;
 
 use super::session::Session;
 use crate::cudnn::algorithms::{
-    Answer, SUPPORTED, cudnnGetConvolutionBackwardFilterAlgorithm_v7, cudnnGetConvolutionForwardWorkspaceSize,
+    Answer, USUAL, cudnnGetConvolutionBackwardFilterAlgorithm_v7, cudnnGetConvolutionForwardWorkspaceSize,
 };
 use crate::cudnn::convolution::cudnnConvolutionForward;
 use crate::cudnn::descriptors::{
@@ -59,7 +59,7 @@ impl Setup {
                     filter,
                     convolution,
                     tensor,
-                    SUPPORTED,
+                    USUAL,
                     &mut workspace_bytes,
                 ),
             ]
@@ -80,7 +80,7 @@ impl Setup {
                 self.filter,
                 w as _,
                 self.convolution,
-                SUPPORTED,
+                USUAL,
                 self.workspace as _,
                 workspace_bytes,
                 (&raw const beta).cast(),
@@ -144,7 +144,7 @@ fn the_fastest_filter_gradient_is_marked_as_not_deterministic() {
     }
     assert_eq!(answers[0].determinism, cudnnDeterminism_t::CUDNN_NON_DETERMINISTIC);
     let second = &answers[1];
-    assert_eq!((second.algorithm, second.workspace_bytes), (SUPPORTED, workspace_bytes));
+    assert_eq!((second.algorithm, second.workspace_bytes), (USUAL, workspace_bytes));
     assert_eq!(second.determinism, cudnnDeterminism_t::CUDNN_DETERMINISTIC);
     assert_ne!(answers[2].status, OK);
 }

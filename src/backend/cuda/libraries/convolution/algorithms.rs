@@ -118,35 +118,29 @@ fn candidate(algorithm: u32, milliseconds: f32, workspace_bytes: usize, determin
 
 impl<A: Copy, B: Copy, C: Copy, Algorithm: Copy, Answer> Questions<A, B, C, Algorithm, Answer> {
     fn choose(&self, on: &Description, tuning: &mut Tuning) -> Result<Chosen<Algorithm>> {
-        let known_bytes = self.workspace_bytes(on, self.known)?;
-        let usable_known = known_bytes.map(|_| (self.number)(self.known));
-        let candidates = |answers: Vec<(Algorithm, Candidate)>| answers.into_iter().map(|answer| answer.1).collect();
-        let picked = tuning.pick(
-            self.direction,
-            &on.shape,
-            usable_known,
-            || self.ask(on, self.heuristics).map(candidates),
-            || self.ask(on, self.find).map(candidates),
-        )?;
-        let algorithm = if (self.number)(self.known) == picked {
-            Some(self.known)
-        } else {
-            let answers = self.ask(on, self.heuristics)?;
-            answers.into_iter().map(|answer| answer.0).find(|algorithm| (self.number)(*algorithm) == picked)
-        };
-        if let Some(algorithm) = algorithm
-            && let Some(workspace_bytes) = self.workspace_bytes(on, algorithm)?
-        {
-            return Ok(Chosen { algorithm, workspace_bytes });
-        }
-        Err(Error::Device(format!(
-            "cuDNN refuses its algorithm {picked} for {:?} of {:?}; begin without --tune",
-            self.direction, on.shape
-        )))
+        // cuDNN's own answer says whether an algorithm is bitwise reproducible. One that it does not name is not taken.
+        let answers = self.ask(on, self.heuristics)?;
+        let may_take = answers.into_iter().filter(|(_, candidate)| tuning.may_take(candidate));
+        let usable = may_take.filter_map(|(algorithm, candidate)| {
+            let workspace_bytes = self.workspace_bytes(on, algorithm)?;
+            Some((candidate, Chosen { algorithm, workspace_bytes }))
+        });
+        let (candidates, chosen): (Vec<_>, Vec<_>) = usable.unzip();
+        let numbered = |number| chosen.iter().find(|chosen| (self.number)(chosen.algorithm) == number);
+        let known = numbered((self.number)(self.known)).map(|known| (self.number)(known.algorithm));
+        let picked = tuning.pick(self.direction, &on.shape, known, &candidates, || {
+            Ok(self.ask(on, self.find)?.into_iter().map(|answer| answer.1).collect())
+        })?;
+        numbered(picked).copied().ok_or_else(|| {
+            Error::Device(format!(
+                "cuDNN refuses its algorithm {picked} for {:?} of {:?}; begin without --tune",
+                self.direction, on.shape
+            ))
+        })
     }
 
-    /// What the algorithm needs; none where cuDNN does not support it for the shape.
-    fn workspace_bytes(&self, on: &Description, algorithm: Algorithm) -> Result<Option<usize>> {
+    /// What the algorithm needs; none where cuDNN does not support it for the shape, or, with a warning, cannot say.
+    fn workspace_bytes(&self, on: &Description, algorithm: Algorithm) -> Option<usize> {
         let (library, operation) = (on.library.raw, on.operation.0);
         let (first, second, third) = self.descriptors;
         let mut num_bytes = 0;
@@ -154,10 +148,16 @@ impl<A: Copy, B: Copy, C: Copy, Algorithm: Copy, Answer> Questions<A, B, C, Algo
         let status =
             unsafe { (self.workspace_size)(library, first, second, operation, third, algorithm, &raw mut num_bytes) };
         if is_refusal(status) {
-            return Ok(None);
+            return None;
         }
-        check("asking cuDNN for an algorithm's working memory", status)?;
-        Ok(Some(num_bytes))
+        match check("asking cuDNN for an algorithm's working memory", status) {
+            Ok(()) => Some(num_bytes),
+            Err(error) => {
+                let (number, direction) = ((self.number)(algorithm), self.direction);
+                crate::tell!("warning: {error}; {direction:?} does without algorithm {number}");
+                None
+            }
+        }
     }
 
     /// The algorithms that cuDNN says would run, in the order of its answer: the fastest first.
