@@ -4,144 +4,106 @@ use std::fs;
 use std::path::Path;
 
 use predicates::prelude::{PredicateBooleanExt, predicate};
-use tempfile::TempDir;
 
 use crate::fixture::*;
 
-fn folder() -> TempDir {
-    tempfile::tempdir().unwrap()
-}
-
-/// Packing `data` must fail with exit code 1 and leave no folder of shards.
-fn refused(data: &Path) -> String {
-    let out = data.parent().unwrap().join("shards");
-    let message = failure(pack_shards().arg(data).arg("--out").arg(&out), 1);
+/// Packing must fail with exit code 1 and leave no folder of shards.
+fn refused(folders: &Folders) -> String {
+    let message = folders.failure(&[]);
     assert_eq!(message.matches("error:").count(), 1, "{message}");
-    assert!(!out.exists(), "something was written");
+    assert!(!folders.out.exists(), "something was written");
     message
 }
 
 #[test]
-fn no_such_folder() {
-    let dir = folder();
-    let message = refused(&dir.path().join("nowhere"));
-    assert!(message.contains("nowhere: no such folder"), "{message}");
-}
-
-#[test]
-fn a_file_in_place_of_a_folder() {
-    let dir = folder();
-    write(&dir.path().join("picture.jpg"), &jpeg(&photo(1, 64, 64), 90));
-    let message = refused(&dir.path().join("picture.jpg"));
-    assert!(message.contains("not a folder"), "{message}");
+fn folders_that_cannot_be_packed_are_refused_with_what_is_wrong() {
+    type Make = fn(&Path);
+    let cases: [(&str, Make); 5] = [
+        ("data: no such folder", |_| {}),
+        ("not a folder", |data| write(data, &jpeg(&photo(1, 64, 64), 90))),
+        ("one class only, cat", |data| class_folders(data, &["cat"], 3)),
+        ("emu: the class folder is empty", |data| {
+            class_folders(data, &["cat", "dog"], 3);
+            fs::create_dir(data.join("emu")).unwrap();
+        }),
+        ("val/zebra: no such class in", |data| {
+            class_folders(&data.join("train"), &["cat", "dog"], 3);
+            class_folders(&data.join("val"), &["cat", "zebra"], 3);
+        }),
+    ];
+    for (expected, make) in cases {
+        let folders = Folders::new();
+        make(&folders.data);
+        let message = refused(&folders);
+        assert!(message.contains(expected), "{expected}: {message}");
+    }
 }
 
 #[test]
 fn a_folder_without_images_lists_what_was_looked_for() {
-    let dir = folder();
-    let data = dir.path().join("data");
-    fs::create_dir(&data).unwrap();
-    let message = refused(&data);
+    let folders = Folders::new();
+    fs::create_dir(&folders.data).unwrap();
+    let message = refused(&folders);
     for wanted in ["no images found", "train/ and val/", "a folder per class", "ILSVRC2012_img_train.tar", "idx3-ubyte"]
     {
         assert!(message.contains(wanted), "{wanted}: {message}");
     }
-    write(&data.join("a/notes.txt"), b"text");
-    write(&data.join("b/notes.txt"), b"text");
-    let message = refused(&data);
+    write(&folders.data.join("a/notes.txt"), b"text");
+    write(&folders.data.join("b/notes.txt"), b"text");
+    let message = refused(&folders);
     assert!(message.contains("no images found: none of its first 2 files"), "{message}");
 }
 
 #[test]
-fn one_class_only() {
-    let dir = folder();
-    let data = dir.path().join("data");
-    class_folders(&data, &["cat"], 3);
-    let message = refused(&data);
-    assert!(message.contains("one class only, cat"), "{message}");
-}
-
-#[test]
-fn an_empty_class_folder_is_named() {
-    let dir = folder();
-    let data = dir.path().join("data");
-    class_folders(&data, &["cat", "dog"], 3);
-    fs::create_dir(data.join("emu")).unwrap();
-    let message = refused(&data);
-    assert!(message.contains("emu: the class folder is empty"), "{message}");
-}
-
-#[test]
 fn a_class_of_bad_images_only_keeps_its_label_and_is_warned_of() {
-    let dir = folder();
-    let (data, out) = (dir.path().join("data"), dir.path().join("out"));
-    class_folders(&data, &["cat", "emu"], 5);
-    write(&data.join("dog/1.jpg"), b"bad");
-    pack_shards()
-        .arg(&data)
-        .arg("--out")
-        .arg(&out)
-        .assert()
-        .success()
-        .stderr(predicate::str::contains("no image of the class dog is in the training split"));
-    let info = alexnet::shard::DatasetInfo::read(&out).unwrap();
+    let folders = Folders::new();
+    class_folders(&folders.data, &["cat", "emu"], 5);
+    write(&folders.data.join("dog/1.jpg"), b"bad");
+    let warning = predicate::str::contains("no image of the class dog is in the training split");
+    folders.command(&[]).assert().success().stderr(warning);
+    let info = alexnet::shard::DatasetInfo::read(&folders.out).unwrap();
     assert_eq!(info.class_names(), ["cat", "dog", "emu"]);
 }
 
 #[test]
 fn nothing_readable_in_the_training_split() {
-    let dir = folder();
-    let (data, out) = (dir.path().join("data"), dir.path().join("out"));
-    class_folders(&data.join("val"), &["cat", "dog"], 5);
-    write(&data.join("train/cat/1.jpg"), b"bad");
-    write(&data.join("train/dog/1.jpg"), b"bad");
-    let message = failure(pack_shards().arg(&data).arg("--out").arg(&out), 1);
+    let folders = Folders::new();
+    class_folders(&folders.data.join("val"), &["cat", "dog"], 5);
+    write(&folders.data.join("train/cat/1.jpg"), b"bad");
+    write(&folders.data.join("train/dog/1.jpg"), b"bad");
+    let message = folders.failure(&[]);
     assert!(message.contains("no image of the training split can be read"), "{message}");
-    assert!(!out.join("dataset.json").exists());
-}
-
-#[test]
-fn a_validation_class_that_is_not_trained() {
-    let dir = folder();
-    let data = dir.path().join("data");
-    class_folders(&data.join("train"), &["cat", "dog"], 3);
-    class_folders(&data.join("val"), &["cat", "zebra"], 3);
-    let message = refused(&data);
-    assert!(message.contains("val/zebra: no such class in"), "{message}");
+    assert!(!folders.out.join("dataset.json").exists());
 }
 
 #[test]
 fn a_folder_that_holds_other_things_is_not_packed_into() {
-    let dir = folder();
-    let (data, out) = (dir.path().join("data"), dir.path().join("home"));
-    class_folders(&data, &["cat", "dog"], 3);
-    write(&out.join("thesis.tex"), b"years of work");
+    let folders = Folders::new();
+    class_folders(&folders.data, &["cat", "dog"], 3);
+    write(&folders.out.join("thesis.tex"), b"years of work");
     for force in [&[][..], &["--force"]] {
-        let message = failure(pack_shards().arg(&data).arg("--out").arg(&out).args(force), 1);
+        let message = folders.failure(force);
         assert!(message.contains("did not write (such as thesis.tex)"), "{message}");
     }
-    assert_eq!(files(&out).len(), 1);
+    assert_eq!(files(&folders.out).len(), 1);
 }
 
 #[test]
 fn options_that_do_not_fit_the_source() {
-    let dir = folder();
-    let data = dir.path().join("data");
-    class_folders(&data.join("train"), &["cat", "dog"], 3);
-    class_folders(&data.join("val"), &["cat", "dog"], 3);
-    let out = dir.path().join("out");
-    let message = failure(pack_shards().arg(&data).arg("--out").arg(&out).args(["--val-fraction", "0.2"]), 1);
+    let folders = Folders::new();
+    class_folders(&folders.data.join("train"), &["cat", "dog"], 3);
+    class_folders(&folders.data.join("val"), &["cat", "dog"], 3);
+    let message = folders.failure(&["--val-fraction", "0.2"]);
     assert!(message.contains("--val-fraction has nothing to divide"), "{message}");
-    let names = dir.path().join("names");
+    let names = folders.dir.path().join("names");
     fs::write(&names, "one\ntwo\nthree\n").unwrap();
-    let message = failure(pack_shards().arg(&data).arg("--out").arg(&out).arg("--class-names").arg(&names), 1);
+    let message = folders.failure(&["--class-names", names.to_str().unwrap()]);
     assert!(message.contains("for 2 classes") && message.contains("found 3 lines"), "{message}");
-    assert!(!out.exists());
+    assert!(!folders.out.exists());
 }
 
 #[test]
 fn wrong_numbers_on_the_command_line_are_wrong_usage() {
-    let dir = folder();
     for args in [
         ["--threads", "0"],
         ["--threads", "-3"],
@@ -158,11 +120,11 @@ fn wrong_numbers_on_the_command_line_are_wrong_usage() {
         ["--max-bad", "-5"],
         ["--max-bad", "101%"],
     ] {
-        let message = failure(pack_shards().arg(dir.path()).args(args), 2);
+        let message = failure(pack_shards().arg("data").args(args), 2);
         assert!(message.contains(args[0]), "{args:?}: {message}");
     }
-    failure(pack_shards().arg(dir.path()).args(["--strict", "--skip-bad"]), 2);
-    failure(pack_shards().arg(dir.path()).args(["--strict", "--max-bad", "3"]), 2);
+    failure(pack_shards().arg("data").args(["--strict", "--skip-bad"]), 2);
+    failure(pack_shards().arg("data").args(["--strict", "--max-bad", "3"]), 2);
     failure(&mut pack_shards(), 2);
 }
 

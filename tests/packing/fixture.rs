@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use alexnet::shard::picture::{add_mean, picture};
 use alexnet::shard::{Dataset, Split};
 use assert_cmd::Command;
 use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
+use tempfile::TempDir;
 
 pub fn pack_shards() -> Command {
     Command::cargo_bin("pack-shards").unwrap()
@@ -18,10 +19,44 @@ pub fn inspect_shards() -> Command {
     Command::cargo_bin("inspect-shards").unwrap()
 }
 
-/// Packs `data` into `out`, which must succeed, and returns the last line of standard output.
-pub fn pack(data: &Path, out: &Path, args: &[&str]) -> String {
-    let output = pack_shards().arg(data).arg("--out").arg(out).args(args).assert().success().get_output().clone();
-    String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned()
+/// A folder for images and one for their shards, neither of which exists yet.
+pub struct Folders {
+    pub dir: TempDir,
+    pub data: PathBuf,
+    pub out: PathBuf,
+}
+
+impl Folders {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, out) = (dir.path().join("data"), dir.path().join("out"));
+        Self { dir, data, out }
+    }
+
+    /// The command that packs the images into `out`.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = pack_shards();
+        command.arg(&self.data).arg("--out").arg(&self.out).args(args);
+        command
+    }
+
+    /// Packs, which must succeed, and returns the last line of standard output.
+    pub fn pack(&self, args: &[&str]) -> String {
+        let output = self.command(args).assert().success().get_output().clone();
+        String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned()
+    }
+
+    /// Packs into the folder `name` instead, and returns its path.
+    pub fn pack_into(&self, name: &str, args: &[&str]) -> PathBuf {
+        let out = self.dir.path().join(name);
+        pack_shards().arg(&self.data).arg("--out").arg(&out).args(args).assert().success();
+        out
+    }
+
+    /// Packing must fail with exit code 1; returns standard error.
+    pub fn failure(&self, args: &[&str]) -> String {
+        failure(&mut self.command(args), 1)
+    }
 }
 
 /// Runs a command that must fail with exit code `code`, and returns its standard error.
@@ -44,12 +79,6 @@ pub fn jpeg(picture: &RgbImage, quality: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(picture).unwrap();
     bytes
-}
-
-pub fn png(picture: &image::DynamicImage) -> Vec<u8> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
-    bytes.into_inner()
 }
 
 pub fn write(path: &Path, bytes: &[u8]) {

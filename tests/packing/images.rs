@@ -1,44 +1,43 @@
 //! Every kind of image, good and bad, is recognised by its content.
 
 use std::fs;
-use std::path::Path;
 
 use alexnet::shard::picture::add_mean;
 use alexnet::shard::{Dataset, Split};
-use image::{DynamicImage, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba, imageops};
-use tempfile::TempDir;
+use image::codecs::webp::WebPEncoder;
+use image::{DynamicImage, ExtendedColorType, ImageEncoder, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba, imageops};
+use predicates::prelude::predicate;
 
 use crate::fixture::*;
 
-/// A folder with two good classes of ten images, to which a test adds its own.
-struct Data {
-    dir: TempDir,
-}
+/// Two good classes of ten images, to which a test adds its own.
+struct Data(Folders);
 
 impl Data {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        class_folders(&dir.path().join("data"), &["good", "other"], 10);
-        Self { dir }
+        let folders = Folders::new();
+        class_folders(&folders.data, &["good", "other"], 10);
+        Self(folders)
     }
 
     fn put(&self, class: &str, bytes: &[u8]) {
-        write(&self.dir.path().join("data").join(class).join("image"), bytes);
-    }
-
-    fn out(&self) -> std::path::PathBuf {
-        self.dir.path().join("out")
+        write(&self.0.data.join(class).join("image"), bytes);
     }
 
     fn pack(&self) -> String {
-        pack(&self.dir.path().join("data"), &self.out(), &["--val-fraction", "0"])
+        self.0.pack(&["--val-fraction", "0"])
+    }
+
+    /// The packed sample of `class`, as a picture.
+    fn sample(&self, class: &str) -> RgbImage {
+        only_sample(&self.0.out, class)
     }
 
     /// Packs, and returns the reason why the only image of `class` was skipped.
     fn reason(&self, class: &str) -> String {
         let last = self.pack();
         assert!(last.contains("20 images") && last.contains("1 skipped"), "{last}");
-        let rows = skipped(&self.out());
+        let rows = skipped(&self.0.out);
         assert_eq!(rows.len(), 1, "{rows:?}");
         assert_eq!(rows[0][..3], [format!("{class}/image"), "train".into(), class.into()]);
         rows[0][3].clone()
@@ -60,6 +59,10 @@ fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
+fn png(picture: &DynamicImage) -> Vec<u8> {
+    encoded(picture, ImageFormat::Png)
+}
+
 #[test]
 fn every_lossless_format_is_packed_to_the_bit_whatever_its_file_is_called() {
     let data = Data::new();
@@ -70,7 +73,7 @@ fn every_lossless_format_is_packed_to_the_bit_whatever_its_file_is_called() {
     }
     data.pack();
     for format in formats {
-        assert_eq!(difference(&only_sample(&data.out(), &format!("{format:?}")), &marked()), 0, "{format:?}");
+        assert_eq!(difference(&data.sample(&format!("{format:?}")), &marked()), 0, "{format:?}");
     }
 }
 
@@ -82,8 +85,8 @@ fn jpeg_and_gif_come_out_close_to_what_went_in() {
     data.put("gif", &encoded(&DynamicImage::from(marked()), ImageFormat::Gif));
     data.pack();
     // A good JPEG of a smooth picture, and a palette that holds all three colours.
-    assert!(difference(&only_sample(&data.out(), "jpeg"), &smooth) <= 12);
-    assert!(difference(&only_sample(&data.out(), "gif"), &marked()) <= 8);
+    assert!(difference(&data.sample("jpeg"), &smooth) <= 12);
+    assert!(difference(&data.sample("gif"), &marked()) <= 8);
 }
 
 #[test]
@@ -101,7 +104,7 @@ fn grey_sixteen_bit_and_transparent_images_become_rgb() {
     data.put("glass", &png(&DynamicImage::ImageRgba8(glass)));
     data.put("grey-glass", &png(&DynamicImage::ImageLumaA8(grey_glass)));
     data.pack();
-    let pixel = |class: &str, x, y| only_sample(&data.out(), class).get_pixel(x, y).0;
+    let pixel = |class: &str, x, y| data.sample(class).get_pixel(x, y).0;
     assert_eq!(pixel("grey", 77, 5), [77; 3]);
     assert_eq!(pixel("deep-grey", 77, 5), [77; 3]);
     assert_eq!(pixel("deep", 77, 5), [77, 5, 0]);
@@ -109,16 +112,27 @@ fn grey_sixteen_bit_and_transparent_images_become_rgb() {
     assert_eq!([pixel("grey-glass", 5, 5), pixel("grey-glass", 250, 5)], [[200; 3], [124, 117, 104]]);
 }
 
-/// A JPEG with an EXIF segment that gives the orientation.
+/// An EXIF block whose only entry is the orientation.
+fn exif(orientation: u8) -> Vec<u8> {
+    [b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0", &[orientation][..], &[0; 6]].concat()
+}
+
 fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
-    let mut exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
-    exif.push(orientation);
-    exif.extend([0; 6]);
+    let exif = [b"Exif\0\0", &exif(orientation)[..]].concat();
     let mut bytes = jpeg[..2].to_vec();
     bytes.extend([0xFF, 0xE1]);
     bytes.extend((exif.len() as u16 + 2).to_be_bytes());
     bytes.extend(exif);
     bytes.extend(&jpeg[2..]);
+    bytes
+}
+
+/// A lossless WebP with that block; `prefix` is what the block begins with in a JPEG.
+fn webp_with_orientation(picture: &RgbImage, orientation: u8, prefix: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = WebPEncoder::new_lossless(&mut bytes);
+    encoder.set_exif_metadata([prefix, &exif(orientation)].concat()).unwrap();
+    encoder.write_image(picture.as_raw(), 256, 256, ExtendedColorType::Rgb8).unwrap();
     bytes
 }
 
@@ -136,37 +150,22 @@ fn all_eight_orientations_come_out_upright() {
         imageops::rotate90,
     ];
     let data = Data::new();
-    for (orientation, stored) in (1..).zip(turns) {
-        data.put(&format!("turn{orientation}"), &with_orientation(&jpeg(&stored(&upright), 95), orientation));
+    for (orientation, stored) in (1..).zip(turns.map(|turn| turn(&upright))) {
+        data.put(&format!("jpeg{orientation}"), &with_orientation(&jpeg(&stored, 95), orientation));
+        data.put(&format!("bare{orientation}"), &webp_with_orientation(&stored, orientation, b""));
+        data.put(&format!("prefixed{orientation}"), &webp_with_orientation(&stored, orientation, b"Exif\0\0"));
     }
     data.pack();
     for orientation in 1..=8 {
-        let packed = only_sample(&data.out(), &format!("turn{orientation}"));
+        let packed = data.sample(&format!("jpeg{orientation}"));
         for (x, y) in [(20, 20), (20, 230), (230, 230), (230, 20)] {
             let (found, expected) = (packed.get_pixel(x, y), upright.get_pixel(x, y));
             let near = found.0.iter().zip(expected.0).all(|(found, expected)| found.abs_diff(expected) < 12);
             assert!(near, "orientation {orientation} at ({x}, {y}): expected {expected:?}, found {found:?}");
         }
-    }
-}
-
-#[test]
-fn a_turned_webp_comes_out_upright_with_and_without_the_prefix_of_a_jpeg() {
-    use image::ImageEncoder;
-    let turned = imageops::rotate270(&marked());
-    let data = Data::new();
-    for (class, prefix) in [("bare", &b""[..]), ("prefixed", b"Exif\0\0")] {
-        // An EXIF block whose only entry says: rotate by 90 degrees.
-        let exif = [prefix, b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"].concat();
-        let mut bytes = Vec::new();
-        let mut encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut bytes);
-        encoder.set_exif_metadata(exif).unwrap();
-        encoder.write_image(turned.as_raw(), 256, 256, image::ExtendedColorType::Rgb8).unwrap();
-        data.put(class, &bytes);
-    }
-    data.pack();
-    for class in ["bare", "prefixed"] {
-        assert_eq!(difference(&only_sample(&data.out(), class), &marked()), 0, "{class}");
+        for class in ["bare", "prefixed"].map(|prefix| format!("{prefix}{orientation}")) {
+            assert_eq!(difference(&data.sample(&class), &upright), 0, "{class}");
+        }
     }
 }
 
@@ -178,7 +177,7 @@ fn an_animation_gives_its_first_frame() {
     image::codecs::gif::GifEncoder::new(&mut bytes).encode_frames([frame(40), frame(240)]).unwrap();
     data.put("moving", &bytes);
     data.pack();
-    let pixel = only_sample(&data.out(), "moving").get_pixel(100, 100).0;
+    let pixel = data.sample("moving").get_pixel(100, 100).0;
     assert!(pixel.iter().all(|value| value.abs_diff(40) < 6), "{pixel:?}");
 }
 
@@ -189,7 +188,7 @@ fn images_smaller_than_a_sample_and_very_long_ones_are_packed() {
     data.put("thread", &png(&DynamicImage::from(RgbImage::from_pixel(3000, 2, Rgb([7, 8, 9])))));
     data.pack();
     for class in ["dot", "thread"] {
-        assert_eq!(only_sample(&data.out(), class).get_pixel(128, 128).0, [7, 8, 9], "{class}");
+        assert_eq!(data.sample(class).get_pixel(128, 128).0, [7, 8, 9], "{class}");
     }
 }
 
@@ -264,7 +263,7 @@ fn files_that_are_no_images_are_skipped_with_what_they_begin_with() {
 fn names_that_are_not_utf8_and_names_that_differ_in_case_are_all_packed() {
     use std::os::unix::ffi::OsStrExt;
     let data = Data::new();
-    let folder = data.dir.path().join("data/good");
+    let folder = data.0.data.join("good");
     let odd = |name: &[u8], bytes: &[u8]| fs::write(folder.join(std::ffi::OsStr::from_bytes(name)), bytes).unwrap();
     odd(b"caf\xe9.jpg", &jpeg(&photo(70, 90, 90), 90));
     odd(b"Case.jpg", &jpeg(&photo(71, 90, 90), 90));
@@ -272,25 +271,22 @@ fn names_that_are_not_utf8_and_names_that_differ_in_case_are_all_packed() {
     odd(b"bad\xff.jpg", b"no image");
     let last = data.pack();
     assert!(last.contains("23 images") && last.contains("1 skipped"), "{last}");
-    assert_eq!(skipped(&data.out())[0][0], "good/bad\u{fffd}.jpg");
+    assert_eq!(skipped(&data.0.out)[0][0], "good/bad\u{fffd}.jpg");
 }
 
 #[test]
 fn class_folders_that_differ_in_case_are_two_classes_and_a_warning() {
     let data = Data::new();
     data.put("Good", &jpeg(&photo(70, 90, 90), 90));
-    let mut command = pack_shards();
-    command.arg(data.dir.path().join("data")).arg("--out").arg(data.out());
-    let output = command.assert().success().get_output().clone();
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert!(message.contains("the classes Good and good differ only in case"), "{message}");
+    let warning = predicate::str::contains("the classes Good and good differ only in case");
+    data.0.command(&[]).assert().success().stderr(warning);
 }
 
 #[test]
 fn the_mean_of_all_residuals_is_within_half_of_zero_at_every_pixel() {
     let data = Data::new();
     data.pack();
-    let dataset = Dataset::open(&data.out()).unwrap();
+    let dataset = Dataset::open(&data.0.out).unwrap();
     let train = dataset.split(Split::Train);
     let mut sums = vec![0_i64; dataset.mean().len()];
     for index in 0..train.num_samples() {
@@ -304,11 +300,13 @@ fn the_mean_of_all_residuals_is_within_half_of_zero_at_every_pixel() {
 }
 
 #[test]
-fn a_link_to_nothing_is_skipped_with_what_the_system_says() {
-    let data = Data::new();
-    let folder = data.dir.path().join("data/linked");
-    fs::create_dir_all(&folder).unwrap();
-    std::os::unix::fs::symlink(Path::new("/nowhere/at/all"), folder.join("image")).unwrap();
-    let reason = data.reason("linked");
-    assert!(reason.contains("cannot be read") && reason.contains("No such file"), "{reason}");
+fn a_link_to_nothing_or_to_itself_is_skipped_with_what_the_system_says() {
+    for (target, said) in [("/nowhere/at/all", "No such file"), ("image", "Too many levels of symbolic links")] {
+        let data = Data::new();
+        let folder = data.0.data.join("linked");
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(target, folder.join("image")).unwrap();
+        let reason = data.reason("linked");
+        assert!(reason.contains("cannot be read") && reason.contains(said), "{reason}");
+    }
 }

@@ -1,32 +1,30 @@
 //! `inspect-shards` shows, draws and verifies a dataset.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use alexnet::shard::Split;
 use alexnet::shard::picture::picture;
 use predicates::prelude::{PredicateBooleanExt, predicate};
-use tempfile::TempDir;
 
 use crate::fixture::*;
 
 const FIRST_SHARD: &str = "train-00000.shard";
 
-fn packed() -> (TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let (data, out) = (dir.path().join("beasts"), dir.path().join("out"));
-    class_folders(&data.join("train"), &["cat", "dog"], 6);
-    class_folders(&data.join("val"), &["cat", "dog"], 2);
-    pack(&data, &out, &["--shard-samples", "5"]);
-    (dir, out)
+fn packed() -> Folders {
+    let folders = Folders::new();
+    class_folders(&folders.data.join("train"), &["cat", "dog"], 6);
+    class_folders(&folders.data.join("val"), &["cat", "dog"], 2);
+    folders.pack(&["--shard-samples", "5"]);
+    folders
 }
 
 #[test]
 fn the_summary_tells_what_the_dataset_is() {
-    let (_dir, out) = packed();
+    let Folders { dir: _dir, out, .. } = packed();
     let says = |text: &'static str| predicate::str::contains(text);
     inspect_shards().arg(&out).assert().success().stdout(
-        says("beasts: 16 images of 2 classes")
+        says("data: 16 images of 2 classes")
             .and(says("cat"))
             .and(says("mean colour"))
             .and(says("lighting"))
@@ -41,7 +39,7 @@ fn the_summary_tells_what_the_dataset_is() {
 
 #[test]
 fn a_sound_dataset_is_verified() {
-    let (_dir, out) = packed();
+    let Folders { dir: _dir, out, .. } = packed();
     inspect_shards().arg(&out).arg("--verify").assert().success().stdout("all 16 samples verified\n");
 }
 
@@ -53,7 +51,7 @@ fn flip(path: &Path, offset: usize) {
 
 #[test]
 fn one_flipped_bit_anywhere_in_a_shard_is_found() {
-    let (_dir, out) = packed();
+    let Folders { dir: _dir, out, .. } = packed();
     let shard = out.join(FIRST_SHARD);
     let whole = fs::read(&shard).unwrap();
     let samples = 4096 + 196_608;
@@ -77,7 +75,7 @@ fn one_flipped_bit_anywhere_in_a_shard_is_found() {
 
 #[test]
 fn all_damages_are_listed_not_only_the_first() {
-    let (_dir, out) = packed();
+    let Folders { dir: _dir, out, .. } = packed();
     flip(&out.join(FIRST_SHARD), 4096 + 196_608 + 5);
     flip(&out.join(FIRST_SHARD), 4096 + 4 * 196_608 + 5);
     fs::remove_file(out.join("val-00000.shard")).unwrap();
@@ -89,7 +87,7 @@ fn all_damages_are_listed_not_only_the_first() {
 
 #[test]
 fn a_shard_cut_short_of_another_version_or_of_another_dataset_is_reported_with_its_path() {
-    let (_dir, out) = packed();
+    let Folders { dir: _dir, out, .. } = packed();
     let shard = out.join(FIRST_SHARD);
     let whole = fs::read(&shard).unwrap();
     let reported = |bytes: &[u8], wanted: &str| {
@@ -109,30 +107,16 @@ fn a_shard_cut_short_of_another_version_or_of_another_dataset_is_reported_with_i
     let mut magic = whole.clone();
     magic[0] = b'X';
     reported(&magic, "not a shard");
-    let (_other_dir, other) = {
-        let dir = tempfile::tempdir().unwrap();
-        class_folders(&dir.path().join("data"), &["hat", "tie"], 6);
-        let out = dir.path().join("out");
-        pack(&dir.path().join("data"), &out, &["--val-fraction", "0", "--shard-samples", "5"]);
-        (dir, out)
-    };
-    reported(&fs::read(other.join(FIRST_SHARD)).unwrap(), "a shard of another dataset");
+    let other = Folders::new();
+    class_folders(&other.data, &["hat", "tie"], 6);
+    other.pack(&["--val-fraction", "0", "--shard-samples", "5"]);
+    reported(&fs::read(other.out.join(FIRST_SHARD)).unwrap(), "a shard of another dataset");
     reported(&fs::read(out.join("train-00001.shard")).unwrap(), "not the shard that dataset.json lists");
 }
 
 #[test]
-fn an_unfinished_or_missing_dataset_says_what_to_do() {
-    let (dir, out) = packed();
-    fs::remove_file(out.join("dataset.json")).unwrap();
-    let message = failure(inspect_shards().arg(&out), 1);
-    assert!(message.contains("packing has not finished"), "{message}");
-    let message = failure(inspect_shards().arg(dir.path().join("nowhere")), 1);
-    assert!(message.contains("no such folder"), "{message}");
-}
-
-#[test]
 fn an_exported_sample_is_the_sample_to_the_bit() {
-    let (dir, out) = packed();
+    let Folders { dir, out, .. } = packed();
     let file = dir.path().join("sample.png");
     inspect_shards().arg(&out).args(["--split", "val", "--export", "3"]).arg(&file).assert().success();
     let exported = image::open(&file).unwrap().into_rgb8();
@@ -143,7 +127,7 @@ fn an_exported_sample_is_the_sample_to_the_bit() {
 
 #[test]
 fn the_contact_sheet_shows_the_centres_of_samples() {
-    let (dir, out) = packed();
+    let Folders { dir, out, .. } = packed();
     let file = dir.path().join("sheet.png");
     inspect_shards().arg(&out).arg("--sheet").arg(&file).assert().success();
     let sheet = image::open(&file).unwrap().into_rgb8();

@@ -9,13 +9,8 @@ use std::path::Path;
 use alexnet::shard::{Dataset, DatasetInfo, Split};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use tempfile::TempDir;
 
 use crate::fixture::*;
-
-fn folder() -> TempDir {
-    tempfile::tempdir().unwrap()
-}
 
 fn counts(out: &Path) -> (u64, u64, Vec<String>) {
     let info = DatasetInfo::read(out).unwrap();
@@ -28,16 +23,15 @@ fn layout(out: &Path) -> String {
 
 #[test]
 fn train_and_val_folders_are_packed_as_they_are() {
-    let dir = folder();
-    let (data, out) = (dir.path().join("data"), dir.path().join("out"));
-    class_folders(&data.join("train"), &["cat", "dog"], 5);
-    class_folders(&data.join("val"), &["cat", "dog"], 2);
-    let last = pack(&data, &out, &["--shard-samples", "4"]);
+    let folders = Folders::new();
+    class_folders(&folders.data.join("train"), &["cat", "dog"], 5);
+    class_folders(&folders.data.join("val"), &["cat", "dog"], 2);
+    let last = folders.pack(&["--shard-samples", "4"]);
     assert!(last.starts_with("14 images, 2 classes, 4 shards, 0 skipped, "), "{last}");
     assert!(last.ends_with(" images/s"), "{last}");
-    assert_eq!(counts(&out), (10, 4, vec!["cat".into(), "dog".into()]));
-    assert_eq!(layout(&out), "split-folders");
-    let names: Vec<_> = files(&out).into_keys().collect();
+    assert_eq!(counts(&folders.out), (10, 4, vec!["cat".into(), "dog".into()]));
+    assert_eq!(layout(&folders.out), "split-folders");
+    let names: Vec<_> = files(&folders.out).into_keys().collect();
     assert_eq!(
         names,
         [
@@ -53,22 +47,20 @@ fn train_and_val_folders_are_packed_as_they_are() {
 
 #[test]
 fn kaggles_doubled_folders_and_other_names_of_splits_are_understood() {
-    let dir = folder();
-    let (data, out) = (dir.path().join("data"), dir.path().join("out"));
-    class_folders(&data.join("wrapper/training_set/training_set"), &["cats", "dogs"], 3);
-    class_folders(&data.join("wrapper/test_set/test_set"), &["cats", "dogs"], 1);
-    pack(&data, &out, &[]);
-    assert_eq!(counts(&out), (6, 2, vec!["cats".into(), "dogs".into()]));
+    let folders = Folders::new();
+    class_folders(&folders.data.join("wrapper/training_set/training_set"), &["cats", "dogs"], 3);
+    class_folders(&folders.data.join("wrapper/test_set/test_set"), &["cats", "dogs"], 1);
+    folders.pack(&[]);
+    assert_eq!(counts(&folders.out), (6, 2, vec!["cats".into(), "dogs".into()]));
 }
 
 #[test]
 fn a_folder_per_class_is_divided_by_path_alone_so_adding_images_moves_none() {
-    let dir = folder();
-    let (data, before, after) = (dir.path().join("data"), dir.path().join("before"), dir.path().join("after"));
-    class_folders(&data, &["cat", "dog"], 30);
-    pack(&data, &before, &["--val-fraction", "0.3"]);
-    class_folders(&data, &["cat", "dog", "emu"], 40);
-    pack(&data, &after, &["--val-fraction", "0.3", "--seed", "9"]);
+    let folders = Folders::new();
+    class_folders(&folders.data, &["cat", "dog"], 30);
+    let before = folders.pack_into("before", &["--val-fraction", "0.3"]);
+    class_folders(&folders.data, &["cat", "dog", "emu"], 40);
+    let after = folders.pack_into("after", &["--val-fraction", "0.3", "--seed", "9"]);
     let (num_train, num_val, _) = counts(&before);
     assert_eq!(num_train + num_val, 60);
     assert!((8..=30).contains(&num_val), "{num_val} of 60 at 0.3");
@@ -81,26 +73,25 @@ fn a_folder_per_class_is_divided_by_path_alone_so_adding_images_moves_none() {
 
 #[test]
 fn subfolders_of_a_class_are_walked_and_circles_of_links_end() {
-    let dir = folder();
-    let (data, out) = (dir.path().join("data"), dir.path().join("out"));
-    class_folders(&data, &["cat/old/older", "cat/new", "dog"], 2);
-    symlink(data.join("cat"), data.join("cat/new/up")).unwrap();
-    write(&data.join("cat/.hidden.jpg"), b"not looked at");
-    write(&data.join(".git/HEAD"), b"not looked at");
-    pack(&data, &out, &["--val-fraction", "0"]);
-    assert_eq!(counts(&out).2, ["cat", "dog"]);
-    assert_eq!(counts(&out).0, 6);
+    let folders = Folders::new();
+    class_folders(&folders.data, &["cat/old/older", "cat/new", "dog"], 2);
+    symlink(folders.data.join("cat"), folders.data.join("cat/new/up")).unwrap();
+    write(&folders.data.join("cat/.hidden.jpg"), b"not looked at");
+    write(&folders.data.join(".git/HEAD"), b"not looked at");
+    folders.pack(&["--val-fraction", "0"]);
+    assert_eq!(counts(&folders.out).2, ["cat", "dog"]);
+    assert_eq!(counts(&folders.out).0, 6);
 }
 
 #[test]
 fn the_folder_of_shards_may_lie_among_the_images() {
-    let dir = folder();
-    let data = dir.path();
+    let folders = Folders::new();
+    let data = folders.dir.path();
     class_folders(data, &["cat", "dog"], 3);
     for _ in 0..2 {
         pack_shards().current_dir(data).arg(".").args(["--out", "out", "--val-fraction", "0"]).assert().success();
     }
-    assert_eq!(counts(&data.join("out")), (6, 0, vec!["cat".into(), "dog".into()]));
+    assert_eq!(counts(&folders.out), (6, 0, vec!["cat".into(), "dog".into()]));
 }
 
 /// `data/train/<class>`, a flat `data/val` and the true class of each of its images.
@@ -128,9 +119,8 @@ fn assert_labelled_truly(out: &Path) {
 
 #[test]
 fn imagenets_flat_validation_images_take_their_classes_from_a_list_in_any_usual_form() {
-    let dir = folder();
-    let data = dir.path().join("data");
-    let truth = imagenet(&data);
+    let folders = Folders::new();
+    let truth = imagenet(&folders.data);
     let lines = |line: &dyn Fn(&(String, &str)) -> String| truth.iter().map(line).collect::<Vec<_>>();
     let mut backwards = lines(&|(name, class)| format!("{name} {class}"));
     backwards.reverse();
@@ -142,9 +132,9 @@ fn imagenets_flat_validation_images_take_their_classes_from_a_list_in_any_usual_
         ("order", lines(&|(_, class)| (*class).to_string())),
     ];
     for (form, lines) in forms {
-        let (labels, out) = (dir.path().join("labels"), dir.path().join(form));
+        let labels = folders.dir.path().join("labels");
         fs::write(&labels, lines.join("\n")).unwrap();
-        pack(&data, &out, &["--val-labels", labels.to_str().unwrap()]);
+        let out = folders.pack_into(form, &["--val-labels", labels.to_str().unwrap()]);
         assert_labelled_truly(&out);
         assert_eq!(layout(&out), "imagenet");
     }
@@ -152,16 +142,13 @@ fn imagenets_flat_validation_images_take_their_classes_from_a_list_in_any_usual_
 
 #[test]
 fn wrong_lists_of_labels_are_refused_with_what_is_wrong() {
-    let dir = folder();
-    let data = dir.path().join("data");
-    let truth = imagenet(&data);
-    let labels = dir.path().join("labels");
+    let folders = Folders::new();
+    let truth = imagenet(&folders.data);
+    let labels = folders.dir.path().join("labels");
     let refused = |text: &str| {
         fs::write(&labels, text).unwrap();
-        let mut command = pack_shards();
-        command.arg(&data).arg("--out").arg(dir.path().join("out")).arg("--val-labels").arg(&labels);
-        let message = failure(&mut command, 1);
-        assert!(!dir.path().join("out").exists(), "something was written");
+        let message = folders.failure(&["--val-labels", labels.to_str().unwrap()]);
+        assert!(!folders.out.exists(), "something was written");
         message
     };
     let good: Vec<String> = truth.iter().map(|(name, class)| format!("{name} {class}")).collect();
@@ -173,7 +160,7 @@ fn wrong_lists_of_labels_are_refused_with_what_is_wrong() {
     assert!(message.contains("no class for the image ILSVRC2012_val_00000002.JPEG"), "{message}");
     let message = refused("490\n361\n171\n822\n297\n482\n");
     assert!(message.contains("not in the order of the folder names"), "{message}");
-    let message = failure(pack_shards().arg(&data).arg("--out").arg(dir.path().join("out")), 1);
+    let message = folders.failure(&[]);
     assert!(message.contains("--val-labels"), "{message}");
 }
 
@@ -190,38 +177,36 @@ fn tar_of(members: &[(String, Vec<u8>)]) -> Vec<u8> {
 
 #[test]
 fn imagenets_archives_give_the_same_samples_as_their_unpacked_folders() {
-    let dir = folder();
-    let (data, archives) = (dir.path().join("data"), dir.path().join("archives"));
-    let truth = imagenet(&data);
-    let labels = dir.path().join("labels");
+    let (folders, archives) = (Folders::new(), Folders::new());
+    let truth = imagenet(&folders.data);
+    let labels = folders.dir.path().join("labels");
     fs::write(&labels, truth.iter().map(|(name, class)| format!("{name} {class}\n")).collect::<String>()).unwrap();
-    let members = |folder: &str| files(&data.join(folder)).into_iter().collect::<Vec<_>>();
+    let members = |folder: &str| files(&folders.data.join(folder)).into_iter().collect::<Vec<_>>();
     // The members of an archive are not sorted by name.
     let mut classes: Vec<_> = ["n01443537", "n01440764"]
         .map(|class| (format!("{class}.tar"), tar_of(&members(&format!("train/{class}")))))
         .into();
     classes.push(("._n01440764.tar".into(), b"left by an archiver".to_vec()));
-    write(&archives.join("ILSVRC2012_img_train.tar"), &tar_of(&classes));
-    write(&archives.join("ILSVRC2012_img_val.tar"), &tar_of(&members("val")));
-    let (from_folders, from_archives) = (dir.path().join("a"), dir.path().join("b"));
+    write(&archives.data.join("ILSVRC2012_img_train.tar"), &tar_of(&classes));
+    write(&archives.data.join("ILSVRC2012_img_val.tar"), &tar_of(&members("val")));
     let args = ["--val-labels", labels.to_str().unwrap()];
-    pack(&data, &from_folders, &args);
-    pack(&archives, &from_archives, &args);
-    assert_eq!(layout(&from_archives), "imagenet-tar");
-    assert_labelled_truly(&from_archives);
+    folders.pack(&args);
+    archives.pack(&args);
+    assert_eq!(layout(&archives.out), "imagenet-tar");
+    assert_labelled_truly(&archives.out);
     for split in Split::ALL {
-        assert!(samples(&from_folders, split) == samples(&from_archives, split), "{split:?} differs");
+        assert!(samples(&folders.out, split) == samples(&archives.out, split), "{split:?} differs");
     }
 }
 
 #[test]
 fn an_archive_cut_short_is_reported_with_its_path() {
-    let dir = folder();
+    let folders = Folders::new();
     let member = ("a.JPEG".to_owned(), jpeg(&photo(1, 64, 64), 90));
     let classes = ["a.tar", "b.tar"].map(|class| (class.to_owned(), tar_of(std::slice::from_ref(&member))));
     let archive = tar_of(&classes);
-    write(&dir.path().join("data/train.tar"), &archive[..archive.len() - 3000]);
-    let message = failure(pack_shards().arg(dir.path().join("data")).arg("--out").arg(dir.path().join("out")), 1);
+    write(&folders.data.join("train.tar"), &archive[..archive.len() - 3000]);
+    let message = folders.failure(&[]);
     assert!(message.contains("train.tar") && message.contains("cut short"), "{message}");
 }
 
@@ -240,27 +225,25 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn idx_files_are_packed_gzipped_or_plain_grey_or_in_colour() {
-    let dir = folder();
-    let data = dir.path().join("data");
+    let folders = Folders::new();
     // Image i has the colour i and the class i mod 3 + 4.
     let grey: Vec<u8> = (0..30).flat_map(|i| [i; 28 * 28]).collect();
     let labels: Vec<u8> = (0..30).map(|i| i % 3 + 4).collect();
-    write(&data.join("train-images-idx3-ubyte.gz"), &gzip(&idx(&[30, 28, 28], &grey)));
-    write(&data.join("train-labels-idx1-ubyte.gz"), &gzip(&idx(&[30], &labels)));
+    write(&folders.data.join("train-images-idx3-ubyte.gz"), &gzip(&idx(&[30, 28, 28], &grey)));
+    write(&folders.data.join("train-labels-idx1-ubyte.gz"), &gzip(&idx(&[30], &labels)));
     let colour: Vec<u8> = (0..6_u8).flat_map(|i| [i, 100, 200].repeat(32 * 20)).collect();
-    write(&data.join("t10k-images.idx4"), &idx(&[6, 32, 20, 3], &colour));
-    write(&data.join("t10k-labels.idx1"), &idx(&[6], &labels[..6]));
-    let names = dir.path().join("names");
+    write(&folders.data.join("t10k-images.idx4"), &idx(&[6, 32, 20, 3], &colour));
+    write(&folders.data.join("t10k-labels.idx1"), &idx(&[6], &labels[..6]));
+    let names = folders.dir.path().join("names");
     fs::write(&names, "T-shirt/top\nankle boot\nsandal\n").unwrap();
-    let out = dir.path().join("out");
-    pack(&data, &out, &["--class-names", names.to_str().unwrap()]);
-    assert_eq!(layout(&out), "idx");
-    assert_eq!(counts(&out), (30, 6, vec!["T-shirt/top".into(), "ankle boot".into(), "sandal".into()]));
-    for (pixels, label) in samples(&out, Split::Train) {
+    folders.pack(&["--class-names", names.to_str().unwrap()]);
+    assert_eq!(layout(&folders.out), "idx");
+    assert_eq!(counts(&folders.out), (30, 6, vec!["T-shirt/top".into(), "ankle boot".into(), "sandal".into()]));
+    for (pixels, label) in samples(&folders.out, Split::Train) {
         assert!(pixels.iter().all(|&value| value == pixels[0]), "a grey image is grey");
         assert_eq!(label, u32::from(pixels[0] % 3));
     }
-    for (pixels, label) in samples(&out, Split::Val) {
+    for (pixels, label) in samples(&folders.out, Split::Val) {
         assert_eq!([pixels[65_536], pixels[131_072]], [100, 200]);
         assert_eq!(label, u32::from(pixels[0] % 3));
     }
@@ -268,14 +251,12 @@ fn idx_files_are_packed_gzipped_or_plain_grey_or_in_colour() {
 
 #[test]
 fn idx_files_that_do_not_belong_together_are_refused() {
-    let dir = folder();
     let refused = |files: &[(&str, Vec<u8>)]| {
-        let data = dir.path().join("data");
-        fs::remove_dir_all(&data).ok();
+        let folders = Folders::new();
         for (name, bytes) in files {
-            write(&data.join(name), bytes);
+            write(&folders.data.join(name), bytes);
         }
-        failure(pack_shards().arg(&data).arg("--out").arg(dir.path().join("out")), 1)
+        folders.failure(&[])
     };
     let images = idx(&[2, 2, 2], &[0; 8]);
     let message = refused(&[("train-images", images.clone())]);
@@ -290,15 +271,10 @@ fn idx_files_that_do_not_belong_together_are_refused() {
 
 #[test]
 fn a_part_of_a_dataset_is_drawn_from_all_classes_and_val_does_not_depend_on_the_seed() {
-    let dir = folder();
-    let data = dir.path().join("data");
-    class_folders(&data.join("train"), &["cat", "dog"], 40);
-    class_folders(&data.join("val"), &["cat", "dog"], 20);
-    let packed = |seed: &str| {
-        let out = dir.path().join(seed);
-        pack(&data, &out, &["--max-train", "20", "--max-val", "10", "--seed", seed]);
-        out
-    };
+    let folders = Folders::new();
+    class_folders(&folders.data.join("train"), &["cat", "dog"], 40);
+    class_folders(&folders.data.join("val"), &["cat", "dog"], 20);
+    let packed = |seed| folders.pack_into(seed, &["--max-train", "20", "--max-val", "10", "--seed", seed]);
     let (first, second) = (packed("1"), packed("2"));
     let info = Dataset::open(&first).unwrap().info().clone();
     assert_eq!((info.train.num_samples, info.val.num_samples), (20, 10));

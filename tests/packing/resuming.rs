@@ -2,29 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use predicates::prelude::predicate;
 
 use crate::fixture::*;
 
 const SHARD_SAMPLES: &str = "8";
 
 /// 200 images in three classes, a few of them bad.
-fn data(dir: &TempDir) -> PathBuf {
-    let data = dir.path().join("data");
-    class_folders(&data, &["ant", "bee", "cow"], 65);
+fn images() -> Folders {
+    let folders = Folders::new();
+    class_folders(&folders.data, &["ant", "bee", "cow"], 65);
     for number in 0..5 {
-        write(&data.join(format!("bee/bad{number}.jpg")), b"no image");
+        write(&folders.data.join(format!("bee/bad{number}.jpg")), b"no image");
     }
-    data
+    folders
 }
 
-fn packed(data: &Path, out: &Path, threads: &str) -> BTreeMap<String, Vec<u8>> {
-    pack(data, out, &["--threads", threads, "--shard-samples", SHARD_SAMPLES]);
-    files(out)
+fn packed(folders: &Folders, out: &str, threads: &str) -> BTreeMap<String, Vec<u8>> {
+    files(&folders.pack_into(out, &["--threads", threads, "--shard-samples", SHARD_SAMPLES]))
 }
 
 fn assert_same(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>) {
@@ -36,11 +35,8 @@ fn assert_same(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>) {
 
 #[test]
 fn one_thread_and_four_give_the_same_bytes() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = data(&dir);
-    let one = packed(&data, &dir.path().join("one"), "1");
-    let four = packed(&data, &dir.path().join("four"), "4");
-    assert_same(&one, &four);
+    let folders = images();
+    assert_same(&packed(&folders, "one", "1"), &packed(&folders, "four", "4"));
 }
 
 /// The progress of a packer in shards: raw ones first, then final ones.
@@ -55,18 +51,17 @@ fn progress(out: &Path) -> usize {
 
 #[test]
 fn a_pack_killed_again_and_again_ends_as_an_uninterrupted_one_byte_for_byte() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = data(&dir);
-    let whole = packed(&data, &dir.path().join("whole"), "2");
-    let out = dir.path().join("killed");
+    let folders = images();
+    let whole = packed(&folders, "whole", "2");
+    let Folders { data, out, .. } = &folders;
     let (mut num_kills, mut in_pass_one, mut in_pass_two) = (0, 0, 0);
     let deadline = Instant::now() + Duration::from_secs(300);
     loop {
-        let before = progress(&out);
+        let before = progress(out);
         let mut packer = std::process::Command::new(env!("CARGO_BIN_EXE_pack-shards"))
-            .arg(&data)
+            .arg(data)
             .arg("--out")
-            .arg(&out)
+            .arg(out)
             .args(["--threads", "2", "--shard-samples", SHARD_SAMPLES])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -76,7 +71,7 @@ fn a_pack_killed_again_and_again_ends_as_an_uninterrupted_one_byte_for_byte() {
             if let Some(status) = packer.try_wait().unwrap() {
                 break status;
             }
-            if progress(&out) >= before + 3 {
+            if progress(out) >= before + 3 {
                 // SIGKILL: nothing is cleaned up.
                 packer.kill().unwrap();
                 break packer.wait().unwrap();
@@ -88,99 +83,79 @@ fn a_pack_killed_again_and_again_ends_as_an_uninterrupted_one_byte_for_byte() {
             break;
         }
         num_kills += 1;
-        if progress(&out) > 1000 { in_pass_two += 1 } else { in_pass_one += 1 }
+        if progress(out) > 1000 { in_pass_two += 1 } else { in_pass_one += 1 }
     }
     assert!(in_pass_one >= 2 && in_pass_two >= 1, "{num_kills} kills, {in_pass_one} and {in_pass_two}");
-    assert_same(&whole, &files(&out));
+    assert_same(&whole, &files(out));
 }
 
 #[test]
 fn packing_what_is_packed_does_nothing_and_says_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let (data, out) = (data(&dir), dir.path().join("out"));
-    let before = packed(&data, &out, "2");
-    let output = pack_shards().arg(&data).arg("--out").arg(&out).args(["--shard-samples", SHARD_SAMPLES]).assert();
-    let output = output.success().get_output().clone();
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert!(message.contains("packed before, nothing to do"), "{message}");
-    assert_same(&before, &files(&out));
+    let folders = images();
+    let before = packed(&folders, "out", "2");
+    let again = folders.command(&["--shard-samples", SHARD_SAMPLES]).assert().success();
+    again.stderr(predicate::str::contains("packed before, nothing to do"));
+    assert_same(&before, &files(&folders.out));
 }
 
 #[test]
 fn changed_settings_or_images_are_refused_with_what_changed_and_force_starts_over() {
-    let dir = tempfile::tempdir().unwrap();
-    let (data, out) = (data(&dir), dir.path().join("out"));
-    let before = packed(&data, &out, "2");
-    let again = |args: &[&str]| {
-        let mut command = pack_shards();
-        command.arg(&data).arg("--out").arg(&out).args(args);
-        command
-    };
-    let message = failure(&mut again(&["--shard-samples", "9", "--seed", "3"]), 1);
+    let folders = images();
+    let before = packed(&folders, "out", "2");
+    let message = folders.failure(&["--shard-samples", "9", "--seed", "3"]);
     assert!(message.contains("--seed was 0 and is 3, --shard-samples was 8 and is 9"), "{message}");
     assert!(message.contains("--force") && message.contains("--out"), "{message}");
-    write(&data.join("ant/new.jpg"), &jpeg(&photo(5000, 80, 80), 90));
-    let message = failure(&mut again(&["--shard-samples", SHARD_SAMPLES]), 1);
+    write(&folders.data.join("ant/new.jpg"), &jpeg(&photo(5000, 80, 80), 90));
+    let message = folders.failure(&["--shard-samples", SHARD_SAMPLES]);
     assert!(message.contains("the images' names, sizes or number have changed"), "{message}");
-    assert_same(&before, &files(&out));
-    again(&["--shard-samples", "50", "--force"]).assert().success();
-    let after = files(&out);
-    assert!(after.len() < before.len(), "the old shards are gone");
-    inspect_shards().arg(&out).arg("--verify").assert().success();
+    assert_same(&before, &files(&folders.out));
+    folders.pack(&["--shard-samples", "50", "--force"]);
+    assert!(files(&folders.out).len() < before.len(), "the old shards are gone");
+    inspect_shards().arg(&folders.out).arg("--verify").assert().success();
 }
 
 #[test]
 fn a_file_size_limit_or_full_disk_is_one_clear_error_and_packing_goes_on_afterwards() {
-    let dir = tempfile::tempdir().unwrap();
-    let (data, out) = (data(&dir), dir.path().join("out"));
+    let folders = images();
+    let Folders { data, out, .. } = &folders;
     let args = ["--threads", "2", "--shard-samples", "16"];
     // Blocks of 1 KiB; a raw shard of 16 samples takes 3 MiB, the state half of that.
     let script = "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\"";
     let mut command = assert_cmd::Command::new("bash");
-    command.args(["-c", script, env!("CARGO_BIN_EXE_pack-shards")]).arg(&data).arg("--out").arg(&out).args(args);
+    command.args(["-c", script, env!("CARGO_BIN_EXE_pack-shards")]).arg(data).arg("--out").arg(out).args(args);
     let message = failure(&mut command, 1);
     assert!(message.contains("File too large") && message.contains("resumes where it stopped"), "{message}");
     assert_eq!(message.matches("error:").count(), 1, "{message}");
     assert!(!out.join("dataset.json").exists());
-    pack(&data, &out, &args);
-    let whole = dir.path().join("whole");
-    pack(&data, &whole, &args);
-    assert_same(&files(&whole), &files(&out));
+    folders.pack(&args);
+    assert_same(&files(&folders.pack_into("whole", &args)), &files(out));
 }
 
 #[test]
 fn two_packers_in_one_folder_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let (data, out) = (data(&dir), dir.path().join("out"));
-    fs::create_dir(&out).unwrap();
-    let held = fs::File::open(&out).unwrap();
+    let folders = images();
+    fs::create_dir(&folders.out).unwrap();
+    let held = fs::File::open(&folders.out).unwrap();
     held.try_lock().unwrap();
-    let message = failure(pack_shards().arg(&data).arg("--out").arg(&out), 1);
+    let message = folders.failure(&[]);
     assert!(message.contains("another pack-shards is packing into it"), "{message}");
 }
 
 #[test]
 fn too_many_bad_images_stop_packing_and_a_higher_limit_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let (data, out) = (data(&dir), dir.path().join("out"));
-    let mut command = pack_shards();
-    command.arg(&data).arg("--out").arg(&out).args(["--max-bad", "2", "--shard-samples", SHARD_SAMPLES]);
-    let message = failure(&mut command, 1);
+    let folders = images();
+    let message = folders.failure(&["--max-bad", "2", "--shard-samples", SHARD_SAMPLES]);
     assert!(message.contains("3 of 200 images cannot be read, and --max-bad allows 2"), "{message}");
     assert!(message.contains("not an image"), "{message}");
-    assert_eq!(skipped(&out).len(), 3);
-    let raised = packed(&data, &out, "2");
-    assert_same(&packed(&data, &dir.path().join("whole"), "2"), &raised);
-    assert_eq!(skipped(&out).len(), 5);
+    assert_eq!(skipped(&folders.out).len(), 3);
+    let raised = packed(&folders, "out", "2");
+    assert_same(&packed(&folders, "whole", "2"), &raised);
+    assert_eq!(skipped(&folders.out).len(), 5);
 }
 
 #[test]
 fn strict_stops_at_the_first_bad_image_and_names_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = data(&dir);
-    let mut command = pack_shards();
-    command.arg(&data).arg("--out").arg(dir.path().join("out")).arg("--strict");
-    let message = failure(&mut command, 1);
+    let message = images().failure(&["--strict"]);
     assert!(
         message.contains("bee/bad") && message.contains("not an image") && message.contains("--strict"),
         "{message}"

@@ -94,26 +94,12 @@ impl Classes {
 mod tests {
     use super::*;
 
-    fn two_classes(names: &str) -> Result<Vec<String>> {
+    #[test]
+    fn names_may_stand_beside_their_folders_in_any_order() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), names).unwrap();
+        std::fs::write(file.path(), "n02 ray, manta\nn03 cod\nn01 tench, Tinca tinca\n").unwrap();
         let mut classes = Classes::new(vec![b"n01".to_vec(), b"n02".to_vec()]);
-        classes.rename(file.path())?;
-        Ok(classes.names().to_vec())
-    }
-
-    #[test]
-    fn names_come_in_label_order_or_beside_their_folders() {
-        assert_eq!(two_classes("T-shirt/top\nankle boot\n").unwrap(), ["T-shirt/top", "ankle boot"]);
-        assert_eq!(
-            two_classes("n02 ray, manta\nn03 cod\nn01 tench, Tinca tinca\n").unwrap(),
-            ["tench, Tinca tinca", "ray, manta"]
-        );
-    }
-
-    #[test]
-    fn too_few_names_are_an_error_that_counts_them() {
-        let error = two_classes("one\n").unwrap_err().to_string();
-        assert!(error.contains("for 2 classes") && error.contains("found 1 lines"), "{error}");
+        classes.rename(file.path()).unwrap();
+        assert_eq!(classes.names(), ["tench, Tinca tinca", "ray, manta"]);
     }
 }

@@ -128,36 +128,3 @@ fn sort_files(files: &mut [FoundFile]) {
 fn is_broken_link(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::symlink;
-
-    fn walker() -> Walker {
-        Walker { out: None }
-    }
-
-    #[test]
-    fn links_in_circles_end_and_links_to_nothing_are_listed() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        fs::create_dir_all(root.join("a/b")).unwrap();
-        fs::write(root.join("a/b/1"), "x").unwrap();
-        symlink(root, root.join("a/b/up")).unwrap();
-        symlink(root.join("gone"), root.join("nowhere")).unwrap();
-        symlink(root.join("self"), root.join("self")).unwrap();
-        let files = walker().files_under(root).unwrap();
-        let names: Vec<_> = files.iter().map(|file| file.path.strip_prefix(root).unwrap().to_str().unwrap()).collect();
-        assert_eq!(names, ["a/b/1", "nowhere", "self"]);
-    }
-
-    #[test]
-    fn hidden_files_are_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join(".git")).unwrap();
-        fs::write(folder.path().join(".git/1"), "x").unwrap();
-        fs::write(folder.path().join(".hidden"), "x").unwrap();
-        assert_eq!(walker().files_under(folder.path()).unwrap(), []);
-    }
-}
