@@ -19,6 +19,7 @@ use alexnet::input::{
 use alexnet::recipe::settings::{AugmentSettings, OrderKind};
 use alexnet::shard::{CHANNELS, Dataset, Split};
 use alexnet::synthetic::dataset::coloured_dataset;
+use alexnet::trace::Tracer;
 use bytemuck::Pod;
 use clock::{Clock, Rate};
 use half::f16;
@@ -38,7 +39,7 @@ fn main() {
     coloured_dataset(dir.path(), num_samples, 0, 10, 1).expect("a synthetic dataset");
     let dataset = Arc::new(Dataset::open(dir.path()).expect("the dataset just made"));
     let settings = AugmentSettings::default();
-    let augmentation = Augmentation::new(&settings, &dataset.info().statistics).expect("the paper's settings");
+    let augmentation = Augmentation::new(&settings, &dataset.info().statistics);
     println!("{num_samples} samples, batches of {BATCH_SIZE}, {num_rounds} rounds: median (lowest to highest)");
     println!("{:38} {:>26} {:>26} {:>20}", "", "images/s", "images per CPU second", "of memcpy, CPU");
     augmenter_alone::<f32>("f32", &dataset, &augmentation, num_rounds);
@@ -131,14 +132,9 @@ fn start(dtype: Dtype, workers: usize, dataset: &Arc<Dataset>, augmentation: &Au
     let num_samples = dataset.split(Split::Train).num_samples();
     let plan = TrainPlan::new(1, num_samples, BATCH_SIZE, OrderKind::Shuffled).expect("at least one batch");
     let steps_per_epoch = plan.steps_per_epoch();
-    let options = PipelineOptions {
-        dtype,
-        workers,
-        buffers: PipelineOptions::DEFAULT_BUFFERS,
-        prefetch_steps: PipelineOptions::DEFAULT_PREFETCH_STEPS,
-        steps: 0..u64::MAX,
-    };
-    let pipeline = Pipeline::start(Arc::clone(dataset), Split::Train, Plan::Train(plan), augmentation.clone(), options);
+    let (dataset, plan, augmentation) = (Arc::clone(dataset), Plan::Train(plan), augmentation.clone());
+    let options = PipelineOptions::new(dtype, workers, 0..u64::MAX);
+    let pipeline = Pipeline::start(dataset, Split::Train, plan, augmentation, options, Tracer::default());
     (pipeline.expect("a pipeline over the dataset just made"), steps_per_epoch)
 }
 

@@ -10,6 +10,7 @@ use alexnet::input::{
 use alexnet::recipe::settings::{AugmentSettings, OrderKind};
 use alexnet::shard::{Dataset, Split};
 use alexnet::synthetic::dataset::{coloured_dataset, sparse_dataset};
+use alexnet::trace::Tracer;
 use alexnet::{Error, Result};
 
 const NUM_TRAIN: usize = 22;
@@ -21,7 +22,7 @@ fn opened(dir: &Path) -> Arc<Dataset> {
 }
 
 fn augmentation(dataset: &Dataset) -> Augmentation {
-    Augmentation::new(&AugmentSettings::default(), &dataset.info().statistics).unwrap()
+    Augmentation::new(&AugmentSettings::default(), &dataset.info().statistics)
 }
 
 fn train_plan(order: OrderKind) -> Plan {
@@ -34,7 +35,8 @@ fn options(steps: std::ops::Range<u64>) -> PipelineOptions {
 
 fn start(dataset: &Arc<Dataset>, plan: Plan, options: PipelineOptions) -> Pipeline {
     let split = if matches!(plan, Plan::Train(_)) { Split::Train } else { Split::Val };
-    Pipeline::start(Arc::clone(dataset), split, plan, augmentation(dataset), options).unwrap()
+    let tracer = Tracer::default();
+    Pipeline::start(Arc::clone(dataset), split, plan, augmentation(dataset), options, tracer).unwrap()
 }
 
 /// All remaining batches of a source.
@@ -112,22 +114,6 @@ fn blocks_are_an_order_like_the_others() {
 }
 
 #[test]
-fn f16_is_f32_rounded() {
-    let dir = tempfile::tempdir().unwrap();
-    let dataset = opened(dir.path());
-    let play = |dtype| {
-        let options = PipelineOptions { dtype, ..options(0..3) };
-        drained(start(&dataset, train_plan(OrderKind::Shuffled), options)).unwrap()
-    };
-    for (wide, narrow) in play(Dtype::F32).into_iter().zip(play(Dtype::F16)) {
-        let (Values::F32(wide), Values::F16(narrow)) = (&wide.values, &narrow.values) else {
-            panic!("the wrong types")
-        };
-        assert!(wide.iter().zip(narrow.iter()).all(|(wide, narrow)| half::f16::from_f32_const(*wide) == *narrow));
-    }
-}
-
-#[test]
 fn an_evaluation_sees_every_sample_once_and_its_last_batch_is_short() {
     let dir = tempfile::tempdir().unwrap();
     let dataset = opened(dir.path());
@@ -152,59 +138,43 @@ fn ten_views_of_a_sample_follow_each_other() {
     assert_eq!(labels, [[0; 10], [1; 10], [2; 10]].concat());
 }
 
-#[test]
-fn a_damaged_sample_reaches_the_trainer_with_its_path() {
-    let dir = tempfile::tempdir().unwrap();
-    coloured_dataset(dir.path(), NUM_TRAIN, NUM_VAL, 4, 5).unwrap();
-    // Shards of 8, 8 and 6 samples: sample 9 is the second of the second shard, and is in step 2.
-    let path = dir.path().join(Split::Train.shard_file(1));
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[4096 + 2 * alexnet::shard::SAMPLE_BYTES + 1000] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
-    let dataset = Arc::new(Dataset::open(dir.path()).unwrap());
-    for workers in [1, 2, 5] {
-        let options = PipelineOptions { workers, buffers: 6, ..options(0..9) };
-        let mut pipeline = start(&dataset, train_plan(OrderKind::Sequential), options);
-        for step in 0..2 {
-            let batch = pipeline.recv().unwrap().unwrap();
-            assert_eq!(batch.step, step);
-            pipeline.recycle(batch);
-        }
-        let error = pipeline.recv().unwrap_err();
-        assert!(matches!(&error, Error::Data { path: found, .. } if *found == path), "{error}");
-        assert!(error.to_string().contains("sample 1 is damaged"), "{error}");
-        let error = pipeline.recv().unwrap_err();
-        assert!(error.to_string().contains("stopped before step 2"), "{error}");
-    }
-}
-
-/// Overwrites the bytes at `offset` of a shard.
-fn overwrite(path: &Path, offset: usize, bytes: &[u8]) {
+/// Writes a byte at `offset` of a shard.
+fn overwrite(path: &Path, offset: usize, byte: u8) {
     let file = std::fs::File::options().write(true).open(path).unwrap();
-    file.write_all_at(bytes, offset as u64).unwrap();
+    file.write_all_at(&[byte], offset as u64).unwrap();
 }
 
 #[test]
-fn damaged_tables_are_reported_with_their_path_when_their_shard_is_first_read() {
+fn damage_reaches_the_trainer_with_its_path_when_its_part_of_a_shard_is_first_read() {
+    // Shards of 8, 8 and 6 samples, in steps of 4: the second shard begins with step 2.
     let samples = 4096 + alexnet::shard::SAMPLE_BYTES;
     let labels = samples + 8 * alexnet::shard::SAMPLE_BYTES;
-    let places =
-        [(labels + 1, "the table of labels"), (labels + 8 * 4 + 1, "the table of checksums"), (4000, "the padding")];
+    let places = [
+        (samples + alexnet::shard::SAMPLE_BYTES + 1000, "sample 1 is damaged"),
+        (labels + 1, "the table of labels"),
+        (labels + 8 * 4 + 1, "the table of checksums"),
+        (4000, "the padding"),
+    ];
     for (offset, problem) in places {
         let dir = tempfile::tempdir().unwrap();
         coloured_dataset(dir.path(), NUM_TRAIN, NUM_VAL, 4, 5).unwrap();
         let path = dir.path().join(Split::Train.shard_file(1));
-        overwrite(&path, offset, &[0x5a]);
-        // Sequential steps of 4 samples of shards of 8: the second shard begins with step 2.
+        overwrite(&path, offset, std::fs::read(&path).unwrap()[offset] ^ 1);
         let dataset = Arc::new(Dataset::open(dir.path()).unwrap());
-        let mut pipeline = start(&dataset, train_plan(OrderKind::Sequential), options(0..5));
-        for _ in 0..2 {
-            let batch = pipeline.recv().unwrap().unwrap();
-            pipeline.recycle(batch);
+        for workers in [1, 2, 5] {
+            let options = PipelineOptions { workers, buffers: 6, ..options(0..9) };
+            let mut pipeline = start(&dataset, train_plan(OrderKind::Sequential), options);
+            for step in 0..2 {
+                let batch = pipeline.recv().unwrap().unwrap();
+                assert_eq!(batch.step, step);
+                pipeline.recycle(batch);
+            }
+            let error = pipeline.recv().unwrap_err();
+            assert!(matches!(&error, Error::Data { path: found, .. } if *found == path), "{error}");
+            assert!(error.to_string().contains(problem), "{offset}: {error}");
+            let error = pipeline.recv().unwrap_err();
+            assert!(error.to_string().contains("stopped before step 2"), "{error}");
         }
-        let error = pipeline.recv().unwrap_err();
-        assert!(matches!(&error, Error::Data { path: found, .. } if *found == path), "{error}");
-        assert!(error.to_string().contains(problem), "{offset}: {error}");
     }
 }
 
@@ -213,7 +183,7 @@ fn a_damaged_mean_image_is_reported_when_the_dataset_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     coloured_dataset(dir.path(), NUM_TRAIN, NUM_VAL, 4, 5).unwrap();
     let path = dir.path().join(Split::Train.shard_file(0));
-    overwrite(&path, 4096 + 77, &[0]);
+    overwrite(&path, 4096 + 77, 0);
     let error = Dataset::open(dir.path()).unwrap_err().to_string();
     assert!(error.contains(&path.display().to_string()) && error.contains("the mean image is damaged"), "{error}");
 }

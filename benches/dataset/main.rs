@@ -26,6 +26,7 @@ use alexnet::input::{Augmentation, Dtype, Pipeline, PipelineOptions, Plan, Train
 use alexnet::recipe::settings::{AugmentSettings, OrderKind};
 use alexnet::shard::{Dataset, Split};
 use alexnet::synthetic::dataset::sparse_dataset;
+use alexnet::trace::Tracer;
 use rustix::fs::Advice;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -94,9 +95,8 @@ fn pipeline(
     let num_samples = dataset.split(Split::Train).num_samples();
     let plan = TrainPlan::new(1, num_samples, batch_size, order).expect("a batch");
     let num_steps = num_steps.unwrap_or(plan.steps_per_epoch());
-    let augmentation =
-        Augmentation::new(&AugmentSettings::default(), &dataset.info().statistics).expect("the paper's settings");
+    let augmentation = Augmentation::new(&AugmentSettings::default(), &dataset.info().statistics);
+    let (dataset, plan) = (Arc::clone(dataset), Plan::Train(plan));
     let options = PipelineOptions::new(Dtype::F16, workers, 0..num_steps);
-    let pipeline = Pipeline::start(Arc::clone(dataset), Split::Train, Plan::Train(plan), augmentation, options);
-    pipeline.expect("a pipeline")
+    Pipeline::start(dataset, Split::Train, plan, augmentation, options, Tracer::default()).expect("a pipeline")
 }

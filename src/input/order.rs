@@ -122,14 +122,6 @@ mod tests {
     }
 
     #[test]
-    fn runs_may_be_asked_for_in_any_pieces() {
-        let order = BlockOrder::new(3, 5, 5000);
-        let whole: Vec<usize> = order.runs(0..5000).into_iter().flatten().collect();
-        let pieces = (0..5000).step_by(37).flat_map(|start| order.runs(start..5000.min(start + 37)));
-        assert_eq!(pieces.flatten().collect::<Vec<_>>(), whole);
-    }
-
-    #[test]
     fn orders_differ_by_seed_and_epoch() {
         let order = epoch_samples(1, 0, 5000);
         assert_ne!(order, epoch_samples(1, 1, 5000));

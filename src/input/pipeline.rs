@@ -68,19 +68,8 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Allocates the buffers and starts to fill them.
+    /// Allocates the buffers and starts to fill them; `tracer` records the threads' work.
     pub fn start(
-        dataset: Arc<Dataset>,
-        split: Split,
-        plan: Plan,
-        augmentation: Augmentation,
-        options: PipelineOptions,
-    ) -> Result<Self> {
-        Self::start_traced(dataset, split, plan, augmentation, options, Tracer::default())
-    }
-
-    /// Like [`Pipeline::start`], and records the threads' work with `tracer`.
-    pub fn start_traced(
         dataset: Arc<Dataset>,
         split: Split,
         plan: Plan,

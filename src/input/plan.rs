@@ -302,15 +302,6 @@ mod tests {
     }
 
     #[test]
-    fn the_sequential_order_is_that_of_the_shards_in_every_epoch() {
-        let plan = TrainPlan::new(1, 10, 3, OrderKind::Sequential).unwrap();
-        for epoch in 0..3 {
-            assert_eq!(epoch_samples(&plan, epoch), (0..9).collect::<Vec<_>>());
-        }
-        assert_eq!([0, 2, 3, 5, 6].map(|step| plan.epoch(step)), [0, 0, 1, 1, 2]);
-    }
-
-    #[test]
     fn trainers_that_share_an_epoch_split_the_batches_of_one_trainer() {
         for order in [OrderKind::Shuffled, OrderKind::Blocks] {
             let one = TrainPlan::new(7, 100, 12, order).unwrap();
@@ -380,16 +371,5 @@ mod tests {
         assert!(TrainPlan::new(1, 100, 0, OrderKind::Shuffled).is_err());
         assert!(EvalPlan::new(0, None, 8, NumViews::One).is_err());
         assert!(EvalPlan::new(5, Some(0), 8, NumViews::One).is_err());
-    }
-
-    #[test]
-    fn an_evaluation_counts_views_and_stops_at_its_limit() {
-        let plan = Plan::Eval(EvalPlan::new(50, Some(7), 16, NumViews::Ten).unwrap());
-        assert_eq!(plan.num_steps(), Some(5));
-        let samples: Vec<Vec<usize>> = (0..5).map(|step| plan.samples(step)).collect();
-        assert_eq!(samples.iter().map(Vec::len).collect::<Vec<_>>(), [16, 16, 16, 16, 6]);
-        assert_eq!(samples.concat(), (0..70).map(|row| row / 10).collect::<Vec<_>>());
-        let plan = Plan::Eval(EvalPlan::new(50, Some(99), 16, NumViews::One).unwrap());
-        assert_eq!((plan.num_steps(), plan.samples(3)), (Some(4), vec![48, 49]));
     }
 }

@@ -1,6 +1,5 @@
 //! A view is how the network sees a sample: its crop, whether it is mirrored, and its colour jitter (PCA lighting).
 
-use crate::error::{Error, Result};
 use crate::philox::{Purpose, below, normal_pair, words};
 use crate::recipe::settings::{AugmentSettings, CropPosition};
 use crate::shard::dataset::PixelStatistics;
@@ -64,29 +63,16 @@ pub struct Augmentation {
 }
 
 impl Augmentation {
-    /// Checks the settings and scales the colour jitter to the deviations of the dataset's pixels.
-    pub fn new(settings: &AugmentSettings, statistics: &PixelStatistics) -> Result<Self> {
+    /// Scales the colour jitter of a recipe's settings, whose ranges were checked, to the deviations of the dataset's
+    /// pixels.
+    pub fn new(settings: &AugmentSettings, statistics: &PixelStatistics) -> Self {
         let AugmentSettings { crop, canvas, position, mirror, lighting, scale } = *settings;
-        if crop == 0 || crop > SIDE {
-            return Err(Error::usage(format!("augment.crop = {crop}: a crop of a sample has a side of 1 to {SIDE}")));
-        }
-        if canvas < crop {
-            return Err(Error::usage(format!(
-                "augment.canvas = {canvas}: it holds the crop, so it is at least augment.crop = {crop}"
-            )));
-        }
-        if !(lighting.is_finite() && lighting >= 0.0) {
-            return Err(Error::usage(format!("augment.lighting = {lighting}: a deviation is 0 (off) or more")));
-        }
-        if !(scale as f32).is_normal() {
-            return Err(Error::usage(format!("augment.scale = {scale}: values are multiplied by it, 1 leaves them")));
-        }
         let mut lights = [[0.0; CHANNELS]; CHANNELS];
         for (component, light) in lights.iter_mut().enumerate() {
             let deviation = lighting * statistics.pca_deviation[component];
             *light = statistics.pca_vectors[component].map(|direction| (deviation * direction) as f32);
         }
-        Ok(Self { frame: Frame { crop, canvas, scale: scale as f32 }, position, mirror, lights })
+        Self { frame: Frame { crop, canvas, scale: scale as f32 }, position, mirror, lights }
     }
 
     /// The shape of the network's input.
@@ -158,7 +144,7 @@ mod tests {
     fn augmentation(change: impl Fn(&mut AugmentSettings)) -> Augmentation {
         let mut settings = AugmentSettings::default();
         change(&mut settings);
-        Augmentation::new(&settings, &statistics()).unwrap()
+        Augmentation::new(&settings, &statistics())
     }
 
     fn views(augmentation: &Augmentation, num_views: usize) -> Vec<View> {
@@ -245,24 +231,5 @@ mod tests {
             assert!(pair.iter().all(|view| view.light == [0.0; CHANNELS]));
         }
         assert_eq!(views[8], augmentation(|_| {}).centre_view(5));
-    }
-
-    #[test]
-    fn settings_that_cannot_be_are_errors_that_name_their_key() {
-        type Change = fn(&mut AugmentSettings);
-        let refused: [(&str, Change); 6] = [
-            ("augment.crop = 0", |settings| settings.crop = 0),
-            ("augment.crop = 257", |settings| settings.crop = 257),
-            ("augment.canvas = 223", |settings| settings.canvas = 223),
-            ("augment.lighting = -1", |settings| settings.lighting = -1.0),
-            ("augment.scale = 0", |settings| settings.scale = 0.0),
-            ("augment.scale = NaN", |settings| settings.scale = f64::NAN),
-        ];
-        for (key, change) in refused {
-            let mut settings = AugmentSettings::default();
-            change(&mut settings);
-            let error = Augmentation::new(&settings, &statistics()).unwrap_err();
-            assert!(error.to_string().contains(key), "{error}");
-        }
     }
 }

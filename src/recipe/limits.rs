@@ -30,7 +30,7 @@ pub fn check(settings: &Settings) -> Result<()> {
     within("augment.crop", augment.crop, 1..=SIDE, "1 to 256")?;
     within("augment.canvas", augment.canvas, augment.crop..=1024, "augment.crop to 1024")?;
     within("augment.lighting", augment.lighting, 0.0..=10.0, "0 to 10")?;
-    within("augment.scale", augment.scale, f64::MIN_POSITIVE..=1e3, "more than 0, up to 1000")?;
+    within("augment.scale", augment.scale, f32::MIN_POSITIVE.into()..=1e3, "more than 0, up to 1000")?;
     within("train.batch_size", train.batch_size, 1..=65_536, "1 to 65536")?;
     within("train.learning_rate", train.learning_rate, f64::MIN_POSITIVE..=1e3, "more than 0, up to 1000")?;
     within("train.momentum", train.momentum, 0.0..1.0, "0 up to, but not, 1")?;

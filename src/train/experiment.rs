@@ -47,7 +47,7 @@ impl Experiment {
         let network = state.network()?;
         let parameters = initial_parameters(&network, state.recipe.settings.train.seed);
         let mean = dataset.as_ref().map_or_else(|| vec![0; SAMPLE_BYTES], |dataset| dataset.mean().to_vec());
-        let augmentation = Augmentation::new(&state.recipe.settings.augment, &state.statistics)?;
+        let augmentation = Augmentation::new(&state.recipe.settings.augment, &state.statistics);
         Ok(Self { dataset, state, network, parameters, mean, augmentation })
     }
 
@@ -55,7 +55,7 @@ impl Experiment {
     pub fn read(checkpoint: &Path) -> Result<Self> {
         let Checkpoint { state, parameters, mean } = checkpoint::read::read(checkpoint)?;
         let network = state.network()?;
-        let augmentation = Augmentation::new(&state.recipe.settings.augment, &state.statistics)?;
+        let augmentation = Augmentation::new(&state.recipe.settings.augment, &state.statistics);
         Ok(Self { dataset: None, state, network, parameters, mean, augmentation })
     }
 
@@ -90,17 +90,17 @@ impl Experiment {
         let plan = self.plan()?;
         let Some(dataset) = self.dataset.clone() else {
             let PipelineOptions { dtype, buffers, steps, .. } = options;
-            return Ok(Box::new(self.synthetic(dtype, buffers, plan.steps_per_epoch(), steps)?));
+            return Ok(Box::new(self.synthetic(dtype, buffers, plan.steps_per_epoch(), steps)));
         };
         let augmentation = self.augmentation.clone();
-        let pipeline = Pipeline::start_traced(dataset, Split::Train, Plan::Train(plan), augmentation, options, tracer)?;
+        let pipeline = Pipeline::start(dataset, Split::Train, Plan::Train(plan), augmentation, options, tracer)?;
         Ok(Box::new(pipeline))
     }
 
     /// A synthetic batch for each slot, whatever the dataset is.
     pub fn synthetic_batches(&self, dtype: Dtype) -> Result<Vec<Batch>> {
         let num_slots = Slot::ALL.len();
-        let mut source = self.synthetic(dtype, num_slots, 1, 0..num_slots as u64)?;
+        let mut source = self.synthetic(dtype, num_slots, 1, 0..num_slots as u64);
         std::iter::from_fn(|| source.recv().transpose()).collect()
     }
 
@@ -110,7 +110,7 @@ impl Experiment {
         buffers: usize,
         steps_per_epoch: u64,
         steps: std::ops::Range<u64>,
-    ) -> Result<SyntheticSource> {
+    ) -> SyntheticSource {
         let train = &self.settings().train;
         SyntheticSource::new(&SyntheticOptions {
             seed: train.seed,

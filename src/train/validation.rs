@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::input::{Augmentation, EvalPlan, NumViews, Pipeline, PipelineOptions, Plan};
 use crate::progress::Progress;
 use crate::shard::{Dataset, Split};
+use crate::trace::Tracer;
 
 /// How often a network is wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,7 +90,8 @@ impl Validation<'_> {
         let num_views = plan.num_rows() as u64;
         let options = PipelineOptions::new(backend.input_dtype(), workers, 0..plan.num_steps());
         let (plan, augmentation) = (Plan::Eval(plan), augmentation.clone());
-        let source = Pipeline::start(Arc::clone(dataset), Split::Val, plan, augmentation, options)?;
+        let tracer = Tracer::default();
+        let source = Pipeline::start(Arc::clone(dataset), Split::Val, plan, augmentation, options, tracer)?;
         let mut feeder = Feeder::new(Box::new(source));
         let (label_of, classes) = (|index| split.sample(index).label, dataset.info().classes.len());
         let mut progress = Progress::new("evaluating", "views", num_views, 0);
