@@ -187,9 +187,6 @@ impl Dataset {
         let Some(first) = train.shards().first() else {
             return Err(Error::data(out, "its training split is empty; pack the dataset again"));
         };
-        for shard in train.shards().iter().chain(val.shards()) {
-            check_same_mean(shard, first.header().mean_checksum)?;
-        }
         first.verify_mean()?;
         let mean = first.mean().to_vec();
         Ok(Self { path: out.to_path_buf(), mean, info, train, val })
@@ -229,19 +226,6 @@ fn open_split(out: &Path, info: &DatasetInfo, split: Split) -> Result<SplitReade
         return Err(Error::data(out.join(DATASET_FILE), problem));
     }
     Ok(reader)
-}
-
-/// Every shard holds the mean image of the whole dataset, of which only one copy is read.
-pub(super) fn check_same_mean(shard: &ShardReader, expected: u32) -> Result<()> {
-    let found = shard.header().mean_checksum;
-    if found == expected {
-        return Ok(());
-    }
-    let problem = format!(
-        "its mean image is not that of the first shard: checksum expected {expected:08x}, found {found:08x}; \
-         pack the dataset again"
-    );
-    Err(Error::data(shard.path(), problem))
 }
 
 /// Maps shard `index` of a split and compares its header with `info`.

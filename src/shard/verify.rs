@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use rayon::prelude::{IntoParallelIterator, ParallelIterator};
 
-use super::dataset::{DatasetInfo, check_same_mean, open_shard};
+use super::dataset::{DatasetInfo, open_shard};
 use super::format::Split;
 use super::reader::ShardReader;
 use crate::error::{Error, Result};
@@ -29,16 +29,11 @@ pub fn verify(out: &Path) -> Result<Verification> {
     let num_samples = info.train.num_samples + info.val.num_samples;
     let progress = Mutex::new(Progress::new("verify", "images", num_samples, 0));
     let mut verification = Verification { num_sound: 0, damages: Vec::new() };
-    let mut mean_checksum = None;
     for split in Split::ALL {
         for index in 0..info.split(split).shards.len() {
             match open_shard(out, &info, split, index) {
                 Err(damage) => verification.damages.push(damage),
-                Ok(shard) => {
-                    let expected = *mean_checksum.get_or_insert(shard.header().mean_checksum);
-                    verification.damages.extend(check_same_mean(&shard, expected).err());
-                    verify_shard(&shard, &progress, &mut verification);
-                }
+                Ok(shard) => verify_shard(&shard, &progress, &mut verification),
             }
         }
     }
