@@ -25,7 +25,7 @@ pub use self::report::Report;
 use self::upload::UploadRound;
 use crate::backend::Chosen;
 use crate::error::Result;
-use crate::recipe::Recipe;
+use crate::recipe::{self, Recipe};
 use crate::shard::Dataset;
 use crate::train::experiment::Experiment;
 
@@ -80,5 +80,5 @@ pub fn measure(options: &BenchOptions) -> Result<Report> {
 /// The network, its parameters and its data.
 pub fn experiment(options: &BenchOptions) -> Result<Experiment> {
     let dataset = Arc::new(Dataset::open(&options.shards)?);
-    Experiment::new(Recipe::load(options.recipe.as_deref().unwrap_or("alexnet"), &options.sets)?, Some(dataset))
+    Experiment::new(Recipe::load(options.recipe.as_deref().unwrap_or(recipe::DEFAULT), &options.sets)?, Some(dataset))
 }

@@ -11,11 +11,9 @@ use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::input::TrainPlan;
 use crate::recipe::settings::ScheduleKind;
-use crate::recipe::{Recipe, keys, limits};
+use crate::recipe::{self, Recipe, keys, limits};
 use crate::shard::{Dataset, Split};
 
-/// The recipe of a run that names none.
-const DEFAULT_RECIPE: &str = "alexnet";
 /// The one key that a resumed run may change.
 const RESUMABLE_KEY: &str = "train.epochs";
 
@@ -50,7 +48,7 @@ impl Setup {
     }
 
     fn fresh(options: &TrainOptions, dataset: Option<Arc<Dataset>>, init: Option<PathBuf>) -> Result<Self> {
-        let recipe = Recipe::load(options.recipe.as_deref().unwrap_or(DEFAULT_RECIPE), &options.sets)?;
+        let recipe = Recipe::load(options.recipe.as_deref().unwrap_or(recipe::DEFAULT), &options.sets)?;
         check_validation(&recipe, dataset.as_deref())?;
         let mut experiment = Experiment::new(recipe, dataset)?;
         let plan = experiment.plan()?;
@@ -63,7 +61,7 @@ impl Setup {
     }
 
     fn resumed(options: &TrainOptions, dataset: Arc<Dataset>) -> Result<Self> {
-        let recipe_name = options.recipe.as_deref().unwrap_or(DEFAULT_RECIPE);
+        let recipe_name = options.recipe.as_deref().unwrap_or(recipe::DEFAULT);
         let recipe_name = Path::new(recipe_name).file_stem().unwrap_or_default().to_string_lossy();
         let folder = RunFolder::open(options.run.as_deref(), &dataset.info().name, &recipe_name)?;
         let path = folder.newest_checkpoint()?;
