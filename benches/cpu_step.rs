@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use alexnet::backend::cpu::CpuBackend;
 use alexnet::backend::{Backend, BackendOptions, Call, Pass, Slot, StepScalars};
+use alexnet::bench::Rates;
 use alexnet::error::Result;
 use alexnet::input::{Batch, Dtype, Values};
+use alexnet::model::Network;
 use alexnet::model::init::initial_parameters;
-use alexnet::model::{Block, Network};
 use alexnet::philox::{Purpose, normal_pair, words};
 use alexnet::recipe::settings::{ModelSettings, UpdateRule};
 use clap::Parser;
@@ -37,12 +38,15 @@ struct Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let threads = options.threads.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-    println!("peak of gemm: {:.0} GFLOP/s a thread, {threads} threads", gemm_peak());
+    println!("peak of gemm: {:.0} GFLOP/s a thread, {} threads", gemm_peak(), num_threads(&options));
     for width in &options.widths {
         bench_width(*width, &options)?;
     }
     Ok(())
+}
+
+fn num_threads(options: &Options) -> usize {
+    options.threads.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
 }
 
 fn bench_width(width: f64, options: &Options) -> Result<()> {
@@ -60,20 +64,19 @@ fn bench_width(width: f64, options: &Options) -> Result<()> {
     let rate = report("training step", options.repetitions, || run(&mut backend, Pass::Train));
     report("evaluation", options.repetitions, || run(&mut backend, Pass::Eval));
 
-    let peak =
-        gemm_peak() * options.threads.or(std::thread::available_parallelism().ok()).map_or(1.0, |n| n.get() as f64);
+    let peak = gemm_peak() * num_threads(options) as f64;
     let timed = |_| backend.run_timed(Slot::Even, SCALARS);
     let samples = (0..options.repetitions).map(timed).collect::<Result<Vec<_>>>()?;
     let seconds = |call: Call| {
         let of_call =
             |step: &Vec<(Call, f64)>| step.iter().find(|(timed, _)| *timed == call).expect("a call of each").1;
-        median(samples.iter().map(of_call).collect())
+        Rates::of(samples.iter().map(of_call)).expect("at least one repetition").median
     };
     let mut step_flops = 0.0;
     println!("layer     forward ms  GFLOP/s  of peak   backward ms  GFLOP/s  of peak   update ms");
     for (index, layer) in network.layers.iter().enumerate() {
         let time = [Call::Forward(index), Call::Backward(index), Call::Update(index)].map(seconds);
-        let flops = 2.0 * multiply_adds(&layer.block) * BATCH_SIZE as f64;
+        let flops = 2.0 * layer.block.multiply_adds() as f64 * BATCH_SIZE as f64;
         let products = if index == 0 { 1.0 } else { 2.0 };
         step_flops += (1.0 + products) * flops;
         let (forward, backward) = (flops / time[0] / 1e9, products * flops / time[1] / 1e9);
@@ -106,25 +109,9 @@ fn report(name: &str, repetitions: usize, mut pass: impl FnMut()) -> f64 {
         pass();
         BATCH_SIZE as f64 / start.elapsed().as_secs_f64()
     });
-    let mut rates: Vec<_> = rates.collect();
-    rates.sort_by(f64::total_cmp);
-    let (least, most) = (rates[0], rates[rates.len() - 1]);
-    let median = median(rates);
-    println!("{name}: median {median:.1} images/s, n = {repetitions}, {least:.1} to {most:.1}");
+    let Rates { median, min, max, n } = Rates::of(rates).expect("at least one repetition");
+    println!("{name}: median {median:.1} images/s, n = {n}, {min:.1} to {max:.1}");
     median
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn multiply_adds(block: &Block) -> f64 {
-    let positions = match block {
-        Block::Conv(conv) => conv.conv_side * conv.conv_side,
-        Block::Dense(_) => 1,
-    };
-    (positions * block.weight_shape().iter().product::<usize>()) as f64
 }
 
 /// Normal values with the deviation of mean-subtracted photographs, and labels in turn.

@@ -72,28 +72,26 @@ fn make_images(data: &Path, num_images: usize) {
 fn read_images(data: &Path, archives: &Path) -> Vec<Vec<u8>> {
     fs::create_dir_all(archives).expect("a folder for the archive");
     let mut outer = tar::Builder::new(File::create(archives.join("train.tar")).expect("an archive"));
-    let append = |archive: &mut tar::Builder<_>, name: &Path, bytes: &[u8]| {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        archive.append_data(&mut header, name, bytes).expect("a member");
-    };
     let mut files = Vec::new();
     for class in entries(data) {
         let mut inner = tar::Builder::new(Vec::new());
         for path in entries(&class) {
             let bytes = fs::read(&path).expect("an image");
-            let mut header = tar::Header::new_gnu();
-            header.set_size(bytes.len() as u64);
-            header.set_mode(0o644);
-            inner.append_data(&mut header, path.file_name().expect("a name"), bytes.as_slice()).expect("a member");
+            append(&mut inner, &path, &bytes);
             files.push(bytes);
         }
-        let name = class.with_extension("tar");
-        append(&mut outer, Path::new(name.file_name().expect("a name")), &inner.into_inner().expect("an archive"));
+        append(&mut outer, &class.with_extension("tar"), &inner.into_inner().expect("an archive"));
     }
     outer.finish().expect("an archive");
     files
+}
+
+/// A member under the last component of `path`.
+fn append(archive: &mut tar::Builder<impl Write>, path: &Path, bytes: &[u8]) {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, path.file_name().expect("a name"), bytes).expect("a member");
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

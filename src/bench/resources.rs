@@ -26,34 +26,3 @@ fn status_bytes(key: &str) -> Option<u64> {
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes << 10)
 }
-
-#[cfg(test)]
-mod tests {
-    use std::hint::black_box;
-
-    use super::{anonymous_bytes, cpu_seconds, peak_resident_bytes};
-
-    #[test]
-    fn the_work_of_a_thread_that_has_ended_counts() {
-        let before = cpu_seconds();
-        let work = || (0..200_000_000_u64).fold(0_u64, |sum, number| black_box(sum ^ number));
-        let thread = std::thread::spawn(move || {
-            let begun = cpu_seconds();
-            black_box(work());
-            cpu_seconds() - begun
-        });
-        let counted = thread.join().unwrap();
-        assert!(counted > 0.0 && cpu_seconds() - before >= counted, "{counted} s in the thread");
-    }
-
-    #[test]
-    fn written_memory_is_anonymous_and_counts_for_the_peak() {
-        const NUM_BYTES: usize = 256 << 20;
-        let before = anonymous_bytes().unwrap();
-        let held = vec![1_u8; NUM_BYTES];
-        let (now, peak) = (anonymous_bytes().unwrap(), peak_resident_bytes().unwrap());
-        // Other tests of this process give back less than half as much meanwhile.
-        assert!(now >= before + NUM_BYTES as u64 / 2, "{before} before, {now} with {} more", held.len());
-        assert!(peak >= now, "a peak of {peak} under the {now} of now");
-    }
-}

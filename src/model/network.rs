@@ -187,7 +187,8 @@ impl Block {
         self.weight_shape()[1..].iter().product()
     }
 
-    fn multiply_adds(&self) -> u64 {
+    /// Multiply-adds of one image's forward pass.
+    pub fn multiply_adds(&self) -> u64 {
         let positions = match self {
             Self::Conv(conv) => conv.conv_side * conv.conv_side,
             Self::Dense(_) => 1,
