@@ -11,17 +11,8 @@ COLOURS = {
     "checkpoint": "#9c755f"}
 
 
-def read(path):
-    """The events; a trace that was cut off ends after its last whole line."""
-    text = open(path).read()
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return json.loads(text[: text.rindex(",\n")] + "]")
-
-
 def main(path, first, count):
-    events = read(path)
+    events = json.load(open(path))
     names = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
     lines = sorted(names)
     steps = {event["args"]["step"]: event for event in events if event["name"] == "step"}
