@@ -63,7 +63,7 @@ fn predict_sees_what_the_cpu_sees() {
 }
 
 #[test]
-fn tuning_times_each_convolution_once_and_remembers() {
+fn tuning_times_each_convolution_and_product_once_and_remembers() {
     let bench = Bench::new();
     let plain = trained(&bench);
     let find = "cudnnFindConvolutionForwardAlgorithm";
@@ -75,6 +75,9 @@ fn tuning_times_each_convolution_once_and_remembers() {
     let second = bench.train("tuned-again", &["--tune"], &[]);
     second.assert_done();
     assert_eq!(second.calls(find), 0, "remembered");
+    // Products of fc6, fc7 and fc8, each in three directions and with two algorithms.
+    let timed = first.calls("cublasLtMatmul") - second.calls("cublasLtMatmul");
+    assert!(timed >= 3 * 3 * 2 * 5, "{timed}");
     // The fastest answer is one that does not repeat its bits, and must not be taken; there is one other.
     assert!(first.last_checkpoint() == plain.last_checkpoint());
     std::fs::write(bench.path("cache/tuning.json"), "{").expect("the cache");

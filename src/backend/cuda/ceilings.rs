@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use half::bf16;
 
-use super::driver::{Buffer, Context, Event, Pinned, Priority, Stream, Timing};
+use super::driver::{Buffer, Context, Pinned, Watch};
 use super::libraries::precision::Precision;
-use super::libraries::product::{CublasLt, DenseShape, Kind, Product, WORKSPACE_BYTES};
+use super::libraries::product::{CublasLt, DenseShape, Kind, Product};
+use super::libraries::tuning::Tuning;
 use crate::error::Result;
 use crate::philox::{Purpose, uniform, words};
 
@@ -32,8 +33,6 @@ pub struct Ceilings {
     pub arithmetic: f64,
 }
 
-/// The fastest of so many rounds counts: a ceiling is what is possible.
-const ROUNDS: usize = 5;
 /// Of the noise in matrices, which comes again and again: zeros would cost less power than numbers do.
 const NOISE_VALUES: usize = 1 << 16;
 
@@ -74,8 +73,9 @@ fn upload(context: &Arc<Context>, watch: &Watch, num_bytes: usize) -> Result<f64
 fn arithmetic(context: &Arc<Context>, watch: &Watch, side: usize) -> Result<f64> {
     let library = CublasLt::new()?;
     let shape = DenseShape { num_samples: side, inputs: side, outputs: side };
-    let product = Product::new(&library, Kind::InputGradient, shape, Precision::Bf16, None)?;
-    let mut workspace = Buffer::<u8>::zeros(context, "the product's working memory", WORKSPACE_BYTES)?;
+    let mut tuning = Tuning::known();
+    let product = Product::new(context, &library, Kind::InputGradient, shape, Precision::Bf16, None, &mut tuning)?;
+    let mut workspace = Buffer::<u8>::zeros(context, "the product's working memory", product.workspace_bytes().max(1))?;
     let matrix = || Buffer::<bf16>::zeros(context, "a matrix", side * side);
     let (mut left, mut right, mut output) = (matrix()?, matrix()?, matrix()?);
     fill_with_noise(&mut left)?;
@@ -93,44 +93,4 @@ fn fill_with_noise(matrix: &mut Buffer<bf16>) -> Result<()> {
         matrix.part_mut(start..end).write(&noise[..end - start])?;
     }
     Ok(())
-}
-
-/// Times work on a stream.
-struct Watch {
-    context: Arc<Context>,
-    stream: Stream,
-    begun: Event,
-    ended: Event,
-    repeats: usize,
-}
-
-impl Watch {
-    fn new(context: &Arc<Context>, repeats: usize) -> Result<Self> {
-        let event = || Event::new(context, Timing::Yes);
-        let stream = Stream::new(context, Priority::Last)?;
-        Ok(Self { context: Arc::clone(context), stream, begun: event()?, ended: event()?, repeats })
-    }
-
-    /// Seconds of one piece of `work`, which enqueues it: of a round of many, the shortest round. Has waited for all of
-    /// it.
-    fn shortest(&self, mut work: impl FnMut(&Stream) -> Result<()>) -> Result<f64> {
-        let mut rounds = || {
-            work(&self.stream)?;
-            let mut shortest = f64::INFINITY;
-            for _ in 0..ROUNDS {
-                self.stream.record(&self.begun)?;
-                for _ in 0..self.repeats {
-                    work(&self.stream)?;
-                }
-                self.stream.record(&self.ended)?;
-                self.ended.synchronize()?;
-                shortest = shortest.min(self.ended.seconds_since(&self.begun)?);
-            }
-            Ok(shortest / self.repeats as f64)
-        };
-        let seconds = rounds();
-        // Where a call failed, those before it may be under way.
-        self.context.synchronize()?;
-        seconds
-    }
 }

@@ -135,7 +135,7 @@ impl<R: Real> CudaBackend<R> {
         });
         let kernels = Kernels::new(&module::<R>(context, versions)?)?;
         let mut weights = Weights::new(context, network)?;
-        let setting = format!("{}, cuDNN {}, {}", context.name(), versions.cudnn, precision.name());
+        let setting = format!("{}, {versions}, {}", context.name(), precision.name());
         let mut tuning = Tuning::open(cuda.search, cuda.repeatable, setting)?;
         let Streams { compute, gradients, .. } = &*streams;
         let blocks = Block::all(context, compute, gradients, network, &options, precision, &mut weights, &mut tuning)?;

@@ -9,6 +9,7 @@ mod graph;
 mod memory;
 mod module;
 mod stream;
+mod watch;
 
 pub use self::context::{Capability, Context};
 pub use self::event::{Event, Timing};
@@ -16,6 +17,7 @@ pub use self::graph::{Capture, Graph};
 pub use self::memory::{Buffer, PageLock, Pinned, Slice, SliceMut};
 pub use self::module::{Function, Module};
 pub use self::stream::{LaunchShape, Priority, Stream};
+pub use self::watch::Watch;
 
 use std::ffi::CStr;
 

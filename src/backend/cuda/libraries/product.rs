@@ -5,18 +5,29 @@
 //! a graph is captured.
 
 use std::ffi::c_void;
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use cudarc::cublaslt::result::{self, CublasError};
 use cudarc::cublaslt::sys::{self, cublasComputeType_t, cublasLtEpilogue_t, cudaDataType};
 
+use half::bf16;
+
 use super::precision::Precision;
-use crate::backend::cuda::driver::{Buffer, Slice, SliceMut, Stream, warned};
+use super::tuning::{Candidate, Tuning};
+use crate::backend::cuda::driver::{Buffer, Context, Slice, SliceMut, Stream, Watch, warned};
 use crate::error::{Error, Result};
 
-/// What cuBLASLt may use beside its operands, for all products together: they run one after another.
-pub const WORKSPACE_BYTES: usize = 32 << 20;
+/// What a product may use beside its operands at most.
+const MAX_WORKSPACE_BYTES: usize = 32 << 20;
+
+/// Algorithms that are timed of a product, at most: those that the heuristics find best.
+const MAX_ALGORITHMS: usize = 8;
+
+/// Products in a row, when they are timed.
+const REPEATS: usize = 5;
 
 /// Parts of a sum are added in f32, in a fixed order, so it is bitwise reproducible.
 /// (`CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE`.)
@@ -85,7 +96,14 @@ pub struct Product {
     left: Layout,
     right: Layout,
     output: Layout,
-    algorithm: sys::cublasLtMatmulAlgo_t,
+    algorithm: Algorithm,
+}
+
+/// As the heuristics have found it.
+#[derive(Clone, Copy, Debug)]
+struct Algorithm {
+    raw: sys::cublasLtMatmulAlgo_t,
+    workspace_bytes: usize,
 }
 
 /// A matrix as cuBLASLt sees it: column-major, without gaps between columns.
@@ -97,14 +115,17 @@ struct Matrix {
 }
 
 impl Product {
-    /// Chooses the algorithm. `bias_address` is where the forward product's bias lies on the device: as f32 where the
-    /// output is f32, as the factors' type otherwise.
+    /// Chooses the algorithm: the heuristics' first one, or the fastest of those that `tuning` times. `bias_address` is
+    /// where the forward product's bias lies on the device: as f32 where the output is f32, as the factors' type
+    /// otherwise.
     pub fn new(
+        context: &Arc<Context>,
         library: &Rc<CublasLt>,
         kind: Kind,
         shape: DenseShape,
         precision: Precision,
         bias_address: Option<u64>,
+        tuning: &mut Tuning,
     ) -> Result<Self> {
         let DenseShape { num_samples, inputs, outputs } = shape;
         let matrix = |rows, columns, operation| Matrix { rows, columns, operation };
@@ -129,23 +150,62 @@ impl Product {
         let left = Layout::new(factors, left.rows, left.columns)?;
         let right = Layout::new(factors, right.rows, right.columns)?;
         let output = Layout::new(sums, rows, columns)?;
-        let preference = Preference::new()?;
-        // SAFETY: all descriptors live.
-        let found = unsafe {
-            result::get_matmul_algo_heuristic(
-                library.raw,
-                description.0,
-                left.0,
-                right.0,
-                output.0,
-                output.0,
-                preference.0,
-            )
+        let work = format!("{kind:?} of {shape:?} in {}", precision.name());
+        let algorithms = algorithms(library, &description, [&left, &right, &output])
+            .map_err(|error| Error::Device(format!("{work}: {error}")))?;
+        let Some(first) = algorithms.first() else {
+            return Err(Error::Device(format!("cuBLASLt has no algorithm for {work}")));
         };
-        let algorithm = check("cublasLtMatmulAlgoGetHeuristic", found)
-            .map_err(|error| Error::Device(format!("{kind:?} of {shape:?} in {}: {error}", precision.name())))?
-            .algo;
-        Ok(Self { library: Rc::clone(library), description, left, right, output, algorithm })
+        let library = Rc::clone(library);
+        let mut product = Self { library, description, left, right, output, algorithm: *first };
+        let candidate = |(number, algorithm): (usize, &Algorithm)| Candidate {
+            algorithm: number as u32,
+            milliseconds: 0.0,
+            workspace_bytes: algorithm.workspace_bytes,
+            // By the reduction scheme that was asked for.
+            is_repeatable: true,
+        };
+        let candidates: Vec<_> = algorithms.iter().enumerate().map(candidate).collect();
+        let picked = tuning.pick(&work, Some(0), &candidates, || {
+            let timed = candidates.iter().zip(&algorithms).map(|(candidate, algorithm)| {
+                product.algorithm = *algorithm;
+                let milliseconds = product.milliseconds(context, precision)?;
+                Ok(Candidate { milliseconds, ..*candidate })
+            });
+            timed.collect()
+        })?;
+        product.algorithm = *algorithms.get(picked as usize).ok_or_else(|| {
+            Error::Device(format!("cuBLASLt has no algorithm {picked} for {work}; begin without --tune"))
+        })?;
+        Ok(product)
+    }
+
+    /// Bytes of working memory that it needs.
+    pub fn workspace_bytes(&self) -> usize {
+        self.algorithm.workspace_bytes
+    }
+
+    /// How long it takes, on zeros.
+    fn milliseconds(&self, context: &Arc<Context>, precision: Precision) -> Result<f32> {
+        let watch = Watch::new(context, REPEATS)?;
+        let zeros = |bytes: usize| Buffer::<u8>::zeros(context, "a product that is timed", bytes.max(1));
+        let bytes = if precision == Precision::Bf16 { size_of::<bf16>() } else { size_of::<f32>() };
+        let (left, right) = (zeros(self.left.1 * bytes)?, zeros(self.right.1 * bytes)?);
+        // The output may be f32 where the factors are not.
+        let (mut output, mut workspace) = (zeros(self.output.1 * size_of::<f32>())?, zeros(self.workspace_bytes())?);
+        let seconds = watch.shortest(|stream| {
+            // SAFETY: the buffers are as long as the matrices; the watch waits for the work before they go.
+            unsafe {
+                self.enqueue(
+                    stream,
+                    &mut workspace,
+                    left.all().address(),
+                    right.all().address(),
+                    output.all_mut().address(),
+                )
+            }
+        })?;
+        Ok(seconds as f32 * 1e3)
     }
 
     /// Enqueues it. The forward product takes (weights, input), the weight gradient (input, output gradient), the input
@@ -161,32 +221,79 @@ impl Product {
         self.left.assert_holds(left.len());
         self.right.assert_holds(right.len());
         self.output.assert_holds(output.len());
+        // SAFETY: the device memory is as long as the matrices (asserted above).
+        unsafe { self.enqueue(stream, workspace, left.address(), right.address(), output.address()) }
+    }
+
+    /// # Safety
+    ///
+    /// At the addresses must lie as much device memory as the matrices take, until the product has run.
+    unsafe fn enqueue(
+        &self,
+        stream: &Stream,
+        workspace: &mut Buffer<u8>,
+        left: u64,
+        right: u64,
+        output: u64,
+    ) -> Result<()> {
         let (one, zero) = (1.0_f32, 0.0_f32);
-        let workspace = workspace.all_mut();
-        // SAFETY: the descriptors live, the device memory is as long as they say (asserted above), and the scalars are
-        // read during the call (the pointer mode is the host's).
+        let workspace = workspace.part_mut(0..self.workspace_bytes());
+        // SAFETY: the descriptors live, and the scalars are read during the call (the pointer mode is the host's); the
+        // rest is this function's contract.
         let multiplied = unsafe {
             result::matmul(
                 self.library.raw,
                 self.description.0,
                 (&raw const one).cast(),
                 (&raw const zero).cast(),
-                left.address() as *const c_void,
+                left as *const c_void,
                 self.left.0,
-                right.address() as *const c_void,
+                right as *const c_void,
                 self.right.0,
-                output.address() as *const c_void,
+                output as *const c_void,
                 self.output.0,
-                output.address() as *mut c_void,
+                output as *mut c_void,
                 self.output.0,
-                &raw const self.algorithm,
+                &raw const self.algorithm.raw,
                 workspace.address() as *mut c_void,
-                WORKSPACE_BYTES.min(workspace.len()),
+                workspace.len(),
                 stream.raw().cast(),
             )
         };
         check("cublasLtMatmul", multiplied)
     }
+}
+
+/// What the heuristics find for a product, the best first.
+fn algorithms(
+    library: &CublasLt,
+    description: &Description,
+    [left, right, output]: [&Layout; 3],
+) -> Result<Vec<Algorithm>> {
+    let preference = Preference::new()?;
+    let mut found = [const { MaybeUninit::<sys::cublasLtMatmulHeuristicResult_t>::uninit() }; MAX_ALGORITHMS];
+    let mut num_found = 0;
+    // SAFETY: all descriptors live, and there is room for as many answers as are asked for.
+    let status = unsafe {
+        sys::cublasLtMatmulAlgoGetHeuristic(
+            library.raw,
+            description.0,
+            left.0,
+            right.0,
+            output.0,
+            output.0,
+            preference.0,
+            MAX_ALGORITHMS as i32,
+            found.as_mut_ptr().cast(),
+            &raw mut num_found,
+        )
+    };
+    check("cublasLtMatmulAlgoGetHeuristic", status.result())?;
+    let written = found.iter().take(num_found.unsigned_abs() as usize);
+    // SAFETY: cuBLASLt has written so many.
+    let written = written.map(|answer| unsafe { answer.assume_init_ref() });
+    let usable = written.filter(|answer| answer.state == sys::cublasStatus_t::CUBLAS_STATUS_SUCCESS);
+    Ok(usable.map(|answer| Algorithm { raw: answer.algo, workspace_bytes: answer.workspaceSize }).collect())
 }
 
 #[derive(Debug)]
@@ -257,7 +364,7 @@ impl Preference {
     fn new() -> Result<Self> {
         use sys::cublasLtMatmulPreferenceAttributes_t as Attribute;
         let preference = Self(check("cublasLtMatmulPreferenceCreate", result::create_matmul_pref())?);
-        preference.set(Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &WORKSPACE_BYTES)?;
+        preference.set(Attribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &MAX_WORKSPACE_BYTES)?;
         preference.set(Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &REDUCTION_SCHEME)?;
         Ok(preference)
     }

@@ -5,18 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::compile::cache_folder;
-use super::convolution::shape::ConvolutionShape;
 use crate::error::{Error, IoContext, Result};
 use crate::publish::publish_bytes;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Forward,
-    /// The gradient of the kernels.
-    WeightGradient,
-    /// The gradient of the input.
-    InputGradient,
-}
 
 /// An algorithm that would run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,22 +72,32 @@ impl Tuning {
         Ok(tuning)
     }
 
-    /// The number of the algorithm to take: the known one where it can run, the heuristics' first one otherwise; when
-    /// tuning, the fastest.
+    /// That takes what is known to be good.
+    pub fn known() -> Self {
+        Self {
+            search: Search::Known,
+            repeatable: Repeatable::Required,
+            setting: String::new(),
+            remembered: BTreeMap::new(),
+            file: None,
+        }
+    }
+
+    /// The number of the algorithm to take for `work`: the known one where it can run, the heuristics' first one
+    /// otherwise; when tuning, the fastest.
     pub fn pick(
         &mut self,
-        direction: Direction,
-        shape: &ConvolutionShape,
+        work: &str,
         known: Option<u32>,
         heuristics: &[Candidate],
         time: impl FnOnce() -> Result<Vec<Candidate>>,
     ) -> Result<u32> {
-        let none = || Error::Device(format!("cuDNN has no algorithm for {direction:?} of {shape:?}"));
+        let none = || Error::Device(format!("there is no algorithm for {work}"));
         match (self.search, known) {
             (Search::Known, Some(known)) => Ok(known),
             (Search::Known, None) => self.first(heuristics).ok_or_else(none),
             (Search::Timed, _) => {
-                let key = format!("{}, {:?}, {shape:?}, {direction:?}", self.setting, self.repeatable);
+                let key = format!("{}, {:?}, {work}", self.setting, self.repeatable);
                 if let Some(algorithm) = self.remembered.get(&key) {
                     return Ok(*algorithm);
                 }
@@ -134,18 +134,6 @@ impl Tuning {
 mod tests {
     use super::*;
 
-    const SHAPE: ConvolutionShape = ConvolutionShape {
-        num_samples: 2,
-        in_channels: 64,
-        in_side: 57,
-        out_channels: 96,
-        out_side: 55,
-        kernel: 3,
-        stride: 1,
-        pad: 0,
-        groups: 1,
-    };
-
     fn candidates() -> Vec<Candidate> {
         let candidate = |algorithm, milliseconds, workspace_bytes, is_repeatable| Candidate {
             algorithm,
@@ -162,11 +150,11 @@ mod tests {
     }
 
     fn tuning(search: Search, repeatable: Repeatable) -> Tuning {
-        Tuning { search, repeatable, setting: String::new(), remembered: BTreeMap::new(), file: None }
+        Tuning { search, repeatable, ..Tuning::known() }
     }
 
     fn pick(tuning: &mut Tuning, known: Option<u32>) -> u32 {
-        tuning.pick(Direction::Forward, &SHAPE, known, &candidates(), || Ok(candidates())).expect("a candidate")
+        tuning.pick("a convolution", known, &candidates(), || Ok(candidates())).expect("a candidate")
     }
 
     #[test]

@@ -53,7 +53,8 @@ impl<R: Real> Block<R> {
                     network::Block::Conv(conv) => conv.out_channels,
                     network::Block::Dense(dense) => dense.outputs,
                 };
-                DenseBlock::new(context, &cublas_lt, dense, channels, num_samples, precision, &weights).map(Self::Dense)
+                DenseBlock::new(context, &cublas_lt, dense, channels, num_samples, precision, &weights, tuning)
+                    .map(Self::Dense)
             }
         });
         blocks.collect()

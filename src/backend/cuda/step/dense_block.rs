@@ -9,7 +9,8 @@ use crate::backend::Pass;
 use crate::backend::cuda::driver::{Buffer, Context, Slice, SliceMut, Stream};
 use crate::backend::cuda::kernels::{Kernels, Scalars};
 use crate::backend::cuda::libraries::precision::Precision;
-use crate::backend::cuda::libraries::product::{CublasLt, DenseShape, Kind, Product, Units, WORKSPACE_BYTES};
+use crate::backend::cuda::libraries::product::{CublasLt, DenseShape, Kind, Product, Units};
+use crate::backend::cuda::libraries::tuning::Tuning;
 use crate::backend::cuda::real::Real;
 use crate::error::Result;
 use crate::model::{self, Dropout};
@@ -48,6 +49,7 @@ pub struct DropoutDraw<'a> {
 
 impl<R: Real> DenseBlock<R> {
     /// Chooses the products' algorithms. The biases lie where `weights` says, always. The input has so many channels.
+    #[expect(clippy::too_many_arguments, reason = "each is another thing")]
     pub fn new(
         context: &Arc<Context>,
         library: &Rc<CublasLt>,
@@ -56,6 +58,7 @@ impl<R: Real> DenseBlock<R> {
         num_samples: usize,
         precision: Precision,
         weights: &LayerWeights<'_, R>,
+        tuning: &mut Tuning,
     ) -> Result<Self> {
         let hidden = block.hidden;
         let shape = DenseShape { num_samples, inputs: block.inputs, outputs: weights.bias.len() };
@@ -68,7 +71,7 @@ impl<R: Real> DenseBlock<R> {
             Some(_) => (Units::Hidden, weights.bias.address()),
             None => (Units::Logits, weights.master_bias.address()),
         };
-        let product = |kind, bias| Product::new(library, kind, shape, precision, bias);
+        let mut product = |kind, bias| Product::new(context, library, kind, shape, precision, bias, tuning);
         Ok(Self {
             shape,
             input_dropout: input_dropout.transpose()?,
@@ -134,7 +137,8 @@ impl<R: Real> DenseBlock<R> {
 
     /// Bytes of working memory that its products need: that for the weight gradient, and the others.
     pub fn workspace_bytes(&self) -> [usize; 2] {
-        [WORKSPACE_BYTES; 2]
+        let chain = self.forward.workspace_bytes().max(self.input_gradient.workspace_bytes());
+        [self.weight_gradient.workspace_bytes(), chain]
     }
 
     /// From the gradient of a hidden block's output to that of the product, in place, and the gradient of the biases.

@@ -36,7 +36,7 @@ impl<R: Real> Memory<R> {
         let logits_gradient = Buffer::zeros(context, "the logits' gradient", num_logits);
         let [gradient_products, products] = [0, 1].map(|lane| {
             let num_bytes = blocks.iter().map(|block| block.workspace_bytes()[lane]).max().unwrap_or(0);
-            Buffer::zeros(context, "the products' working memory", num_bytes)
+            Buffer::zeros(context, "the products' working memory", num_bytes.max(1))
         });
         Ok(Self {
             outputs: outputs().collect::<Result<_>>()?,

@@ -17,8 +17,17 @@ use cudarc::cudnn::sys::{
 use super::descriptors::Description;
 use super::handle::{check, is_refusal};
 use crate::backend::cuda::driver::{Buffer, SliceMut};
-use crate::backend::cuda::libraries::tuning::{Candidate, Direction, Tuning};
+use crate::backend::cuda::libraries::tuning::{Candidate, Tuning};
 use crate::error::{Error, Result};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    /// The gradient of the kernels.
+    WeightGradient,
+    /// The gradient of the input.
+    InputGradient,
+}
 
 /// An algorithm and the working memory that it needs.
 #[derive(Clone, Copy, Debug)]
@@ -128,14 +137,12 @@ impl<A: Copy, B: Copy, C: Copy, Algorithm: Copy, Answer> Questions<A, B, C, Algo
         let (candidates, chosen): (Vec<_>, Vec<_>) = usable.unzip();
         let numbered = |number| chosen.iter().find(|chosen| (self.number)(chosen.algorithm) == number);
         let known = numbered((self.number)(self.known)).map(|known| (self.number)(known.algorithm));
-        let picked = tuning.pick(self.direction, &on.shape, known, &candidates, || {
+        let work = format!("{:?} of {:?}", self.direction, on.shape);
+        let picked = tuning.pick(&work, known, &candidates, || {
             Ok(self.ask(on, self.find)?.into_iter().map(|answer| answer.1).collect())
         })?;
         numbered(picked).copied().ok_or_else(|| {
-            Error::Device(format!(
-                "cuDNN refuses its algorithm {picked} for {:?} of {:?}; begin without --tune",
-                self.direction, on.shape
-            ))
+            Error::Device(format!("cuDNN refuses its algorithm {picked} for {work}; begin without --tune"))
         })
     }
 
