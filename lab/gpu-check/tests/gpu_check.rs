@@ -96,7 +96,7 @@ fn updates_that_do_not_wait_for_their_gradients_fail_parity() {
 #[test]
 fn statistics_that_are_read_too_early_fail_parity() {
     // The host does not wait for the end of the odd slot's step.
-    let settings = [("SIMULATED_CUDA_MUTATE", "early-sync:7"), ("SIMULATED_CUDA_SCHEDULE", "late-stream:1")];
+    let settings = [("SIMULATED_CUDA_MUTATE", "early-sync:9"), ("SIMULATED_CUDA_SCHEDULE", "late-stream:1")];
     let Checked { code, stderr, record } = gpu_check(&["--only", "parity"], &settings);
     assert_eq!(code, Some(1), "{stderr}\n{record}");
     assert!(record.contains("| FAIL | parity: ") && record.contains("training samples"), "{record}");
