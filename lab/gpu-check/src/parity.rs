@@ -1,12 +1,13 @@
 //! Parity: every tensor of a training step and of an evaluation, against the CPU backend's, for all kinds of networks
 //! and in all precisions.
 
+use super::finding::Task;
 use super::gpu::{self, PRECISIONS};
 use super::options::Networks;
-use super::outcome::{Checked, Found};
+use super::outcome::{Found, Outcome};
 use alexnet::backend::cpu::CpuBackend;
 use alexnet::backend::cuda::{Gpu, Graphs, Precision};
-use alexnet::backend::parity::{Compared, compare};
+use alexnet::backend::parity::{Compared, WrongValue, compare};
 use alexnet::backend::{BackendOptions, StepScalars};
 use alexnet::error::Result;
 use alexnet::model::Network;
@@ -14,7 +15,7 @@ use alexnet::model::init::initial_parameters;
 use alexnet::recipe::settings::{DropoutScaling, InitScheme, LrnPlace, LrnSettings, ModelSettings, UpdateRule};
 
 /// A network and a step of it.
-struct Case {
+pub struct Case {
     name: String,
     settings: ModelSettings,
     canvas: usize,
@@ -44,12 +45,18 @@ const OF_ONE_EDGE: f64 = 1e-1;
 /// keeps at batch 8 is sqrt(1 / 8000) of the gradient's norm; the double of that allows for four.
 const OF_JUMPS_IN_WHOLE: f64 = 2.5e-2;
 
-pub fn check(gpu: &Gpu, networks: Networks) -> Vec<Checked> {
-    let checked = |case: Case| Checked::tried(format!("parity: {}", case.name), || case.compared(gpu));
-    cases(networks).into_iter().map(checked).collect()
+pub fn tasks(gpu: &Gpu, cases: Vec<Case>) -> Vec<Task<'_>> {
+    let task = |case: Case| Task::check(format!("parity: {}", case.name), move || case.compared(gpu));
+    cases.into_iter().map(task).collect()
 }
 
-fn cases(networks: Networks) -> Vec<Case> {
+/// Those that are not among the few.
+pub fn remaining_cases(networks: Networks) -> Vec<Case> {
+    let few: Vec<String> = cases(Networks::Few).into_iter().map(|case| case.name).collect();
+    cases(networks).into_iter().filter(|case| !few.contains(&case.name)).collect()
+}
+
+pub fn cases(networks: Networks) -> Vec<Case> {
     let mut cases = variants(networks);
     if networks == Networks::Few {
         return cases;
@@ -140,15 +147,15 @@ impl Case {
     fn compared(&self, gpu: &Gpu) -> Result<Found> {
         let first = self.drawn(gpu, DRAWS[0])?;
         let mut found = judged(&first);
-        if found.holds || !self.may_be_an_edge(&first) {
+        if found.outcome == Outcome::Passed || !self.may_be_an_edge(&first) {
             return Ok(found);
         }
         let of_first = found.what.clone();
         for seed in &DRAWS[1..] {
             let compared = self.drawn(gpu, *seed)?;
-            let Found { holds, what } = judged(&compared);
-            found = Found { holds, what: format!("{what}; with other images {of_first}") };
-            if holds || !self.may_be_an_edge(&compared) {
+            found = judged(&compared);
+            found.what += &format!("; with other images {of_first}");
+            if found.outcome == Outcome::Passed || !self.may_be_an_edge(&compared) {
                 break;
             }
         }
@@ -180,22 +187,34 @@ impl Case {
     }
 }
 
-/// Names the tensors that are wrong, or the one that is nearest to it.
+/// Names the tensors that are wrong, in the order of the step, or the one that is nearest to it.
 fn judged(compared: &[Compared]) -> Found {
     let words = |one: &Compared| format!("{} {:.1e} of {:.1e}", one.tensor, one.relative_error, one.tolerance);
     let wrong: Vec<&Compared> = compared.iter().filter(|one| !one.is_within()).collect();
-    if !wrong.is_empty() {
-        let named: Vec<String> = wrong.iter().take(3).map(|one| words(one)).collect();
-        let what = format!("{} of {} tensors differ: {}", wrong.len(), compared.len(), named.join(", "));
-        return Found { holds: false, what };
+    if let Some(first) = wrong.first() {
+        let what = format!("{} of {} tensors differ: {}, ...", wrong.len(), compared.len(), words(first));
+        return Found { details: wrong.iter().map(|one| at_length(one)).collect(), ..Found::failed(what) };
     }
     let ratio = |one: &Compared| if one.relative_error == 0.0 { 0.0 } else { one.relative_error / one.tolerance };
-    let nearest = compared.iter().max_by(|one, other| ratio(one).total_cmp(&ratio(other)));
-    let nearest = nearest.map_or_else(String::new, words);
-    Found {
-        holds: nearest != String::new(),
-        what: format!("{} tensors; the largest difference: {nearest}", compared.len()),
+    match compared.iter().max_by(|one, other| ratio(one).total_cmp(&ratio(other))) {
+        Some(nearest) => {
+            Found::passed(format!("{} tensors; the largest difference: {}", compared.len(), words(nearest)))
+        }
+        None => Found::failed("nothing was compared"),
     }
+}
+
+/// `conv1 output: 3.1e-1 of 2.0e-2; 12 of 4096 values wrong, 1 NaN; first at n 0, c 3, y 1, x 2: 0.5, expected 0.25`.
+fn at_length(one: &Compared) -> String {
+    let Compared { tensor, relative_error, tolerance, num_wrong, num_nan, num_values, first_wrong, .. } = one;
+    let mut text = format!(
+        "{tensor}: {relative_error:.1e} of {tolerance:.1e}; {num_wrong} of {num_values} values wrong, {num_nan} NaN"
+    );
+    if let Some(WrongValue { place, ours, theirs }) = first_wrong {
+        let at = if place.is_empty() { String::new() } else { format!("; first at {place}") };
+        text += &format!("{at}: {ours:e}, expected {theirs:e}");
+    }
+    text
 }
 
 #[cfg(test)]
@@ -203,7 +222,10 @@ mod tests {
     use super::*;
 
     fn compared(relative_error: f64, jumps: bool) -> Vec<Compared> {
-        vec![Compared { tensor: "a tensor".into(), relative_error, tolerance: 2e-5, jumps }]
+        let first_wrong = Some(WrongValue { place: "n 0, unit 3".into(), ours: f32::NAN, theirs: 0.5 });
+        let tensor = "a tensor".into();
+        let (tolerance, num_wrong, num_nan, num_values) = (2e-5, 2, 1, 8);
+        vec![Compared { tensor, relative_error, tolerance, jumps, num_wrong, num_nan, num_values, first_wrong }]
     }
 
     #[test]
@@ -225,7 +247,9 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_wrong_and_named() {
-        let Found { holds, what } = judged(&compared(f64::NAN, true));
-        assert!(!holds && what.contains("a tensor"), "{what}");
+        let Found { outcome, what, details } = judged(&compared(f64::NAN, true));
+        assert!(outcome == Outcome::Failed && what.contains("a tensor"), "{what}");
+        let expected = "a tensor: NaN of 2.0e-5; 2 of 8 values wrong, 1 NaN; first at n 0, unit 3: NaN, expected 5e-1";
+        assert_eq!(details, [expected]);
     }
 }
