@@ -1,7 +1,7 @@
 //! The bench: what each stage can do alone, what they do together, and which of them holds the others up.
 //!
-//! In: a packed dataset and a backend. Out: a [`Report`]. The stages are measured in turns (input, upload, device, end
-//! to end, input, ...), so that what else the machine does meets all of them alike.
+//! In: a packed dataset, or synthetic batches, and a backend. Out: a [`Report`]. The stages are measured in turns
+//! (input, upload, device, end to end, input, ...), so that what else the machine does meets all of them alike.
 
 mod device;
 mod end_to_end;
@@ -79,6 +79,6 @@ pub fn measure(options: &BenchOptions) -> Result<Report> {
 
 /// The network, its parameters and its data.
 pub fn experiment(options: &BenchOptions) -> Result<Experiment> {
-    let dataset = Arc::new(Dataset::open(&options.shards)?);
-    Experiment::new(Recipe::load(options.recipe.as_deref().unwrap_or(recipe::DEFAULT), &options.sets)?, Some(dataset))
+    let dataset = options.shards.as_ref().map(|shards| Dataset::open(shards).map(Arc::new)).transpose()?;
+    Experiment::new(Recipe::load(options.recipe.as_deref().unwrap_or(recipe::DEFAULT), &options.sets)?, dataset)
 }

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::backend::Choice;
 use crate::input::Dtype;
 
 /// Everything that `bench` can be told, as the library takes it.
 #[derive(Clone, Debug)]
 pub struct BenchOptions {
-    /// The folder of a packed dataset.
-    pub shards: PathBuf,
+    /// The folder of a packed dataset; without one, batches are synthetic.
+    pub shards: Option<PathBuf>,
     /// A recipe's name or file; by default `alexnet`.
     pub recipe: Option<String>,
     /// `KEY=VALUE`, applied in order.
@@ -29,7 +31,7 @@ pub struct BenchOptions {
 }
 
 /// A part of training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// Batches are made and given back at once.
     Input,

@@ -1,9 +1,9 @@
 //! Several measurements of one thing: their middle and how far they lie apart.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The median of several measurements, and their spread.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     /// The middle one; of an even number, the higher of the two in the middle.
     pub median: f64,

@@ -116,7 +116,7 @@ fn options(arguments: BenchArguments) -> alexnet::Result<BenchOptions> {
     sets.extend(arguments.batch_size.map(|size| format!("train.batch_size={size}")));
     sets.extend(arguments.width.map(|width| format!("model.width={width:?}")));
     Ok(BenchOptions {
-        shards: arguments.shards.ok_or_else(missing)?,
+        shards: Some(arguments.shards.ok_or_else(missing)?),
         recipe: arguments.recipe,
         sets,
         compute: arguments.compute.choice(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use half::bf16;
+use serde::{Deserialize, Serialize};
 
 use super::driver::{Buffer, Context, Pinned, Watch};
 use super::libraries::precision::Precision;
@@ -23,7 +24,7 @@ pub struct CeilingExtent {
 }
 
 /// The fastest that the card copied, took uploads and multiplied.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ceilings {
     /// Read and written by a copy within the device's memory, bytes a second.
     pub memory: f64,
