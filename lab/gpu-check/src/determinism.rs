@@ -1,12 +1,15 @@
 //! Determinism: runs that must be bit-identical, and are.
 
+use std::cell::RefCell;
 use std::path::Path;
+use std::rc::Rc;
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::finding::Task;
 use super::gpu::{self, PRECISIONS};
 use super::options::Extent;
-use super::outcome::{Checked, Found};
+use super::outcome::Found;
 use alexnet::backend::cuda::{Gpu, Graphs, Precision};
 use alexnet::error::Result;
 use alexnet::input::PipelineOptions;
@@ -27,26 +30,21 @@ const MANNER: Manner = Manner { graphs: Graphs::Used, workers: 4, buffers: Pipel
 const LEARNING_RATE: f64 = 0.01;
 
 /// Trains again and again; everything a run ends with is compared.
-pub fn check(gpu: &Gpu, shards: &Path, extent: &Extent) -> Vec<Checked> {
-    let experiment = match gpu::experiment(gpu, shards, extent) {
-        Ok(experiment) => experiment,
-        Err(error) => return vec![Checked::tried("determinism", || Err(error))],
-    };
-    let steps = extent.determinism_steps;
-    let train = |precision, manner| trained(gpu, &experiment, steps, precision, manner);
-    let mut checked = Vec::new();
+pub fn tasks<'a>(gpu: &'a Gpu, shards: &'a Path, extent: &'a Extent) -> Vec<Task<'a>> {
+    let mut tasks = Vec::new();
     for precision in PRECISIONS {
-        let name = |what: &str| format!("determinism: {}, {what}", precision.name());
-        let mut first = None;
+        let first = Rc::new(RefCell::new(None));
         let mut tried = |what: &str, manner| {
-            let claim = || {
-                let first = match &first {
-                    Some(first) => first,
-                    None => first.insert(train(precision, MANNER)?),
-                };
-                train(precision, manner).map(|other| same(first, &other))
-            };
-            checked.push(Checked::tried(name(what), claim));
+            let first = Rc::clone(&first);
+            tasks.push(Task::check(format!("determinism: {}, {what}", precision.name()), move || {
+                let experiment = gpu::experiment(gpu, Some(shards), extent)?;
+                let train = |manner| trained(gpu, &experiment, extent.determinism_steps, precision, manner);
+                if first.borrow().is_none() {
+                    first.replace(Some(train(MANNER)?));
+                }
+                let other = train(manner)?;
+                Ok(same(first.borrow().as_ref().expect("it has run"), &other))
+            }));
         };
         tried("two runs", MANNER);
         if precision == Precision::Bf16 {
@@ -54,7 +52,7 @@ pub fn check(gpu: &Gpu, shards: &Path, extent: &Extent) -> Vec<Checked> {
             tried("other numbers of workers and buffers", Manner { workers: 1, buffers: 3, ..MANNER });
         }
     }
-    checked
+    tasks
 }
 
 /// What a run ends with.
@@ -79,7 +77,7 @@ fn same(one: &Trained, other: &Trained) -> Found {
         None if !one.is_finite => format!("after {steps} steps there are weights that are no numbers"),
         None => format!("{steps} steps: losses, weights and velocities are bit-identical ({:032x})", one.fingerprint),
     };
-    Found { holds: one == other && one.is_finite, what }
+    if one == other && one.is_finite { Found::passed(what) } else { Found::failed(what) }
 }
 
 fn trained(gpu: &Gpu, experiment: &Experiment, steps: u64, precision: Precision, manner: Manner) -> Result<Trained> {

@@ -24,11 +24,11 @@ pub fn backend(
     gpu.backend(network, options, &CudaOptions { graphs, ..CudaOptions::default() }, precision)
 }
 
-/// What the benchmarks of this extent measure in bf16, at that batch size.
-pub fn bench_options(gpu: &Gpu, shards: &Path, extent: &Extent, batch_size: usize) -> BenchOptions {
+/// What the benchmarks of this extent measure in bf16, at that batch size: on shards, or on synthetic batches.
+pub fn bench_options(gpu: &Gpu, shards: Option<&Path>, extent: &Extent, batch_size: usize) -> BenchOptions {
     let device = DeviceChoice::Cuda(gpu.context().ordinal());
     BenchOptions {
-        shards: shards.to_path_buf(),
+        shards: shards.map(Path::to_path_buf),
         recipe: Some("small".into()),
         sets: extent.sets(batch_size),
         compute: Choice { precision: PrecisionChoice::Bf16, ..Choice::of(device) },
@@ -41,6 +41,6 @@ pub fn bench_options(gpu: &Gpu, shards: &Path, extent: &Extent, batch_size: usiz
 
 /// The network, its parameters and its data, at the extent's batch size: with He's initial values, so that it learns
 /// from the first step.
-pub fn experiment(gpu: &Gpu, shards: &Path, extent: &Extent) -> Result<Experiment> {
+pub fn experiment(gpu: &Gpu, shards: Option<&Path>, extent: &Extent) -> Result<Experiment> {
     bench::experiment(&bench_options(gpu, shards, extent, extent.batch_size))
 }

@@ -5,16 +5,31 @@ use std::thread::available_parallelism;
 
 use indicatif::HumanBytes;
 
+use serde::{Deserialize, Serialize};
+
+use super::finding::{Finding, Task};
+use super::outcome::Checked;
 use alexnet::backend::cuda::Gpu;
 use alexnet::error::Result;
 use alexnet::machine::processor;
 
 /// What a record says of where it was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     pub gpu: String,
     /// `label: words`, in order.
-    pub lines: Vec<(&'static str, String)>,
+    pub lines: Vec<(String, String)>,
+}
+
+/// Asks the card and the libraries who they are.
+pub fn task(gpu: &Gpu) -> Task<'_> {
+    Task::new("the machine", || match Machine::of(gpu) {
+        Ok(machine) => {
+            alexnet::tell!("checking {}", machine.gpu);
+            Finding::Machine(machine)
+        }
+        Err(error) => Finding::Checked(Checked::tried("the machine", || Err(error))),
+    })
 }
 
 impl Machine {
@@ -35,12 +50,13 @@ impl Machine {
             None => format!("CUDA {}", gpu.versions().driver()),
         };
         let cores = available_parallelism().map_or(1, usize::from);
-        let lines = vec![
+        let lines = [
             ("GPU", card),
             ("Driver", driver),
             ("Libraries", gpu.versions().to_string()),
             ("Machine", format!("{}, {cores} threads, load average {}", processor(), load())),
         ];
+        let lines = lines.map(|(label, words)| (label.to_owned(), words)).to_vec();
         Ok(Self { gpu: context.name().to_owned(), lines })
     }
 }

@@ -6,26 +6,60 @@ use std::time::Duration;
 use alexnet::backend::cuda::ceilings::CeilingExtent;
 use alexnet::bench::Effort;
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 /// Everything that `gpu-check` can be told, as the library takes it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GpuCheckOptions {
     /// `cuda:N`.
     pub ordinal: u32,
     /// The one part to do; all by default.
     pub only: Option<Part>,
     /// How large everything is.
-    pub extent: Extent,
+    pub scale: Scale,
+    /// When to stop, whatever is left; by default as the scale says.
+    pub deadline_seconds: Option<u64>,
+    /// The folder of the record.
+    pub out: PathBuf,
     /// For the record: how it was called.
     pub command: String,
     /// For the record: the source that was built.
     pub commit: String,
     /// The binary that compute-sanitizer runs.
     pub train: PathBuf,
+    /// A fault that a task is to have, for tests.
+    pub fault: Option<String>,
+}
+
+impl GpuCheckOptions {
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline_seconds.map_or(self.scale.extent().deadline, Duration::from_secs)
+    }
+}
+
+/// How large everything is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scale {
+    /// The smallest of everything.
+    Tiny,
+    /// Within six minutes.
+    Quick,
+    /// Within an hour.
+    Full,
+}
+
+impl Scale {
+    pub(crate) fn extent(self) -> Extent {
+        match self {
+            Self::Tiny => Extent::TINY,
+            Self::Quick => Extent::QUICK,
+            Self::Full => Extent::FULL,
+        }
+    }
 }
 
 /// A part of the check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Part {
     /// Every tensor of a step and of an evaluation against the CPU backend's.
     Parity,
@@ -39,9 +73,9 @@ pub enum Part {
     Bench,
 }
 
-/// How large everything is.
+/// What a scale means.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Extent {
+pub(crate) struct Extent {
     /// As the record names it.
     pub(crate) name: &'static str,
     pub(crate) networks: Networks,
@@ -65,8 +99,14 @@ pub struct Extent {
     /// Batch sizes of the benchmark.
     pub(crate) batch_sizes: &'static [usize],
     pub(crate) effort: Effort,
-    /// How long each tool of compute-sanitizer may take.
-    pub(crate) sanitizer_limit: Duration,
+    /// Measures a step in each manner so often and long.
+    pub(crate) step_effort: Effort,
+    /// How long a check or a measurement may take.
+    pub(crate) task_limit: Duration,
+    /// How long each of NVIDIA's tools may take.
+    pub(crate) tool_limit: Duration,
+    /// How long everything may take, if nothing else is said.
+    pub(crate) deadline: Duration,
 }
 
 /// Which networks are compared with the CPU's.
@@ -81,7 +121,6 @@ pub(crate) enum Networks {
 }
 
 impl Extent {
-    /// About a quarter of an hour.
     pub const FULL: Self = Self {
         name: "full",
         networks: Networks::All,
@@ -89,10 +128,12 @@ impl Extent {
         overlap_steps: 100,
         call_steps: 50,
         effort: Effort { rounds: 7, stage_time: Duration::from_secs(2) },
-        sanitizer_limit: Duration::from_secs(300),
+        step_effort: Effort { rounds: 3, stage_time: Duration::from_secs(2) },
+        task_limit: Duration::from_secs(300),
+        tool_limit: Duration::from_secs(300),
+        deadline: Duration::from_secs(3600),
         ..Self::QUICK
     };
-    /// A few minutes.
     pub const QUICK: Self = Self {
         name: "quick",
         networks: Networks::Most,
@@ -108,7 +149,10 @@ impl Extent {
         call_steps: 15,
         batch_sizes: &[32, 64, 128, 256, 512],
         effort: Effort { rounds: 3, stage_time: Duration::from_secs(1) },
-        sanitizer_limit: Duration::from_secs(60),
+        step_effort: Effort { rounds: 1, stage_time: Duration::from_secs(1) },
+        task_limit: Duration::from_secs(60),
+        tool_limit: Duration::from_secs(60),
+        deadline: Duration::from_secs(360),
     };
     /// Seconds, also where a CPU plays the GPU: shows that the check works, and nothing about a GPU's speed.
     pub const TINY: Self = Self {
@@ -126,7 +170,11 @@ impl Extent {
         call_steps: 2,
         batch_sizes: &[4, 8],
         effort: Effort { rounds: 1, stage_time: Duration::from_millis(20) },
-        sanitizer_limit: Duration::from_secs(60),
+        step_effort: Effort { rounds: 1, stage_time: Duration::from_millis(20) },
+        // Where a CPU plays the GPU it may have other things to do.
+        task_limit: Duration::from_secs(300),
+        tool_limit: Duration::from_secs(300),
+        deadline: Duration::from_secs(1800),
     };
 
     /// The recipe's keys for what trains and is measured, at that batch size.

@@ -2,24 +2,28 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use serde::{Deserialize, Serialize};
+
 use alexnet::error::{Error, Result, panic_message};
 
 /// One claim, and whether it holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checked {
     /// The claim's subject: `parity: bf16, two towers, ...`.
     pub name: String,
     pub outcome: Outcome,
     pub found: String,
+    /// More of it, line by line.
+    pub details: Vec<String>,
 }
 
 /// Whether a claim holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     Passed,
     /// It does not, or could not be tried.
     Failed,
-    /// It was not tried, and need not be.
+    /// It was not tried, or not to its end.
     Skipped,
 }
 
@@ -39,18 +43,22 @@ impl Checked {
     /// GPU that computes nonsense may break what the program takes for granted, and the other claims are still to be
     /// tried.
     pub fn tried(name: impl Into<String>, claim: impl FnOnce() -> Result<Found>) -> Self {
-        let (outcome, found) = match catch_unwind(AssertUnwindSafe(claim)) {
-            Ok(Ok(Found { holds: true, what })) => (Outcome::Passed, what),
-            Ok(Ok(Found { holds: false, what })) => (Outcome::Failed, what),
-            Ok(Err(error)) => (Outcome::Failed, with_causes(&error)),
-            Err(panic) => (Outcome::Failed, format!("it panicked: {}", panic_message(&*panic))),
+        let (outcome, found, details) = match catch_unwind(AssertUnwindSafe(claim)) {
+            Ok(Ok(Found { outcome, what, details })) => (outcome, what, details),
+            Ok(Err(error)) => (Outcome::Failed, with_causes(&error), Vec::new()),
+            Err(panic) => (Outcome::Failed, format!("it panicked: {}", panic_message(&*panic)), Vec::new()),
         };
-        Self { name: name.into(), outcome, found }.said()
+        Self { name: name.into(), outcome, found, details }.said()
+    }
+
+    /// A claim that failed before there was an answer.
+    pub fn failed(name: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { name: name.into(), outcome: Outcome::Failed, found: why.into(), details: Vec::new() }.said()
     }
 
     /// A claim that was not tried.
     pub fn skipped(name: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { name: name.into(), outcome: Outcome::Skipped, found: why.into() }.said()
+        Self { name: name.into(), outcome: Outcome::Skipped, found: why.into(), details: Vec::new() }.said()
     }
 
     fn said(self) -> Self {
@@ -62,8 +70,23 @@ impl Checked {
 /// What trying a claim found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    pub holds: bool,
+    pub outcome: Outcome,
     pub what: String,
+    pub details: Vec<String>,
+}
+
+impl Found {
+    pub fn passed(what: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Passed, what: what.into(), details: Vec::new() }
+    }
+
+    pub fn failed(what: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Failed, what: what.into(), details: Vec::new() }
+    }
+
+    pub fn skipped(what: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Skipped, what: what.into(), details: Vec::new() }
+    }
 }
 
 /// An error and what caused it, in one line.

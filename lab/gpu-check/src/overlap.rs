@@ -1,10 +1,9 @@
 //! Overlap: the next batch's upload lies under the step, by the device's own clock.
 
-use std::path::Path;
-
+use super::finding::Task;
 use super::gpu;
 use super::options::Extent;
-use super::outcome::{Checked, Found};
+use super::outcome::Found;
 use alexnet::backend::cuda::{Gpu, Graphs, Precision};
 use alexnet::backend::{Backend, DeviceTimes, Pass, Slot, StepScalars};
 use alexnet::bench::Rates;
@@ -18,22 +17,18 @@ const MOST: f64 = 0.9;
 const WARM_UP_STEPS: usize = 6;
 
 /// Looks at when uploads and steps were under way.
-pub fn check(gpu: &Gpu, shards: &Path, extent: &Extent) -> Checked {
-    let name = "overlap: the upload of batch n + 1 under step n";
-    let found = || {
-        let experiment = gpu::experiment(gpu, shards, extent)?;
+pub fn task<'a>(gpu: &'a Gpu, extent: &'a Extent) -> Task<'a> {
+    Task::check("overlap: the upload of batch n + 1 under step n", || {
+        let experiment = gpu::experiment(gpu, None, extent)?;
         let options = experiment.backend_options();
         let mut backend = gpu::backend(gpu, &experiment.network, options, Graphs::Used, Precision::Bf16)?;
         let num_steps = extent.overlap_steps + WARM_UP_STEPS as u64;
-        Ok(judged(&measured(backend.as_mut(), &experiment, num_steps)?))
-    };
-    if extent.shows_overlap() {
-        return Checked::tried(name, found);
-    }
-    match found() {
-        Ok(found) => Checked::skipped(name, format!("{}; so small a step shows nothing", found.what)),
-        Err(error) => Checked::tried(name, || Err(error)),
-    }
+        let found = judged(&measured(backend.as_mut(), &experiment, num_steps)?);
+        Ok(match extent.shows_overlap() {
+            true => found,
+            false => Found::skipped(format!("{}; so small a step shows nothing", found.what)),
+        })
+    })
 }
 
 fn judged(times: &[DeviceTimes]) -> Found {
@@ -51,7 +46,7 @@ fn judged(times: &[DeviceTimes]) -> Found {
         1e3 * step,
         1e3 * gap
     );
-    Found { holds: hidden >= MOST, what }
+    if hidden >= MOST { Found::passed(what) } else { Found::failed(what) }
 }
 
 /// The part of the shorter one during which both were under way.
@@ -88,6 +83,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::outcome::Outcome;
 
     #[test]
     fn what_lies_beside_a_step_is_not_hidden() {
@@ -102,7 +98,7 @@ mod tests {
             assert!((hidden(&upload, &step) - expected).abs() < 1e-9, "{upload:?}");
         }
         let times = |upload| DeviceTimes { upload, step };
-        assert!(judged(&vec![times(at(12, 16)); 12]).holds);
-        assert!(!judged(&vec![times(at(20, 24)); 12]).holds);
+        assert_eq!(judged(&vec![times(at(12, 16)); 12]).outcome, Outcome::Passed);
+        assert_eq!(judged(&vec![times(at(20, 24)); 12]).outcome, Outcome::Failed);
     }
 }

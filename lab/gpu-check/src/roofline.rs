@@ -4,13 +4,15 @@
 
 use std::iter::Sum;
 
+use serde::{Deserialize, Serialize};
+
 use alexnet::backend::Call;
 use alexnet::backend::cuda::ceilings::Ceilings;
 use alexnet::model::Network;
 use alexnet::model::network::Block;
 
 /// The least that a call does, in bf16.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Work {
     /// Two for each multiply-add of its matrix products and convolutions.
     pub flops: f64,

@@ -1,15 +1,14 @@
-//! compute-sanitizer, where it is installed: NVIDIA's tools watch a few steps for accesses, races and uninitialised
-//! memory.
+//! compute-sanitizer, where it is installed: NVIDIA's tools watch our kernels for a few steps, for accesses, races and
+//! uninitialised memory.
 
-use std::env;
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
+use super::finding::Task;
 use super::options::{Extent, GpuCheckOptions};
-use super::outcome::{Checked, Found};
-use alexnet::error::{Error, IoContext, Result};
+use super::outcome::Found;
+use super::tool::{Ended, Tool, missing};
+use alexnet::backend::cuda::kernels::source::SOURCE;
+use alexnet::error::Result;
 
 const PROGRAM: &str = "compute-sanitizer";
 const TOOLS: [&str; 4] = ["memcheck", "racecheck", "initcheck", "synccheck"];
@@ -17,67 +16,80 @@ const TOOLS: [&str; 4] = ["memcheck", "racecheck", "initcheck", "synccheck"];
 const FOUND_SOMETHING: i32 = 86;
 /// Lines of its report that the record has, at most.
 const NUM_LINES: usize = 8;
+const BATCH_SIZE: usize = 8;
+const NUM_STEPS: usize = 3;
 
 /// Runs `train` under each tool.
-pub fn check(options: &GpuCheckOptions) -> Vec<Checked> {
-    let path = env::var_os("PATH");
-    if !path.iter().flat_map(env::split_paths).any(|folder| folder.join(PROGRAM).is_file()) {
-        return vec![Checked::skipped(PROGRAM, format!("{PROGRAM} is not installed (not in PATH)"))];
+pub fn tasks<'a>(options: &'a GpuCheckOptions, extent: &'a Extent) -> Vec<Task<'a>> {
+    if let Some(missing) = missing(PROGRAM, options) {
+        return vec![Task::check(PROGRAM, || Ok(Found::skipped(missing)))];
     }
-    if !options.train.exists() {
-        let missing = format!("{} is not there, the binary that it runs", options.train.display());
-        return vec![Checked::skipped(PROGRAM, missing)];
-    }
-    let tried = |tool: &&str| Checked::tried(format!("{PROGRAM}: {tool}"), || watched(options, tool));
-    TOOLS.iter().map(tried).collect()
+    let task = |tool| Task::check(format!("{PROGRAM}: {tool}"), move || watched(options, extent, tool));
+    TOOLS.into_iter().map(task).collect()
 }
 
-fn watched(options: &GpuCheckOptions, tool: &str) -> Result<Found> {
-    let folder = tempfile::tempdir().at("create a folder in", env::temp_dir())?;
-    let report = folder.path().join("report");
-    let output = fs::File::create(&report).at("create", &report)?;
-    let errors = output.try_clone().at("write", &report)?;
-    let mut command = Command::new(PROGRAM);
-    command.args(["--tool", tool, "--error-exitcode", &FOUND_SOMETHING.to_string(), "--print-limit", "10"]);
-    command.arg(&options.train).args(["--synthetic", "--steps", "3", "--no-graph", "--recipe", "small"]);
-    command.args(["--device", &format!("cuda:{}", options.ordinal), "--metrics", "off"]);
-    command.arg("--run").arg(folder.path().join("run"));
+fn watched(options: &GpuCheckOptions, extent: &Extent, tool: &str) -> Result<Found> {
+    let watcher = Tool::new(PROGRAM)?;
+    // Calls that fail on purpose, as cuDNN's and cuBLASLt's do, are no errors.
+    let own = ["--tool", tool, "--error-exitcode", &FOUND_SOMETHING.to_string(), "--print-limit", "10"];
+    let own = own.into_iter().chain(["--report-api-errors", "no"]).map(str::to_owned);
+    let arguments: Vec<String> = own.chain(filters(SOURCE, filter_option())).collect();
     // Narrow and few: every kernel runs in 3 steps of them, and the tools slow a program down a hundredfold.
-    for set in (Extent { width: options.extent.width.min(0.25), ..options.extent }).sets(8) {
-        command.args(["--set", &set]);
-    }
-    command.stdin(Stdio::null()).stdout(output).stderr(errors);
-    let Some(code) = ended(command, options.extent.sanitizer_limit)? else {
-        let limit = options.extent.sanitizer_limit.as_secs();
-        return Ok(Found { holds: false, what: format!("it did not end within {limit} s and was stopped") });
+    let extent = Extent { width: extent.width.min(0.25), ..*extent };
+    let ended = watcher.watch_train(&arguments, options, &extent, BATCH_SIZE, NUM_STEPS)?;
+    let Ended::With(status) = ended else {
+        let limit = extent.tool_limit.as_secs();
+        return Ok(Found::skipped(format!("it did not end within {limit} s and was stopped")));
     };
-    let lines = last_lines(&report)?;
-    Ok(match code {
-        Some(0) => Found { holds: true, what: "3 steps, nothing found".into() },
-        Some(FOUND_SOMETHING) => Found { holds: false, what: format!("it found: {lines}") },
-        _ => Found { holds: false, what: format!("train failed under it: {lines}") },
+    let lines = watcher.last_lines(NUM_LINES)?;
+    Ok(match status.code() {
+        Some(0) => Found::passed(format!("{NUM_STEPS} steps, nothing found")),
+        Some(FOUND_SOMETHING) => Found::failed(format!("it found: {lines}")),
+        _ => Found::failed(format!("train failed under it: {lines}")),
     })
 }
 
-/// The exit code, if there was one; none at all where the time was over.
-fn ended(mut command: Command, limit: Duration) -> Result<Option<Option<i32>>> {
-    let begun = Instant::now();
-    let mut child = command.spawn().at("run", Path::new(PROGRAM))?;
-    loop {
-        if let Some(status) = child.try_wait().at("wait for", Path::new(PROGRAM))? {
-            return Ok(Some(status.code()));
-        }
-        if begun.elapsed() >= limit {
-            child.kill().and_then(|()| child.wait()).at("stop", Path::new(PROGRAM))?;
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+/// The option that restricts it to kernels: newer ones have another name for it.
+fn filter_option() -> &'static str {
+    let help = Command::new(PROGRAM).arg("--help").output().map(|output| output.stdout).unwrap_or_default();
+    if String::from_utf8_lossy(&help).contains("--kernel-name ") { "--kernel-name" } else { "--kernel-regex" }
 }
 
-fn last_lines(report: &Path) -> Result<String> {
-    let bytes = fs::read(report).map_err(|source| Error::Io { action: "read", path: report.to_path_buf(), source })?;
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    Ok(lines[lines.len().saturating_sub(NUM_LINES)..].join(" / "))
+/// Only our kernels: those of the libraries are NVIDIA's own, many, and slow to watch.
+fn filters(source: &str, option: &str) -> Vec<String> {
+    let names = kernel_names(source);
+    // A part of a name is enough.
+    let is_covered = |name: &&&str| names.iter().any(|other| other != *name && name.contains(other));
+    let shortest = names.iter().filter(|name| !is_covered(name));
+    shortest.flat_map(|name| [option.to_owned(), format!("kns={name}")]).collect()
+}
+
+/// The names of the kernels that a translation unit defines.
+fn kernel_names<'a>(source: &'a str) -> Vec<&'a str> {
+    let definitions = source.split("extern \"C\" __global__ void").skip(1);
+    let name = |text: &'a str| {
+        let text = match text.trim_start().strip_prefix("__launch_bounds__") {
+            Some(bounds) => bounds.split_once(')')?.1,
+            None => text,
+        };
+        Some(text.split_once('(')?.0.trim())
+    };
+    definitions.filter_map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_kernels_are_watched_and_no_name_twice() {
+        let names = kernel_names(SOURCE);
+        assert!(names.len() >= 20 && names.iter().all(|name| !name.contains(' ')), "{names:?}");
+        for expected in ["begin_step", "update", "conv_tail_backward_any_lrn", "arrange_input", "cast"] {
+            assert!(names.contains(&expected), "{expected} in {names:?}");
+        }
+        let filters = filters(SOURCE, "--kernel-name");
+        assert!(filters.contains(&"kns=conv_tail_forward".to_owned()), "{filters:?}");
+        assert!(!filters.contains(&"kns=conv_tail_forward_any_lrn".to_owned()), "{filters:?}");
+    }
 }

@@ -1,79 +1,155 @@
-//! Speeds: the card's ceilings, a step call by call, steps by batch size, and the stages of training. None of them
-//! fails a check.
+//! Speeds: a step in several manners, the card's ceilings, a step call by call, steps by batch size, and the stages of
+//! training. None of them fails a check.
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
+use super::finding::Task;
 use super::gpu::{backend, bench_options, experiment};
 use super::options::Extent;
-use super::outcome::with_causes;
 use super::roofline::{Work, name, work};
 use alexnet::backend::calls as calls_of;
 use alexnet::backend::cuda::ceilings::Ceilings;
-use alexnet::backend::cuda::{Gpu, Graphs, Precision};
-use alexnet::backend::{Call, Pass, Slot, StepScalars};
-use alexnet::bench::{self, BenchOptions, Rates, Stage};
+use alexnet::backend::cuda::{CudaOptions, Gpu, Graphs, Lanes, Precision, UpdateWidth};
+use alexnet::backend::{Choice, Pass, Slot, StepScalars};
+use alexnet::bench::{self, BenchOptions, Effort, Rates, Stage};
 use alexnet::error::Result;
 
-/// What was measured; what could not be says why.
+/// What was measured; what could not be says why, and what was not tried is not there.
+#[derive(Clone, Debug, Default)]
 pub struct Speeds {
-    pub ceilings: Result<Ceilings, String>,
-    pub calls: Result<Vec<CallSpeed>, String>,
-    pub batches: Vec<(usize, Result<BatchSpeed, String>)>,
+    pub steps: Vec<(String, Result<StepSpeed, String>)>,
+    pub ceilings: Option<Result<Ceilings, String>>,
+    pub calls: Option<Result<Vec<CallSpeed>, String>>,
+    pub batches: Vec<(usize, Result<StepSpeed, String>)>,
     /// At the extent's batch size.
-    pub stages: Result<Vec<(Stage, Option<Rates>)>, String>,
+    pub stages: Option<Result<StageRates, String>>,
+}
+
+/// What each stage reached, if it copies or computes anything, in images a second.
+pub type StageRates = Vec<(Stage, Option<Rates>)>;
+
+/// One of them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Measured {
+    /// In a manner, at the extent's batch size.
+    Step(String, Result<StepSpeed, String>),
+    Ceilings(Result<Ceilings, String>),
+    Calls(Result<Vec<CallSpeed>, String>),
+    /// By batch size.
+    Batch(usize, Result<StepSpeed, String>),
+    Stages(Result<StageRates, String>),
 }
 
 /// A call of a step, in bf16 and by itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CallSpeed {
-    pub call: Call,
     /// As in the record's table.
     pub name: String,
+    pub is_update: bool,
     pub seconds: Rates,
     pub work: Work,
 }
 
-/// Training on synthetic batches that lie on the device, recorded, in bf16.
-pub struct BatchSpeed {
+/// Training on synthetic batches that lie on the device, in bf16.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StepSpeed {
     pub step_seconds: Rates,
     pub images_per_second: Rates,
     pub work: Work,
 }
 
+impl Measured {
+    pub fn has_failed(&self) -> bool {
+        match self {
+            Self::Step(_, result) | Self::Batch(_, result) => result.is_err(),
+            Self::Ceilings(result) => result.is_err(),
+            Self::Calls(result) => result.is_err(),
+            Self::Stages(result) => result.is_err(),
+        }
+    }
+}
+
 impl Speeds {
-    pub fn measure(gpu: &Gpu, shards: &Path, extent: &Extent) -> Self {
-        alexnet::tell!("bench: the card's ceilings");
-        let ceilings = Ceilings::measure(gpu.context(), &extent.ceilings);
-        alexnet::tell!("bench: a step, call by call");
-        let calls = calls(gpu, shards, extent);
-        let batches = extent.batch_sizes.iter().map(|batch_size| {
-            alexnet::tell!("bench: steps of {batch_size}");
-            (*batch_size, batch(gpu, shards, extent, *batch_size).map_err(|error| with_causes(&error)))
-        });
-        let batches = batches.collect();
-        alexnet::tell!("bench: input, upload, device and end to end");
-        let stages = stages(gpu, shards, extent);
-        Self {
-            ceilings: ceilings.map_err(|error| with_causes(&error)),
-            calls: calls.map_err(|error| with_causes(&error)),
-            batches,
-            stages: stages.map_err(|error| with_causes(&error)),
+    pub fn take(&mut self, measured: Measured) {
+        match measured {
+            Measured::Step(name, step) => self.steps.push((name, step)),
+            Measured::Ceilings(ceilings) => self.ceilings = Some(ceilings),
+            Measured::Calls(calls) => self.calls = Some(calls),
+            Measured::Batch(size, batch) => self.batches.push((size, batch)),
+            Measured::Stages(stages) => self.stages = Some(stages),
         }
     }
 
     /// Of a stage, in images a second.
     pub fn stage(&self, stage: Stage) -> Option<Rates> {
-        self.stages.as_ref().ok()?.iter().find(|(measured, _)| *measured == stage)?.1
+        self.stages.as_ref()?.as_ref().ok()?.iter().find(|(measured, _)| *measured == stage)?.1
     }
 
-    /// At that batch size.
-    pub fn batch(&self, batch_size: usize) -> Option<&BatchSpeed> {
-        self.batches.iter().find(|(size, _)| *size == batch_size)?.1.as_ref().ok()
+    /// At that batch size, as it trains: measured longer than in other manners, where the time was enough for that.
+    pub fn batch(&self, batch_size: usize, extent: &Extent) -> Option<&StepSpeed> {
+        let batch =
+            self.batches.iter().find(|(size, _)| *size == batch_size).and_then(|(_, speed)| speed.as_ref().ok());
+        let first = || self.steps.first()?.1.as_ref().ok();
+        batch.or_else(|| first().filter(|_| batch_size == extent.batch_size))
+    }
+
+    /// What the card can do, where that was measured.
+    pub fn ceilings(&self) -> Option<&Ceilings> {
+        self.ceilings.as_ref()?.as_ref().ok()
     }
 }
 
+/// A step as it trains, and what each of its devices brings: as a whole, and where its kernels are launched one by one.
+pub fn step_tasks<'a>(gpu: &'a Gpu, extent: &'a Extent) -> Vec<Task<'a>> {
+    let manners = [
+        ("as it trains", Graphs::Used, Lanes::Beside, UpdateWidth::Narrow),
+        ("wide updates", Graphs::Used, Lanes::Beside, UpdateWidth::Wide),
+        ("all in turn", Graphs::Used, Lanes::InTurn, UpdateWidth::Narrow),
+        ("all in turn, wide updates", Graphs::Used, Lanes::InTurn, UpdateWidth::Wide),
+        ("no graph", Graphs::Unused, Lanes::Beside, UpdateWidth::Narrow),
+        ("no graph, wide updates", Graphs::Unused, Lanes::Beside, UpdateWidth::Wide),
+        ("no graph, all in turn, wide updates", Graphs::Unused, Lanes::InTurn, UpdateWidth::Wide),
+    ];
+    let task = |(manner, graphs, lanes, updates): (&'static str, _, _, _)| {
+        let cuda = CudaOptions { graphs, lanes, updates, ..CudaOptions::default() };
+        Task::measure(
+            format!("bench: a step, {manner}"),
+            move || step(gpu, extent, extent.batch_size, extent.step_effort, cuda),
+            |speed| Measured::Step(manner.to_owned(), speed),
+        )
+    };
+    manners.into_iter().map(task).collect()
+}
+
+pub fn call_tasks<'a>(gpu: &'a Gpu, extent: &'a Extent) -> Vec<Task<'a>> {
+    let ceilings = || Ceilings::measure(gpu.context(), &extent.ceilings);
+    vec![
+        Task::measure("bench: a step, call by call", || calls(gpu, extent), Measured::Calls),
+        Task::measure("bench: the card's ceilings", ceilings, Measured::Ceilings),
+    ]
+}
+
+pub fn batch_tasks<'a>(gpu: &'a Gpu, extent: &'a Extent) -> Vec<Task<'a>> {
+    let task = |batch_size: &'a usize| {
+        Task::measure(
+            format!("bench: steps of {batch_size}"),
+            || step(gpu, extent, *batch_size, extent.effort, CudaOptions::default()),
+            |speed| Measured::Batch(*batch_size, speed),
+        )
+    };
+    extent.batch_sizes.iter().map(task).collect()
+}
+
+pub fn stage_task<'a>(gpu: &'a Gpu, shards: &'a Path, extent: &'a Extent) -> Task<'a> {
+    let stages = || stages(gpu, shards, extent);
+    Task::measure("bench: input, upload, device and end to end", stages, Measured::Stages)
+}
+
 /// The first step warms up. The learning rate is 0, so that each does the same work.
-fn calls(gpu: &Gpu, shards: &Path, extent: &Extent) -> Result<Vec<CallSpeed>> {
-    let experiment = experiment(gpu, shards, extent)?;
+fn calls(gpu: &Gpu, extent: &Extent) -> Result<Vec<CallSpeed>> {
+    let experiment = experiment(gpu, None, extent)?;
     let network = &experiment.network;
     let mut backend = backend(gpu, network, experiment.backend_options(), Graphs::Unused, Precision::Bf16)?;
     backend.load(&experiment.parameters)?;
@@ -88,8 +164,8 @@ fn calls(gpu: &Gpu, shards: &Path, extent: &Extent) -> Result<Vec<CallSpeed>> {
     let speeds = calls.filter_map(|(index, (call, _))| {
         let seconds = Rates::of(steps.iter().map(|step| step[index].1))?;
         Some(CallSpeed {
-            call: *call,
             name: name(network, *call),
+            is_update: call.is_update(),
             seconds,
             work: work(network, extent.batch_size, *call),
         })
@@ -97,19 +173,21 @@ fn calls(gpu: &Gpu, shards: &Path, extent: &Extent) -> Result<Vec<CallSpeed>> {
     Ok(speeds.collect())
 }
 
-fn batch(gpu: &Gpu, shards: &Path, extent: &Extent, batch_size: usize) -> Result<BatchSpeed> {
-    let options = BenchOptions { only: Some(Stage::Device), ..bench_options(gpu, shards, extent, batch_size) };
+fn step(gpu: &Gpu, extent: &Extent, batch_size: usize, effort: Effort, cuda: CudaOptions) -> Result<StepSpeed> {
+    let options = bench_options(gpu, None, extent, batch_size);
+    let compute = Choice { cuda, ..options.compute };
+    let options = BenchOptions { only: Some(Stage::Device), effort, compute, ..options };
     let report = bench::measure(&options)?;
     let network = bench::experiment(&options)?.network;
-    Ok(BatchSpeed {
+    Ok(StepSpeed {
         step_seconds: report.step_seconds().expect("the device was measured"),
         images_per_second: report.images_per_second(Stage::Device).expect("the device was measured"),
         work: calls_of(network.layers.len(), Pass::Train).map(|call| work(&network, batch_size, call)).sum(),
     })
 }
 
-fn stages(gpu: &Gpu, shards: &Path, extent: &Extent) -> Result<Vec<(Stage, Option<Rates>)>> {
-    let report = bench::measure(&bench_options(gpu, shards, extent, extent.batch_size))?;
+fn stages(gpu: &Gpu, shards: &Path, extent: &Extent) -> Result<StageRates> {
+    let report = bench::measure(&bench_options(gpu, Some(shards), extent, extent.batch_size))?;
     let stages = [Stage::Input, Stage::Upload, Stage::Device, Stage::EndToEnd];
     Ok(stages.into_iter().map(|stage| (stage, report.images_per_second(stage))).collect())
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::options::Extent;
 use super::roofline::Work;
-use super::speeds::{CallSpeed, Speeds};
+use super::speeds::{CallSpeed, Speeds, StageRates, StepSpeed};
 use alexnet::backend::cuda::ceilings::Ceilings;
 use alexnet::bench::{Rates, Stage};
 
@@ -19,21 +19,32 @@ const END_TO_END_RATIO: f64 = 0.97;
 
 pub fn markdown(speeds: &Speeds, extent: &Extent) -> Result<String, fmt::Error> {
     let mut out = String::new();
-    goals(&mut out, speeds)?;
-    ceilings(&mut out, speeds)?;
-    calls(&mut out, speeds, extent)?;
-    batches(&mut out, speeds)?;
-    stages(&mut out, speeds, extent)?;
+    if !speeds.steps.is_empty() {
+        goals(&mut out, speeds, extent)?;
+        steps(&mut out, speeds, extent)?;
+    }
+    if let Some(measured) = &speeds.ceilings {
+        ceilings(&mut out, measured)?;
+    }
+    if let Some(measured) = &speeds.calls {
+        calls(&mut out, speeds, measured, extent)?;
+    }
+    if !speeds.batches.is_empty() {
+        batches(&mut out, speeds)?;
+    }
+    if let Some(measured) = &speeds.stages {
+        stages(&mut out, speeds, measured, extent)?;
+    }
     Ok(out)
 }
 
-fn goals(out: &mut String, speeds: &Speeds) -> fmt::Result {
+fn goals(out: &mut String, speeds: &Speeds, extent: &Extent) -> fmt::Result {
     writeln!(
         out,
         "\n## Goals\n\nOf the paper's network in bf16 at batch {BATCH_SIZE}, on an H100. They fail no check.\n"
     )?;
     writeln!(out, "| goal | expected | measured | reached |\n|---|---|---|---|")?;
-    let batch = speeds.batch(BATCH_SIZE);
+    let batch = speeds.batch(BATCH_SIZE, extent);
     let rate = batch.map(|batch| batch.images_per_second.median);
     let step = batch.map(|batch| batch.step_seconds.median);
     let ratio = || Some(speeds.stage(Stage::EndToEnd)?.median / speeds.stage(Stage::Device)?.median);
@@ -61,9 +72,29 @@ fn goals(out: &mut String, speeds: &Speeds) -> fmt::Result {
     )
 }
 
-fn ceilings(out: &mut String, speeds: &Speeds) -> fmt::Result {
+/// `CudaOptions`: what differs from one row to the next is what the options bring.
+fn steps(out: &mut String, speeds: &Speeds, extent: &Extent) -> fmt::Result {
+    writeln!(out, "\n## A step in several manners: batch {}, bf16\n", extent.batch_size)?;
+    writeln!(out, "| manner | step ms | lowest to highest | n | images/s |\n|---|---|---|---|---|")?;
+    for (manner, speed) in &speeds.steps {
+        match speed {
+            Ok(StepSpeed { step_seconds: Rates { median, min, max, n }, images_per_second, .. }) => writeln!(
+                out,
+                "| {manner} | {:.3} | {:.3} to {:.3} | {n} | {:.0} |",
+                1e3 * median,
+                1e3 * min,
+                1e3 * max,
+                images_per_second.median
+            )?,
+            Err(error) => writeln!(out, "| {manner} | not measured: {error} | | | |")?,
+        }
+    }
+    Ok(())
+}
+
+fn ceilings(out: &mut String, measured: &Result<Ceilings, String>) -> fmt::Result {
     writeln!(out, "\n## Ceilings of this card\n")?;
-    let ceilings = match &speeds.ceilings {
+    let ceilings = match measured {
         Ok(ceilings) => ceilings,
         Err(error) => return writeln!(out, "not measured: {error}"),
     };
@@ -73,9 +104,9 @@ fn ceilings(out: &mut String, speeds: &Speeds) -> fmt::Result {
     writeln!(out, "| arithmetic: a large bf16 product | {:.1} TFLOP/s |", ceilings.arithmetic / 1e12)
 }
 
-fn calls(out: &mut String, speeds: &Speeds, extent: &Extent) -> fmt::Result {
+fn calls(out: &mut String, speeds: &Speeds, measured: &Result<Vec<CallSpeed>, String>, extent: &Extent) -> fmt::Result {
     writeln!(out, "\n## A step, line by line: batch {}, bf16\n", extent.batch_size)?;
-    let calls = match &speeds.calls {
+    let calls = match measured {
         Ok(calls) => calls,
         Err(error) => return writeln!(out, "not measured: {error}"),
     };
@@ -87,7 +118,7 @@ fn calls(out: &mut String, speeds: &Speeds, extent: &Extent) -> fmt::Result {
     )?;
     writeln!(out, "| line | GFLOP | MB | roofline µs | µs | lowest to highest | of the roofline |")?;
     writeln!(out, "|---|---|---|---|---|---|---|")?;
-    let ceilings = speeds.ceilings.as_ref().ok();
+    let ceilings = speeds.ceilings();
     for CallSpeed { name, seconds, work, .. } in calls {
         let Rates { median, min, max, .. } = *seconds;
         let spread = format!("{:.1} to {:.1}", 1e6 * min, 1e6 * max);
@@ -96,13 +127,13 @@ fn calls(out: &mut String, speeds: &Speeds, extent: &Extent) -> fmt::Result {
     }
     let mut computed_seconds = 0.0;
     for (name, updates) in [("all but updates", false), ("all updates, alone", true)] {
-        let calls = || calls.iter().filter(|call| call.call.is_update() == updates);
+        let calls = || calls.iter().filter(|call| call.is_update == updates);
         let seconds = calls().map(|call| call.seconds.median).sum();
         let least = ceilings.map(|ceilings| calls().map(|call| call.work.seconds(ceilings)).sum());
         writeln!(out, "{}", roofline_row(name, &calls().map(|call| call.work).sum(), least, seconds, ""))?;
         computed_seconds += if updates { 0.0 } else { seconds };
     }
-    let step = speeds.batch(extent.batch_size).map(|batch| batch.step_seconds.median);
+    let step = speeds.batch(extent.batch_size, extent).map(|batch| batch.step_seconds.median);
     let micro =
         |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{:.1}", 1e6 * seconds));
     // It includes what the graph saves, so that it can be negative.
@@ -137,8 +168,8 @@ fn batches(out: &mut String, speeds: &Speeds) -> fmt::Result {
         };
         let (seconds, rate) = (speed.step_seconds.median, &speed.images_per_second);
         let of = |work: f64, ceiling: fn(&Ceilings) -> f64| {
-            let ratio = speeds.ceilings.as_ref().map(|ceilings| 1e2 * work / seconds / ceiling(ceilings));
-            ratio.map_or_else(|_| "-".to_owned(), |ratio| format!("{ratio:.0}%"))
+            let ratio = speeds.ceilings().map(|ceilings| 1e2 * work / seconds / ceiling(ceilings));
+            ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.0}%"))
         };
         writeln!(
             out,
@@ -154,9 +185,9 @@ fn batches(out: &mut String, speeds: &Speeds) -> fmt::Result {
     Ok(())
 }
 
-fn stages(out: &mut String, speeds: &Speeds, extent: &Extent) -> fmt::Result {
+fn stages(out: &mut String, speeds: &Speeds, measured: &Result<StageRates, String>, extent: &Extent) -> fmt::Result {
     writeln!(out, "\n## Stages alone and together: batch {}, bf16\n", extent.batch_size)?;
-    let stages = match &speeds.stages {
+    let stages = match measured {
         Ok(stages) => stages,
         Err(error) => return writeln!(out, "not measured: {error}"),
     };
@@ -175,7 +206,7 @@ fn stages(out: &mut String, speeds: &Speeds, extent: &Extent) -> fmt::Result {
         };
         let percent = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.1}%", 1e2 * ratio));
         // Every image crosses the bus in f16.
-        let of_bus = speeds.ceilings.as_ref().ok().map(|ceilings| median * image_bytes / ceilings.upload);
+        let of_bus = speeds.ceilings().map(|ceilings| median * image_bytes / ceilings.upload);
         let of_synthetic = synthetic.map(|synthetic| median / synthetic.median);
         let (of_bus, of_synthetic) = (percent(of_bus), percent(of_synthetic));
         writeln!(out, "| {name} | {median:.0} | {min:.0} to {max:.0} | {n} | {of_bus} | {of_synthetic} |")?;

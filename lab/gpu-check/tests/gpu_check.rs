@@ -1,4 +1,5 @@
-//! `gpu-check` as people type it, on the simulated CUDA: what passes, what fails, and what the record has.
+//! `gpu-check` as people type it, on the simulated CUDA: what passes, what fails, what becomes of a part that dies, and
+//! what the record has.
 
 #[path = "../../../tests/common/simulated.rs"]
 mod simulated;
@@ -6,7 +7,8 @@ mod simulated;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use alexnet::backend::cuda::libraries::FOLDERS_VARIABLE;
 use alexnet::backend::cuda::libraries::compile::CACHE_VARIABLE;
@@ -18,35 +20,38 @@ struct Checked {
     record: String,
 }
 
-fn gpu_check(arguments: &[&str], settings: &[(&str, &str)]) -> Checked {
-    let folder = tempfile::tempdir().expect("a folder");
+fn command(folder: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gpu-check"));
-    command.args(["--tiny", "--commit", "abc123", "--out"]).arg(folder.path()).args(arguments);
-    command.env(FOLDERS_VARIABLE, simulated::folder()).env(CACHE_VARIABLE, folder.path().join("cache"));
+    command.args(["--tiny", "--commit", "abc123", "--out"]).arg(folder).args(arguments);
+    command.env(FOLDERS_VARIABLE, simulated::folder()).env(CACHE_VARIABLE, simulated::folder().join("cache"));
     command.env("SIMULATED_CUDA_CACHE", simulated::folder().join("cubins"));
     command.envs(settings.iter().copied());
-    let output = command.output().expect("the command starts");
-    let mut records = fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let record = records.find(|path| path.extension().is_some_and(|extension| extension == "md"));
+    command
+}
+
+fn gpu_check(arguments: &[&str], settings: &[(&str, &str)]) -> Checked {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = command(folder.path(), arguments, settings).output().expect("the command starts");
     Checked {
         code: output.status.code(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        record: record.map_or_else(String::new, |path| fs::read_to_string(path).expect("the record")),
+        record: record(folder.path()).unwrap_or_default(),
     }
 }
 
-/// A compute-sanitizer that runs what it is given, or says that it found something; alone in its folder, before all
-/// others in PATH.
-fn with_sanitizer(script: &str, check: impl FnOnce(&str)) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let program = folder.path().join("compute-sanitizer");
-    fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("the script");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the script's permissions");
-    check(&path_with(folder.path()));
+fn record(folder: &Path) -> Option<String> {
+    let mut records = fs::read_dir(folder).ok()?.map(|entry| entry.expect("an entry").path());
+    let record = records.find(|path| path.extension().is_some_and(|extension| extension == "md"))?;
+    Some(fs::read_to_string(record).expect("the record"))
 }
 
-fn path_with(folder: &Path) -> String {
-    format!("{}:{}", folder.display(), std::env::var("PATH").expect("a PATH"))
+/// A program of NVIDIA's, alone in its folder, before all others in PATH.
+fn with_program(name: &str, script: &str, check: impl FnOnce(&str)) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join(name);
+    fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("the script");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the script's permissions");
+    check(&format!("{}:{}", folder.path().display(), std::env::var("PATH").expect("a PATH")));
 }
 
 #[test]
@@ -68,6 +73,8 @@ fn a_sound_gpu_passes_and_the_record_has_every_table() {
         "| not done | overlap: the upload of batch n + 1 under step n |",
         "## Goals",
         "| end to end | at least 97% of synthetic |",
+        "| as it trains |",
+        "| no graph, all in turn, wide updates |",
         "| upload: page-locked memory to the device |",
         "| conv1 forward |",
         "| fc8 backward |",
@@ -81,16 +88,19 @@ fn a_sound_gpu_passes_and_the_record_has_every_table() {
     }
     let compute_sanitizer_is_here = record.contains("compute-sanitizer: memcheck");
     assert!(compute_sanitizer_is_here || record.contains("compute-sanitizer is not installed"), "{record}");
+    assert!(!record.contains("Not finished"), "{record}");
 }
 
 #[test]
 fn updates_that_do_not_wait_for_their_gradients_fail_parity() {
-    // The side stream does not wait for fc8's gradients, and the compute stream is late: ordinals in the order in which
-    // the backend makes them.
+    // The gradients' stream does not wait for what the chain leaves it, and the chain's is late: ordinals in the order
+    // in which the backend makes them.
     let settings = [("SIMULATED_CUDA_MUTATE", "skip-wait:2:15"), ("SIMULATED_CUDA_SCHEDULE", "late-stream:1")];
     let Checked { code, stderr, record } = gpu_check(&["--only", "parity"], &settings);
     assert_eq!(code, Some(1), "{stderr}\n{record}");
     assert!(record.contains("| FAIL | parity: ") && record.contains(" tensors differ: "), "{record}");
+    // All wrong tensors are named, with the first wrong value and how many there are.
+    assert!(record.contains("values wrong, ") && record.contains("; first at "), "{record}");
 }
 
 #[test]
@@ -108,6 +118,8 @@ fn a_call_that_fails_is_a_failed_check_with_its_words() {
     let Checked { code, stderr, record } = gpu_check(&["--only", "determinism"], &settings);
     assert_eq!(code, Some(1), "{stderr}\n{record}");
     assert!(record.contains("| FAIL | determinism: bf16, two runs | cuda: cublasLtMatmul failed"), "{record}");
+    // Each has had a process of its own.
+    assert!(record.contains("| FAIL | determinism: f32, two runs | cuda: cublasLtMatmul failed"), "{record}");
 }
 
 #[test]
@@ -120,10 +132,78 @@ fn speeds_that_could_not_be_measured_fail_nothing() {
 }
 
 #[test]
-fn the_sanitizer_watches_train_with_each_of_its_tools() {
+fn a_part_that_dies_costs_only_itself() {
+    for (fault, expected) in [
+        ("FirstParity:1:abort", "its process died of signal 6"),
+        ("FirstParity:1:panic", "its process ended with exit code 101; its last words: "),
+    ] {
+        let Checked { code, stderr, record } = gpu_check(&["--only", "parity", "--fault", fault], &[]);
+        assert_eq!(code, Some(1), "{stderr}\n{record}");
+        assert!(record.contains("## Checks: 5 passed, 1 failed, 0 not done"), "{record}");
+        let failed = format!("| FAIL | parity: bf16, narrow, two towers, normalisation before pooling | {expected}");
+        assert!(record.contains(&failed), "{failed} in {record}");
+    }
+}
+
+#[test]
+fn what_a_sticky_error_ended_is_done_again_in_a_new_process() {
+    // The first launch of this kernel ends its context, in every process: each case fails by its own.
+    let settings = [("SIMULATED_CUDA_FAIL", "cuLaunchKernel:20:CUDA_ERROR_ILLEGAL_ADDRESS")];
+    let Checked { code, stderr, record } = gpu_check(&["--only", "parity"], &settings);
+    assert_eq!(code, Some(1), "{stderr}\n{record}");
+    assert!(record.contains("## Checks: 0 passed, 6 failed"), "{record}");
+}
+
+#[test]
+fn a_deadline_leaves_the_rest_undone() {
+    let begun = Instant::now();
+    let arguments = ["--deadline", "1", "--fault", "FirstParity:0:hang"];
+    let Checked { code, stderr, record } = gpu_check(&arguments, &[]);
+    assert_eq!(code, Some(0), "{stderr}\n{record}");
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(record.contains("- Command: `gpu-check --tiny") && record.contains("0 passed, 0 failed"), "{record}");
+    for undone in ["bench: the step", "determinism", "compute-sanitizer"] {
+        let expected = format!("| not done | {undone} | the deadline of 1 s was over |");
+        assert!(record.contains(&expected), "{expected} in {record}");
+    }
+}
+
+#[test]
+fn a_check_that_is_killed_leaves_the_record_of_what_it_had_done() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let arguments = ["--only", "parity", "--fault", "FirstParity:2:hang"];
+    let mut child = command(folder.path(), &arguments, &[]).stderr(Stdio::null()).spawn().expect("it starts");
+    let begun = Instant::now();
+    let under_way = "- **Not finished**: parity: tf32, narrow, one tower, normalisation before pooling was under way.";
+    let seen = loop {
+        let seen = record(folder.path()).unwrap_or_default();
+        if seen.contains(under_way) || begun.elapsed() > Duration::from_secs(300) {
+            break seen;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    child.kill().and_then(|()| child.wait()).expect("it was killed");
+    assert!(seen.contains("2 passed, 0 failed, 0 not done") && seen.contains(under_way), "{seen}");
+    assert_eq!(record(folder.path()).unwrap_or_default(), seen);
+}
+
+#[test]
+fn the_last_out_counts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let other = folder.path().join("made/by/it");
+    let arguments = ["--deadline", "0", "--out", other.to_str().expect("UTF-8")];
+    let Checked { code, stderr, record: none } = gpu_check(&arguments, &[]);
+    assert_eq!((code, none.as_str()), (Some(0), ""), "{stderr}");
+    assert!(record(&other).is_some_and(|record| record.contains("the deadline of 0 s was over")), "{stderr}");
+}
+
+#[test]
+fn the_sanitizer_watches_our_kernels_in_train_with_each_of_its_tools() {
     // Its own arguments end where the program's path begins.
-    let script = "while [ \"${1#/}\" = \"$1\" ]; do shift; done; exec \"$@\"";
-    with_sanitizer(script, |path| {
+    let script = "[ \"$1\" = --help ] && { echo '  --kernel-name arg  Filter'; exit; }
+        case \"$*\" in *'--report-api-errors no'*'--kernel-name kns=arrange_input'*) ;; *) exit 1 ;; esac
+        while [ \"${1#/}\" = \"$1\" ]; do shift; done; exec \"$@\"";
+    with_program("compute-sanitizer", script, |path| {
         let Checked { code, stderr, record } = gpu_check(&["--only", "sanitizer"], &[("PATH", path)]);
         assert_eq!(code, Some(0), "{stderr}\n{record}");
         for tool in ["memcheck", "racecheck", "initcheck", "synccheck"] {
@@ -135,11 +215,35 @@ fn the_sanitizer_watches_train_with_each_of_its_tools() {
 
 #[test]
 fn what_the_sanitizer_finds_fails_the_check() {
-    with_sanitizer("echo '========= Invalid __global__ read'; exit 86", |path| {
+    with_program("compute-sanitizer", "echo '========= Invalid __global__ read'; exit 86", |path| {
         let Checked { code, stderr, record } = gpu_check(&["--only", "sanitizer"], &[("PATH", path)]);
         assert_eq!(code, Some(1), "{stderr}\n{record}");
         let expected = "| FAIL | compute-sanitizer: memcheck | it found: ========= Invalid __global__ read |";
         assert!(record.contains(expected), "{record}");
+        assert!(record.contains("| FAIL | compute-sanitizer: synccheck |"), "{record}");
+    });
+}
+
+#[test]
+fn a_sanitizer_without_an_end_is_not_done_and_gone() {
+    let script = "[ \"$1\" = --help ] && exit; touch \"$0.begun\"; sleep 600";
+    with_program("compute-sanitizer", script, |path| {
+        let arguments = ["--only", "sanitizer", "--deadline", "2"];
+        let Checked { code, stderr, record } = gpu_check(&arguments, &[("PATH", path)]);
+        assert_eq!(code, Some(0), "{stderr}\n{record}");
+        let expected = "| not done | compute-sanitizer: memcheck | the deadline of 2 s was over |";
+        assert!(record.contains(expected), "{record}");
+    });
+}
+
+#[test]
+fn clocks_and_power_stand_beside_what_was_measured() {
+    let script = "echo '345, 2619, 70.1, 30, P0'; echo '1980, 2619, 655.3, 50, P0'; exec sleep 600";
+    with_program("nvidia-smi", script, |path| {
+        let Checked { code, stderr, record } = gpu_check(&["--only", "bench"], &[("PATH", path)]);
+        assert_eq!(code, Some(0), "{stderr}\n{record}");
+        let expected = "| bench: the step | at most power | 1980 | 2619 | 655.3 | 50 | P0 |";
+        assert!(record.contains(expected), "{expected} in {record}");
     });
 }
 
