@@ -8,9 +8,9 @@ use serde_json::Value;
 use crate::run::{Bench, Ran, is_whole};
 
 /// Calls whose failure is no fault of the run: it has ended by then, goes on without what they free, or does without
-/// locked pages. They warn.
+/// locked pages or cuDNN's kernel for several things at once. They warn.
 fn only_warns(function: &str) -> bool {
-    let words = ["Destroy", "Free", "Register", "Unregister", "Unload", "Release"];
+    let words = ["Destroy", "Free", "Register", "BiasActivation", "Unregister", "Unload", "Release"];
     words.iter().any(|word| function.contains(word))
 }
 
@@ -107,7 +107,7 @@ fn a_later_call_of_every_other_function_may_fail() {
 #[test]
 fn a_card_without_room_says_what_for_and_what_to_do() {
     let bench = Bench::new();
-    let ran = bench.train("full", &[], &[("MEMORY", "8000000")]);
+    let ran = bench.train("full", &[], &[("MEMORY", "1000000")]);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     for expected in ["MB for", "are free", "--batch-size", "CUDA_ERROR_OUT_OF_MEMORY"] {
         assert!(ran.stderr.contains(expected), "{expected} in {}", ran.stderr);

@@ -111,12 +111,14 @@ impl<R: Real> ConvBlock<R> {
         match &mut self.tail {
             DeviceTail::Relu { is_fused } => {
                 let (weight, bias) = (weights.weight, weights.bias);
-                if *is_fused && self.convolution.forward_bias_relu(products, input, weight, bias, output)? {
-                    return Ok(());
-                }
                 if *is_fused {
-                    crate::tell!("warning: cuDNN has no kernel for convolution, bias and ReLU in one; trains without");
-                    *is_fused = false;
+                    match self.convolution.forward_bias_relu(products, input, weight, bias, output) {
+                        Ok(()) => return Ok(()),
+                        Err(error) => {
+                            crate::tell!("warning: {error}; convolution, bias and ReLU are computed one by one");
+                            *is_fused = false;
+                        }
+                    }
                 }
                 self.convolution.forward(products, input, weight, output)?;
                 kernels.bias_relu_forward(stream, output, bias, self.rows, self.channels)

@@ -19,7 +19,7 @@ use cudarc::cudnn::sys::{
 use self::algorithms::Chosen;
 use self::descriptors::{ActivationDescriptor, Description, TensorDescriptor, data_type};
 pub(crate) use self::handle::Cudnn;
-use self::handle::{check, is_refusal};
+use self::handle::check;
 pub(crate) use self::shape::ConvolutionShape;
 use super::precision::Precision;
 use super::tuning::Tuning;
@@ -107,7 +107,7 @@ impl Convolution {
         })
     }
 
-    /// output = ReLU(input * kernels + bias), in one; or nothing at all, and false, where cuDNN has no such kernel.
+    /// output = ReLU(input * kernels + bias), in one. Not every cuDNN can do so for every shape and type.
     pub fn forward_bias_relu<R: Real>(
         &self,
         workspace: &mut Buffer<u8>,
@@ -115,13 +115,13 @@ impl Convolution {
         kernels: Slice<'_, R>,
         bias: Slice<'_, R>,
         output: &mut SliceMut<'_, R>,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         self.assert_lengths(input.len(), kernels.len(), output.len());
         assert_eq!(bias.len(), self.description.shape.out_channels, "values of the bias");
         let (on, [one, zero]) = (&self.description, SCALARS);
         let workspace = self.algorithms.forward.workspace(workspace);
         // SAFETY: as above. What is added beside the bias is the output itself, zero times: it is not read.
-        let status = unsafe {
+        check("cudnnConvolutionBiasActivationForward", unsafe {
             sys::cudnnConvolutionBiasActivationForward(
                 on.library.raw,
                 (&raw const one).cast(),
@@ -142,12 +142,7 @@ impl Convolution {
                 on.output.0,
                 output.address() as *mut c_void,
             )
-        };
-        if is_refusal(status) {
-            return Ok(false);
-        }
-        check("cudnnConvolutionBiasActivationForward", status)?;
-        Ok(true)
+        })
     }
 
     /// The gradient of the kernels.
