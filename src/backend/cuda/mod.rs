@@ -33,20 +33,22 @@ pub mod kernels;
 pub mod libraries;
 mod options;
 pub(crate) mod real;
+mod report;
 pub(crate) mod step;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use self::driver::{Buffer, Capture, Event, Graph, Module, Priority, Stream, Timing};
-pub use self::driver::{Capability, Context};
+pub use self::driver::{Capability, Context, GraphKernel};
 pub use self::gpu::Gpu;
 use self::kernels::{Kernels, source};
 pub use self::libraries::precision::Precision;
-use self::libraries::tuning::Tuning;
+use self::libraries::tuning::{Choice, Tuning};
 use self::libraries::{Versions, compile};
 pub use self::options::{CudaOptions, Graphs, Lanes, UpdateWidth};
 pub use self::real::Real;
+pub use self::report::WhatRuns;
 use self::step::block::Block;
 use self::step::clock::DeviceClock;
 use self::step::dense_block::DropoutDraw;
@@ -70,6 +72,8 @@ pub struct CudaBackend<R: Real> {
     num_classes: usize,
     /// By slot and pass.
     recordings: [[Recording; 2]; 2],
+    /// The libraries' algorithms.
+    choices: Vec<Choice>,
     kernels: Kernels<R>,
     blocks: Vec<Block<R>>,
     weights: Weights<R>,
@@ -169,6 +173,7 @@ impl<R: Real> CudaBackend<R> {
             cuda: *cuda,
             num_classes: network.num_classes,
             recordings: [recording(), recording()],
+            choices: tuning.into_choices(),
             kernels,
             blocks,
             weights,

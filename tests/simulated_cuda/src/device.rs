@@ -26,7 +26,19 @@ pub struct Work {
     pub class: Class,
     /// Addresses of the blocks of memory that it uses.
     pub blocks: Vec<u64>,
+    /// Of a kernel.
+    pub launched: Option<Launched>,
     pub job: Job,
+}
+
+/// What a kernel was launched as.
+#[derive(Clone, Copy)]
+pub struct Launched {
+    /// The handle of the function.
+    pub function: u64,
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    pub shared_bytes: u32,
 }
 
 /// One record of an event.

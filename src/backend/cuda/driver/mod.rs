@@ -13,7 +13,7 @@ mod watch;
 
 pub use self::context::{Capability, Context};
 pub use self::event::{Event, Timing};
-pub use self::graph::{Capture, Graph};
+pub use self::graph::{Capture, Graph, GraphKernel};
 pub use self::memory::{Buffer, PageLock, Pinned, Slice, SliceMut};
 pub use self::module::{Function, Module};
 pub use self::stream::{LaunchShape, Priority, Stream};

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::compile::cache_folder;
 use crate::error::{Error, IoContext, Result};
 use crate::publish::publish_bytes;
 
 /// An algorithm that would run.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Candidate {
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
     /// The library's number of it.
     pub algorithm: u32,
     /// Measured, or the library's estimate.
     pub milliseconds: f32,
+    /// Working memory that it needs.
     pub workspace_bytes: usize,
     /// Whether it is bitwise reproducible.
     pub is_repeatable: bool,
@@ -54,12 +57,26 @@ pub(crate) struct Tuning {
     remembered: BTreeMap<String, u32>,
     /// Where it is remembered; nowhere for a user without a home.
     file: Option<PathBuf>,
+    /// In the order in which they were made.
+    choices: Vec<Choice>,
+}
+
+/// What was taken for a piece of work, and what else there was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    /// `Forward of ConvolutionShape { ... }`.
+    pub work: String,
+    /// The number of the algorithm that was taken.
+    pub taken: u32,
+    /// All that may be taken, the best first.
+    pub candidates: Vec<Candidate>,
 }
 
 impl Tuning {
     /// Reads what was remembered, where it is asked for.
     pub fn open(search: Search, repeatable: Repeatable, setting: String) -> Result<Self> {
-        let mut tuning = Self { search, repeatable, setting, remembered: BTreeMap::new(), file: None };
+        let mut tuning =
+            Self { search, repeatable, setting, remembered: BTreeMap::new(), file: None, choices: Vec::new() };
         if search == Search::Timed {
             tuning.file = cache_folder().map(|folder| folder.join("tuning.json"));
             if let Some(file) = tuning.file.as_ref().filter(|file| file.exists()) {
@@ -80,6 +97,7 @@ impl Tuning {
             setting: String::new(),
             remembered: BTreeMap::new(),
             file: None,
+            choices: Vec::new(),
         }
     }
 
@@ -93,21 +111,31 @@ impl Tuning {
         time: impl FnOnce() -> Result<Vec<Candidate>>,
     ) -> Result<u32> {
         let none = || Error::Device(format!("there is no algorithm for {work}"));
-        match (self.search, known) {
+        let mut candidates = heuristics.to_vec();
+        let taken = match (self.search, known) {
             (Search::Known, Some(known)) => Ok(known),
             (Search::Known, None) => self.first(heuristics).ok_or_else(none),
             (Search::Timed, _) => {
                 let key = format!("{}, {:?}, {work}", self.setting, self.repeatable);
-                if let Some(algorithm) = self.remembered.get(&key) {
-                    return Ok(*algorithm);
+                match self.remembered.get(&key) {
+                    Some(algorithm) => Ok(*algorithm),
+                    None => {
+                        candidates = time()?;
+                        candidates.sort_by(|one, other| one.milliseconds.total_cmp(&other.milliseconds));
+                        let fastest = self.first(&candidates).ok_or_else(none)?;
+                        self.remembered.insert(key, fastest);
+                        Ok(fastest)
+                    }
                 }
-                let mut candidates = time()?;
-                candidates.sort_by(|one, other| one.milliseconds.total_cmp(&other.milliseconds));
-                let fastest = self.first(&candidates).ok_or_else(none)?;
-                self.remembered.insert(key, fastest);
-                Ok(fastest)
             }
-        }
+        }?;
+        self.choices.push(Choice { work: work.to_owned(), taken, candidates });
+        Ok(taken)
+    }
+
+    /// What was taken for each piece of work.
+    pub fn into_choices(self) -> Vec<Choice> {
+        self.choices
     }
 
     /// Writes down what was timed.

@@ -105,7 +105,7 @@ exported! {
             std::ptr::write_bytes(workspace as *mut u8, POISON, workspace_bytes);
             Ok(())
         });
-        let work = Work { name: "cublasLtMatmul", class: Class::Compute, blocks, job };
+        let work = Work { name: "cublasLtMatmul", class: Class::Compute, blocks, launched: None, job };
         current().map_err(of_driver)?.submit(stream as u64, work).map_err(of_driver)
     }
 }

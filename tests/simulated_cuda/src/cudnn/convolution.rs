@@ -89,7 +89,10 @@ unsafe fn enqueue(
         }
         Ok(())
     });
-    current().map_err(of_driver)?.submit(stream, Work { name, class: Class::Compute, blocks, job }).map_err(of_driver)
+    current()
+        .map_err(of_driver)?
+        .submit(stream, Work { name, class: Class::Compute, blocks, launched: None, job })
+        .map_err(of_driver)
 }
 
 exported! {

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::ThreadId;
 
-use cudarc::driver::sys::{CUgraph, CUgraphExec, CUresult, CUstream, CUstreamCaptureMode};
+use cudarc::driver::sys::{
+    CUDA_KERNEL_NODE_PARAMS, CUfunction, CUgraph, CUgraphExec, CUgraphNode, CUgraphNodeType, CUresult, CUstream,
+    CUstreamCaptureMode,
+};
 
 use super::context::{current, releasing};
 use super::result::answer;
-use crate::device::{State, Step, Work};
+use crate::device::{Launched, State, Step, Work};
 use crate::schedule::Schedule;
 
 /// CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY.
@@ -90,7 +93,24 @@ impl Capture {
     }
 }
 
+/// A graph's handle and a node's number in one.
+fn node_handle(graph: u64, index: usize) -> u64 {
+    graph << NODE_BITS | index as u64
+}
+
+/// More nodes than a step has.
+const NODE_BITS: u32 = 12;
+
 impl State {
+    /// As what a node was launched, if it is a kernel.
+    fn launched(&mut self, node: CUgraphNode) -> Result<Option<Launched>, CUresult> {
+        let (graph, index) = (node as u64 >> NODE_BITS, node as usize & ((1 << NODE_BITS) - 1));
+        match self.graphs.get(graph).and_then(|graph| graph.nodes.get(index)) {
+            Some(node) => Ok(node.work.launched),
+            None => self.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "a question about what is no node of a graph"),
+        }
+    }
+
     pub fn is_capturing(&self, stream: u64) -> bool {
         self.streams.get(stream).is_some_and(|stream| stream.capture.is_some())
     }
@@ -236,6 +256,51 @@ exported! {
         }
         let handle = state.executables.insert(graph);
         answer(executable, handle as CUgraphExec)
+    }
+
+    /// Without a place for them, how many there are.
+    fn cuGraphGetNodes(graph: CUgraph, nodes: *mut CUgraphNode, count: *mut usize) -> CUresult {
+        let mut state = current()?;
+        let Some(known) = state.graphs.get(graph as u64).cloned() else {
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuGraphGetNodes of what is no graph");
+        };
+        if nodes.is_null() {
+            return answer(count, known.nodes.len());
+        }
+        for index in 0..known.nodes.len().min(*count) {
+            answer(nodes.add(index), node_handle(graph as u64, index) as CUgraphNode)?;
+        }
+        answer(count, known.nodes.len().min(*count))
+    }
+
+    /// What the libraries do is no kernel here.
+    fn cuGraphNodeGetType(node: CUgraphNode, kind: *mut CUgraphNodeType) -> CUresult {
+        let launched = current()?.launched(node)?;
+        answer(kind, match launched {
+            Some(_) => CUgraphNodeType::CU_GRAPH_NODE_TYPE_KERNEL,
+            None => CUgraphNodeType::CU_GRAPH_NODE_TYPE_HOST,
+        })
+    }
+
+    fn cuGraphKernelNodeGetParams_v2(node: CUgraphNode, parameters: *mut CUDA_KERNEL_NODE_PARAMS) -> CUresult {
+        let mut state = current()?;
+        let Some(Launched { function, grid, block, shared_bytes }) = state.launched(node)? else {
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, "cuGraphKernelNodeGetParams_v2 of what is no kernel");
+        };
+        answer(parameters, CUDA_KERNEL_NODE_PARAMS {
+            func: function as CUfunction,
+            gridDimX: grid[0],
+            gridDimY: grid[1],
+            gridDimZ: grid[2],
+            blockDimX: block[0],
+            blockDimY: block[1],
+            blockDimZ: block[2],
+            sharedMemBytes: shared_bytes,
+            kernelParams: std::ptr::null_mut(),
+            extra: std::ptr::null_mut(),
+            kern: std::ptr::null_mut(),
+            ctx: std::ptr::null_mut(),
+        })
     }
 
     fn cuGraphLaunch(executable: CUgraphExec, stream: CUstream) -> CUresult {

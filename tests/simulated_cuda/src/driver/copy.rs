@@ -31,7 +31,7 @@ fn copying(destination: u64, source: u64, bytes: usize) -> Job {
 }
 
 fn submit(state: &mut State, stream: CUstream, name: &'static str, blocks: Vec<u64>, job: Job) -> Result<(), CUresult> {
-    state.submit(stream as u64, Work { name, class: Class::Copy, blocks, job })
+    state.submit(stream as u64, Work { name, class: Class::Copy, blocks, launched: None, job })
 }
 
 exported! {

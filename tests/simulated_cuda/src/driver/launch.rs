@@ -6,7 +6,7 @@ use cudarc::driver::sys::{CUfunction, CUresult, CUstream};
 
 use super::context::current;
 use super::module::Function;
-use crate::device::{Job, State, Work};
+use crate::device::{Job, Launched, State, Work};
 use crate::schedule::Class;
 
 /// Copies the arguments, in words of 8 bytes each so that all are aligned.
@@ -88,6 +88,7 @@ exported! {
         let arguments = copied(&kernel, parameters);
         let blocks = blocks(&mut state, &kernel, &arguments)?;
         let job = launching(kernel, grid, block, shared_bytes, arguments);
-        state.submit(stream as u64, Work { name: "cuLaunchKernel", class: Class::Compute, blocks, job })
+        let launched = Some(Launched { function: function as u64, grid, block, shared_bytes });
+        state.submit(stream as u64, Work { name: "cuLaunchKernel", class: Class::Compute, blocks, launched, job })
     }
 }

@@ -5,11 +5,11 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::io::Write;
 use std::mem::ManuallyDrop;
 
-use cudarc::driver::sys::{CUfunction, CUmodule, CUresult};
+use cudarc::driver::sys::{CUfunction, CUfunction_attribute, CUmodule, CUresult};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::context::{current, not_capturing, releasing};
-use super::result::answer;
+use super::result::{answer, forever};
 use crate::nvrtc::cubin;
 
 /// `simulated_launch_NAME`: parameters, grid, block, shared bytes, order, message and its capacity.
@@ -61,6 +61,23 @@ impl Module {
 }
 
 exported! {
+    fn cuFuncGetName(name: *mut *const c_char, function: CUfunction) -> CUresult {
+        let mut state = current()?;
+        match state.functions.get(function as u64).map(|known| forever(&known.name)) {
+            Some(text) => answer(name, text),
+            None => state.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, "cuFuncGetName of what is no kernel"),
+        }
+    }
+
+    /// A CPU plays the device: a kernel has no registers, and whatever else is asked for is 0 too.
+    fn cuFuncGetAttribute(value: *mut c_int, _attribute: CUfunction_attribute, function: CUfunction) -> CUresult {
+        let mut state = current()?;
+        if state.functions.get(function as u64).is_none() {
+            return state.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, "cuFuncGetAttribute of what is no kernel");
+        }
+        answer(value, 0)
+    }
+
     fn cuModuleLoadData(module: *mut CUmodule, image: *const c_void) -> CUresult {
         let mut state = not_capturing("cuModuleLoadData")?;
         let sm = state.settings.sm;
