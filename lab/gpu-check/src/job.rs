@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::Task;
 use super::options::{Extent, GpuCheckOptions, Networks, Part};
-use super::{determinism, machine, overlap, parity, sanitizer, speeds};
+use super::{determinism, machine, overlap, parity, profile, sanitizer, speeds};
 use alexnet::backend::cuda::Gpu;
 use alexnet::error::{IoContext, Result};
 use alexnet::synthetic::dataset::coloured_dataset;
@@ -22,6 +22,8 @@ pub enum Job {
     FirstParity,
     /// A step's time, as it trains and in other manners.
     Steps,
+    /// The kernels and algorithms of a step.
+    Runs,
     /// The card's ceilings, and a step line by line.
     Calls,
     /// All other comparisons.
@@ -32,6 +34,7 @@ pub enum Job {
     Dataset,
     Determinism,
     Stages,
+    Profile,
     Sanitizer,
 }
 
@@ -56,10 +59,11 @@ const NUM_VAL: usize = 16;
 
 impl Job {
     /// In order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Machine,
         Self::FirstParity,
         Self::Steps,
+        Self::Runs,
         Self::Calls,
         Self::Parity,
         Self::Overlap,
@@ -67,6 +71,7 @@ impl Job {
         Self::Dataset,
         Self::Determinism,
         Self::Stages,
+        Self::Profile,
         Self::Sanitizer,
     ];
 
@@ -75,6 +80,7 @@ impl Job {
             Self::Machine => "the machine",
             Self::FirstParity => "parity, the smallest networks",
             Self::Steps => "bench: the step",
+            Self::Runs => "what runs",
             Self::Calls => "bench: a step line by line",
             Self::Parity => "parity",
             Self::Overlap => "overlap",
@@ -82,6 +88,7 @@ impl Job {
             Self::Dataset => "the dataset",
             Self::Determinism => "determinism",
             Self::Stages => "bench: stages",
+            Self::Profile => "Nsight Compute",
             Self::Sanitizer => "compute-sanitizer",
         }
     }
@@ -94,8 +101,10 @@ impl Job {
             Self::FirstParity | Self::Parity => wanted(Part::Parity),
             Self::Steps | Self::Calls | Self::Batches | Self::Stages => wanted(Part::Bench),
             Self::Dataset => wanted(Part::Determinism) || wanted(Part::Bench),
+            Self::Runs => wanted(Part::Runs),
             Self::Determinism => wanted(Part::Determinism),
             Self::Overlap => wanted(Part::Overlap),
+            Self::Profile => wanted(Part::Profile),
             Self::Sanitizer => wanted(Part::Sanitizer),
         }
     }
@@ -107,7 +116,7 @@ impl Job {
 
     /// Whether it runs other programs, which must go with it.
     pub fn runs_programs(self) -> bool {
-        self == Self::Sanitizer
+        matches!(self, Self::Profile | Self::Sanitizer)
     }
 
     /// Whether clocks and power are worth knowing.
@@ -128,12 +137,14 @@ impl Job {
             Self::FirstParity => parity::tasks(work.gpu(), parity::cases(Networks::Few)),
             Self::Parity => parity::tasks(work.gpu(), parity::remaining_cases(extent.networks)),
             Self::Steps => speeds::step_tasks(work.gpu(), extent),
+            Self::Runs => speeds::run_tasks(work.gpu(), extent),
             Self::Calls => speeds::call_tasks(work.gpu(), extent),
             Self::Batches => speeds::batch_tasks(work.gpu(), extent),
             Self::Stages => vec![speeds::stage_task(work.gpu(), shards, extent)],
             Self::Overlap => vec![overlap::task(work.gpu(), extent)],
             Self::Determinism => determinism::tasks(work.gpu(), shards, extent),
             Self::Dataset => vec![Task::silent(self.name(), || dataset(work))],
+            Self::Profile => vec![profile::task(options, extent)],
             Self::Sanitizer => sanitizer::tasks(options, extent),
         }
     }

@@ -71,6 +71,10 @@ pub enum Part {
     Sanitizer,
     /// Ceilings and speeds.
     Bench,
+    /// The kernels of a step, and the libraries' algorithms.
+    Runs,
+    /// Nsight Compute over a few steps.
+    Profile,
 }
 
 /// What a scale means.

@@ -17,6 +17,7 @@ use super::job::Job;
 use super::options::{Extent, GpuCheckOptions};
 use super::outcome::{Checked, Outcome};
 use super::record::Record;
+use alexnet::backend::cuda::libraries::compile::CACHE_VARIABLE;
 use alexnet::error::{Error, IoContext, Result};
 
 /// How often the children are looked at.
@@ -208,6 +209,10 @@ impl Started {
             if std::env::var_os(level).is_none() && std::env::var_os(destination).is_none() {
                 command.env(level, "1").env(destination, log);
             }
+        }
+        // What earlier runs have timed would not be timed again.
+        if job == Job::Runs {
+            command.env(CACHE_VARIABLE, file("cache"));
         }
         let process = command.spawn().at("run", &path)?;
         let [notes, words] = [notes, words].map(|path| Tail { path, read: 0, rest: Vec::new() });

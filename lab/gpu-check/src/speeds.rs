@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::finding::Task;
 use super::gpu::{backend, bench_options, experiment};
 use super::options::Extent;
+use super::profile::KernelTime;
 use super::roofline::{Work, name, work};
 use alexnet::backend::calls as calls_of;
 use alexnet::backend::cuda::ceilings::Ceilings;
-use alexnet::backend::cuda::{CudaOptions, Gpu, Graphs, Lanes, Precision, UpdateWidth};
-use alexnet::backend::{Choice, Pass, Slot, StepScalars};
+use alexnet::backend::cuda::libraries::tuning::{Choice, Search};
+use alexnet::backend::cuda::{CudaOptions, Gpu, Graphs, Lanes, Precision, UpdateWidth, WhatRuns};
+use alexnet::backend::{Pass, Slot, StepScalars};
 use alexnet::bench::{self, BenchOptions, Effort, Rates, Stage};
 use alexnet::error::Result;
 
@@ -25,6 +27,11 @@ pub struct Speeds {
     pub batches: Vec<(usize, Result<StepSpeed, String>)>,
     /// At the extent's batch size.
     pub stages: Option<Result<StageRates, String>>,
+    pub runs: Option<Result<WhatRuns, String>>,
+    /// Of each product, all algorithms and their times.
+    pub algorithms: Option<Result<Vec<Choice>, String>>,
+    /// By kernel; empty where Nsight Compute could not be asked.
+    pub profile: Vec<KernelTime>,
 }
 
 /// What each stage reached, if it copies or computes anything, in images a second.
@@ -40,6 +47,9 @@ pub enum Measured {
     /// By batch size.
     Batch(usize, Result<StepSpeed, String>),
     Stages(Result<StageRates, String>),
+    Runs(Result<WhatRuns, String>),
+    Algorithms(Result<Vec<Choice>, String>),
+    Profile(Vec<KernelTime>),
 }
 
 /// A call of a step, in bf16 and by itself.
@@ -67,6 +77,9 @@ impl Measured {
             Self::Ceilings(result) => result.is_err(),
             Self::Calls(result) => result.is_err(),
             Self::Stages(result) => result.is_err(),
+            Self::Runs(result) => result.is_err(),
+            Self::Algorithms(result) => result.is_err(),
+            Self::Profile(_) => false,
         }
     }
 }
@@ -79,6 +92,9 @@ impl Speeds {
             Measured::Calls(calls) => self.calls = Some(calls),
             Measured::Batch(size, batch) => self.batches.push((size, batch)),
             Measured::Stages(stages) => self.stages = Some(stages),
+            Measured::Runs(runs) => self.runs = Some(runs),
+            Measured::Algorithms(algorithms) => self.algorithms = Some(algorithms),
+            Measured::Profile(times) => self.profile = times,
         }
     }
 
@@ -131,6 +147,24 @@ pub fn call_tasks<'a>(gpu: &'a Gpu, extent: &'a Extent) -> Vec<Task<'a>> {
     ]
 }
 
+/// What a step is made of; and what it could be made of, by the time that it takes.
+pub fn run_tasks<'a>(gpu: &'a Gpu, extent: &'a Extent) -> Vec<Task<'a>> {
+    let runs = |search| {
+        let experiment = experiment(gpu, None, extent)?;
+        let cuda = CudaOptions { search, ..CudaOptions::default() };
+        let options = experiment.backend_options();
+        gpu.what_runs(&experiment.network, &experiment.parameters, options, &cuda, Precision::Bf16)
+    };
+    vec![
+        Task::measure("what runs: the kernels of a step", move || runs(Search::Known), Measured::Runs),
+        Task::measure(
+            "what runs: the times of all algorithms",
+            move || Ok(runs(Search::Timed)?.choices),
+            Measured::Algorithms,
+        ),
+    ]
+}
+
 pub fn batch_tasks<'a>(gpu: &'a Gpu, extent: &'a Extent) -> Vec<Task<'a>> {
     let task = |batch_size: &'a usize| {
         Task::measure(
@@ -175,7 +209,7 @@ fn calls(gpu: &Gpu, extent: &Extent) -> Result<Vec<CallSpeed>> {
 
 fn step(gpu: &Gpu, extent: &Extent, batch_size: usize, effort: Effort, cuda: CudaOptions) -> Result<StepSpeed> {
     let options = bench_options(gpu, None, extent, batch_size);
-    let compute = Choice { cuda, ..options.compute };
+    let compute = alexnet::backend::Choice { cuda, ..options.compute };
     let options = BenchOptions { only: Some(Stage::Device), effort, compute, ..options };
     let report = bench::measure(&options)?;
     let network = bench::experiment(&options)?.network;

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 
 use super::options::Extent;
 use super::roofline::Work;
+use super::runs;
 use super::speeds::{CallSpeed, Speeds, StageRates, StepSpeed};
 use alexnet::backend::cuda::ceilings::Ceilings;
 use alexnet::bench::{Rates, Stage};
@@ -22,6 +23,15 @@ pub fn markdown(speeds: &Speeds, extent: &Extent) -> Result<String, fmt::Error> 
     if !speeds.steps.is_empty() {
         goals(&mut out, speeds, extent)?;
         steps(&mut out, speeds, extent)?;
+    }
+    if let Some(measured) = &speeds.runs {
+        runs::kernels(&mut out, measured)?;
+    }
+    if let Some(measured) = &speeds.algorithms {
+        runs::algorithms(&mut out, measured)?;
+    }
+    if !speeds.profile.is_empty() {
+        runs::profile(&mut out, &speeds.profile)?;
     }
     if let Some(measured) = &speeds.ceilings {
         ceilings(&mut out, measured)?;

@@ -40,8 +40,13 @@ impl Tool {
     }
 
     /// Standard output and errors, in one file.
-    pub fn report(&self) -> PathBuf {
-        self.folder.path().join("report")
+    fn report(&self) -> PathBuf {
+        self.file("report")
+    }
+
+    /// A file that goes with it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Its own arguments, then those of a run of `train` on synthetic batches, launched kernel by kernel.
@@ -84,13 +89,9 @@ impl Tool {
 
     /// The last lines of its report that say something.
     pub fn last_lines(&self, num_lines: usize) -> Result<String> {
-        let text = self.text()?;
+        let report = self.report();
+        let text = String::from_utf8_lossy(&fs::read(&report).at("read", &report)?).into_owned();
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         Ok(lines[lines.len().saturating_sub(num_lines)..].join(" / "))
-    }
-
-    pub fn text(&self) -> Result<String> {
-        let report = self.report();
-        Ok(String::from_utf8_lossy(&fs::read(&report).at("read", &report)?).into_owned())
     }
 }

@@ -75,6 +75,10 @@ fn a_sound_gpu_passes_and_the_record_has_every_table() {
         "| end to end | at least 97% of synthetic |",
         "| as it trains |",
         "| no graph, all in turn, wide updates |",
+        "| `conv_tail_forward_no_lrn` | 1 | ",
+        "| `softmax_cross_entropy` | 1 | ",
+        "| Forward of ConvolutionShape { num_samples: 8, ",
+        "## All algorithms by their times",
         "| upload: page-locked memory to the device |",
         "| conv1 forward |",
         "| fc8 backward |",
@@ -210,6 +214,25 @@ fn the_sanitizer_watches_our_kernels_in_train_with_each_of_its_tools() {
             let expected = format!("| PASS | compute-sanitizer: {tool} | 3 steps, nothing found |");
             assert!(record.contains(&expected), "{expected} in {record}");
         }
+    });
+}
+
+#[test]
+fn kernels_have_names_and_times_where_nsight_compute_is_installed() {
+    // Its own arguments end where the program's path begins; the table's is behind --log-file.
+    let script = r#"while [ "$1" != --log-file ]; do shift; done
+        printf '"ID","Kernel Name","gpu__time_duration.sum"\n"","","ns"\n"0","a_kernel","2000"\n' > "$2"
+        shift 2; exec "$@""#;
+    with_program("ncu", script, |path| {
+        let Checked { code, stderr, record } = gpu_check(&["--only", "profile"], &[("PATH", path)]);
+        assert_eq!(code, Some(0), "{stderr}\n{record}");
+        assert!(record.contains("| `a_kernel` | 1 | 2.0 | 2.0 to 2.0 | 0.5 | 0 |"), "{record}");
+    });
+    with_program("ncu", "echo ==ERROR== ERR_NVGPUCTRPERM; exit 1", |path| {
+        let Checked { code, stderr, record } = gpu_check(&["--only", "profile"], &[("PATH", path)]);
+        assert_eq!(code, Some(0), "{stderr}\n{record}");
+        let expected = "| not done | Nsight Compute: times by kernel | it failed:  ==ERROR== ERR_NVGPUCTRPERM |";
+        assert!(record.contains(expected), "{record}");
     });
 }
 
