@@ -80,12 +80,12 @@ impl<'a> Task<'a> {
         })
     }
 
-    /// Does what others need; a failure is a failed check.
+    /// Does what others need, and the GPU has no part in: they are not done where it cannot.
     pub fn silent(name: impl Into<String>, act: impl FnOnce() -> Result<()> + 'a) -> Self {
         let name = name.into();
         Self::new(name.clone(), || match act() {
             Ok(()) => Finding::Nothing,
-            Err(error) => Finding::Checked(Checked::tried(name, || Err(error))),
+            Err(error) => Finding::Checked(Checked::skipped(name, with_causes(&error))),
         })
     }
 }

@@ -109,6 +109,11 @@ impl Job {
         }
     }
 
+    /// Whether it trains on shards.
+    pub fn needs_dataset(self) -> bool {
+        matches!(self, Self::Determinism | Self::Stages)
+    }
+
     /// Whether its process opens the GPU: a program that it watches does so itself.
     pub fn uses_gpu(self) -> bool {
         !self.runs_programs() && self != Self::Dataset

@@ -20,6 +20,8 @@ use super::record::Record;
 use alexnet::backend::cuda::libraries::compile::CACHE_VARIABLE;
 use alexnet::error::{Error, IoContext, Result};
 
+/// The dataset's folder in that of the check.
+const SHARDS: &str = "shards";
 /// How often the children are looked at.
 const POLL: Duration = Duration::from_millis(10);
 /// Lines of a library's log or of a process's last words that the record has, at most.
@@ -69,6 +71,9 @@ impl Check<'_> {
         // Without the machine's name there is no record to say that there was no time.
         if self.is_over() && job != Job::Machine {
             return self.take(Finding::Checked(Checked::skipped(job.name(), self.deadline_words())));
+        }
+        if job.needs_dataset() && !self.shards().join("dataset.json").exists() {
+            return self.take(Finding::Checked(Checked::skipped(job.name(), "there is no dataset to train on")));
         }
         let clocks = job.is_measured().then(|| Clocks::watch(self.options.ordinal)).flatten();
         let mut from = 0;
@@ -140,6 +145,10 @@ impl Check<'_> {
         }
     }
 
+    fn shards(&self) -> PathBuf {
+        self.folder.path().join(SHARDS)
+    }
+
     fn is_over(&self) -> bool {
         self.begun.elapsed() >= self.options.deadline()
     }
@@ -195,7 +204,7 @@ impl Started {
     fn start(folder: &TempDir, job: Job, from: usize, options: &GpuCheckOptions) -> Result<Self> {
         let file = |name: &str| folder.path().join(name);
         let [notes, words] = [format!("{job:?}-{from}.notes"), format!("{job:?}-{from}.words")].map(|name| file(&name));
-        let child = ChildOptions { job, from, notes: notes.clone(), shards: file("shards"), options: options.clone() };
+        let child = ChildOptions { job, from, notes: notes.clone(), shards: file(SHARDS), options: options.clone() };
         let text = serde_json::to_string(&child).expect("words and numbers are JSON");
         let path = std::env::current_exe().at("find", Path::new("gpu-check"))?;
         let stderr = File::create(&words).at("create", &words)?;

@@ -150,6 +150,15 @@ fn a_part_that_dies_costs_only_itself() {
 }
 
 #[test]
+fn without_a_dataset_what_trains_on_it_is_not_done() {
+    let arguments = ["--only", "determinism", "--fault", "Dataset:0:abort"];
+    let Checked { code, stderr, record } = gpu_check(&arguments, &[]);
+    assert_eq!(code, Some(1), "{stderr}\n{record}");
+    assert!(record.contains("| FAIL | the dataset | its process died of signal 6"), "{record}");
+    assert!(record.contains("| not done | determinism | there is no dataset to train on |"), "{record}");
+}
+
+#[test]
 fn what_a_sticky_error_ended_is_done_again_in_a_new_process() {
     // The first launch of this kernel ends its context, in every process: each case fails by its own.
     let settings = [("SIMULATED_CUDA_FAIL", "cuLaunchKernel:20:CUDA_ERROR_ILLEGAL_ADDRESS")];
