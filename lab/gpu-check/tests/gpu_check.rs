@@ -185,7 +185,9 @@ fn a_deadline_leaves_the_rest_undone() {
 fn a_check_that_is_killed_leaves_the_record_of_what_it_had_done() {
     let folder = tempfile::tempdir().expect("a folder");
     let arguments = ["--only", "parity", "--fault", "FirstParity:2:hang"];
-    let mut child = command(folder.path(), &arguments, &[]).stderr(Stdio::null()).spawn().expect("it starts");
+    // What it cannot remove any more lies in the test's folder.
+    let settings = [("TMPDIR", folder.path().to_str().expect("UTF-8"))];
+    let mut child = command(folder.path(), &arguments, &settings).stderr(Stdio::null()).spawn().expect("it starts");
     let begun = Instant::now();
     let under_way = "- **Not finished**: parity: tf32, narrow, one tower, normalisation before pooling was under way.";
     let seen = loop {
