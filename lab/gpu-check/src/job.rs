@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::Task;
 use super::options::{Extent, GpuCheckOptions, Networks, Part};
-use super::{determinism, machine, overlap, parity, profile, sanitizer, speeds};
+use super::{determinism, machine, nan, overlap, parity, profile, sanitizer, speeds};
 use alexnet::backend::cuda::Gpu;
 use alexnet::error::{IoContext, Result};
 use alexnet::synthetic::dataset::coloured_dataset;
@@ -26,7 +26,7 @@ pub enum Job {
     Runs,
     /// The card's ceilings, and a step line by line.
     Calls,
-    /// All other comparisons.
+    /// All other comparisons, and NaN in every layer.
     Parity,
     Overlap,
     Batches,
@@ -140,7 +140,11 @@ impl Job {
         match self {
             Self::Machine => vec![machine::task(work.gpu())],
             Self::FirstParity => parity::tasks(work.gpu(), parity::cases(Networks::Few)),
-            Self::Parity => parity::tasks(work.gpu(), parity::remaining_cases(extent.networks)),
+            Self::Parity => {
+                let mut tasks = parity::tasks(work.gpu(), parity::remaining_cases(extent.networks));
+                tasks.extend(nan::tasks(work.gpu()));
+                tasks
+            }
             Self::Steps => speeds::step_tasks(work.gpu(), extent),
             Self::Runs => speeds::run_tasks(work.gpu(), extent),
             Self::Calls => speeds::call_tasks(work.gpu(), extent),

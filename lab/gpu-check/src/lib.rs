@@ -18,6 +18,7 @@ mod finding;
 mod gpu;
 mod job;
 mod machine;
+mod nan;
 pub mod options;
 mod outcome;
 mod overlap;

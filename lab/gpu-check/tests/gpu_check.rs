@@ -67,6 +67,7 @@ fn a_sound_gpu_passes_and_the_record_has_every_table() {
         "- Driver: ",
         "- Libraries: cuDNN 9.",
         "| PASS | parity: bf16, narrow, two towers, normalisation before pooling |",
+        "| PASS | NaN in any layer shows in the loss: bf16 | 8 layers |",
         "| PASS | determinism: bf16, recorded steps and launched ones |",
         "| PASS | determinism: bf16, other numbers of workers and buffers |",
         "| PASS | determinism: tf32, two runs |",
@@ -143,7 +144,7 @@ fn a_part_that_dies_costs_only_itself() {
     ] {
         let Checked { code, stderr, record } = gpu_check(&["--only", "parity", "--fault", fault], &[]);
         assert_eq!(code, Some(1), "{stderr}\n{record}");
-        assert!(record.contains("## Checks: 5 passed, 1 failed, 0 not done"), "{record}");
+        assert!(record.contains("## Checks: 8 passed, 1 failed, 0 not done"), "{record}");
         let failed = format!("| FAIL | parity: bf16, narrow, two towers, normalisation before pooling | {expected}");
         assert!(record.contains(&failed), "{failed} in {record}");
     }
@@ -164,7 +165,7 @@ fn what_a_sticky_error_ended_is_done_again_in_a_new_process() {
     let settings = [("SIMULATED_CUDA_FAIL", "cuLaunchKernel:20:CUDA_ERROR_ILLEGAL_ADDRESS")];
     let Checked { code, stderr, record } = gpu_check(&["--only", "parity"], &settings);
     assert_eq!(code, Some(1), "{stderr}\n{record}");
-    assert!(record.contains("## Checks: 0 passed, 6 failed"), "{record}");
+    assert!(record.contains("## Checks: 0 passed, 9 failed"), "{record}");
 }
 
 #[test]
