@@ -69,7 +69,7 @@ fn wrong_usage_exits_2_and_says_what_was_expected() {
         (&["--width", "nan"], "model.width"),
         (&["--seed", "18446744073709551615"], "--seed"),
         (&["--set", "train.learnig_rate=1"], "train.learning_rate"),
-        (&["--recipe", "smal"], "alexnet, two-tower, small"),
+        (&["--recipe", "smal"], "alexnet, two-tower, small, code2012"),
         (&["--device", "tpu"], "auto, cpu, cuda"),
         (&["--metrics", "nowhere"], "off"),
     ];
@@ -103,7 +103,19 @@ fn what_a_gpu_lacks_is_named_and_a_cpu_computes_in_f32() {
 #[test]
 fn the_recipes_are_listed() {
     let list = output(Command::new(env!("CARGO_BIN_EXE_train")).args(["--recipe", "list"]));
-    for expected in ["alexnet", "two-tower", "small", "model.towers = 2", "train.seed = 0", "augment.crop = 224"] {
+    for expected in [
+        "alexnet",
+        "two-tower",
+        "small",
+        "code2012",
+        "caffe",
+        "caffenet",
+        "torchvision",
+        "zfnet",
+        "model.towers = 2",
+        "train.seed = 0",
+        "augment.crop = 224",
+    ] {
         assert!(list.contains(expected), "{expected} in {list}");
     }
 }

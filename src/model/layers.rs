@@ -128,6 +128,9 @@ pub enum Deviation {
     Of(f64),
     /// sqrt(2 / inputs of one output): He, Zhang, Ren and Sun (2015).
     He,
+    /// sqrt(1 / (3 inputs of one output)): that of PyTorch's default weights, which are uniform within
+    /// sqrt(1 / inputs).
+    PyTorch,
 }
 
 /// How a layer's biases learn.

@@ -120,6 +120,7 @@ impl Network {
             let deviation = match spec.deviation {
                 Deviation::Of(deviation) => deviation,
                 Deviation::He => (2.0 / block.fan_in() as f64).sqrt(),
+                Deviation::PyTorch => (3.0 * block.fan_in() as f64).sqrt().recip(),
             };
             let initial = Initial { deviation, bias: spec.bias };
             layers.push(Layer { name: spec.name.clone(), block, initial, bias_rule: spec.bias_rule });

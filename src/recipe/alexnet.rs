@@ -1,9 +1,9 @@
 //! AlexNet: the table of its layers (section 3.5 of the paper), with what a recipe chooses of it.
 
-use super::settings::{DropoutScaling, InitScheme, LrnPlace, ModelSettings};
+use super::settings::{BiasSettings, DropoutScaling, DropoutSide, InitScheme, LayerSettings, LrnPlace, ModelSettings};
 use crate::error::Result;
 use crate::model::layers::Operation::{Conv, Dense};
-use crate::model::layers::{BiasRule, ConvSpec, DenseSpec, Deviation, DropoutPlace, LayerSpec, Units};
+use crate::model::layers::{BiasDecay, BiasRule, ConvSpec, DenseSpec, Deviation, DropoutPlace, LayerSpec, Units};
 use crate::model::{Dropout, Lrn, Network, Pool, Tail};
 
 /// The layers of AlexNet.
@@ -12,7 +12,10 @@ pub fn layers(settings: &ModelSettings) -> Vec<LayerSpec> {
     // The layers without them see both towers (section 3.2).
     let towers = settings.towers as usize;
     let Tails { relu, relu_pool, relu_lrn_pool } = tails(settings);
-    let dropout = DropoutPlace::After(dropout(settings));
+    let dropout = match settings.dropout_side {
+        DropoutSide::Outputs => DropoutPlace::After(dropout(settings)),
+        DropoutSide::Inputs => DropoutPlace::Before(dropout(settings)),
+    };
     let Start { early, late, dense, logits, positive } = start(settings.init);
 
     // What a row does not say: 3 x 3 filters whose output is as large as their input, biases that begin at 0.
@@ -22,7 +25,7 @@ pub fn layers(settings: &ModelSettings) -> Vec<LayerSpec> {
         operation: Conv(conv()),
         deviation: logits,
         bias: 0.0,
-        bias_rule: BiasRule::AS_WEIGHTS,
+        bias_rule: bias_rule(&settings.biases),
     };
     let mut layers = vec![
         LayerSpec {
@@ -94,9 +97,16 @@ pub fn layers(settings: &ModelSettings) -> Vec<LayerSpec> {
         },
     ];
     for layer in &mut layers {
-        let own = settings.layer.get(&layer.name).cloned().unwrap_or_default();
-        layer.deviation = own.deviation.map_or(layer.deviation, Deviation::Of);
-        layer.bias = own.bias.unwrap_or(layer.bias);
+        let Some(own) = settings.layer.get(&layer.name) else { continue };
+        let LayerSettings { deviation, bias, filters, kernel_size, stride, padding } = *own;
+        layer.deviation = deviation.map_or(layer.deviation, Deviation::Of);
+        layer.bias = bias.unwrap_or(layer.bias);
+        if let Conv(conv) = &mut layer.operation {
+            conv.filters = filters.map_or(conv.filters, wide);
+            conv.kernel_size = kernel_size.unwrap_or(conv.kernel_size);
+            conv.stride = stride.unwrap_or(conv.stride);
+            conv.padding = padding.unwrap_or(conv.padding);
+        }
     }
     layers
 }
@@ -131,6 +141,10 @@ fn start(scheme: InitScheme) -> Start {
         InitScheme::Code2012 => Start { late: Deviation::Of(0.03), ..paper },
         InitScheme::Caffe => Start { dense: Deviation::Of(0.005), positive: 0.1, ..paper },
         InitScheme::He => Start { early: he, late: he, dense: he, positive: 0.0, ..paper },
+        InitScheme::PyTorch => {
+            let deviation = Deviation::PyTorch;
+            Start { early: deviation, late: deviation, dense: deviation, logits: deviation, positive: 0.0 }
+        }
     }
 }
 
@@ -154,6 +168,11 @@ fn tails(settings: &ModelSettings) -> Tails {
     Tails { relu: vec![relu], relu_pool, relu_lrn_pool }
 }
 
+fn bias_rule(settings: &BiasSettings) -> BiasRule {
+    let decay = if settings.decay { BiasDecay::AsWeights } else { BiasDecay::Off };
+    BiasRule { rate: settings.learning_rate as f32, decay }
+}
+
 fn dropout(settings: &ModelSettings) -> Dropout {
     let kept = 1.0 - settings.dropout;
     let (train_scale, eval_scale) = match settings.dropout_scaling {
@@ -174,6 +193,7 @@ fn scaled_width(channels: usize, settings: &ModelSettings) -> usize {
 mod tests {
     use super::*;
     use crate::model::Block;
+    use crate::recipe::Recipe;
 
     fn network(settings: &ModelSettings) -> Network {
         Network::new(settings, 227, 1000).unwrap()
@@ -188,15 +208,7 @@ mod tests {
     fn one_tower_has_the_known_sizes() {
         let network = network(&ModelSettings::default());
         assert_eq!(num_parameters(&network), 62_378_344);
-        let sides: Vec<_> = network
-            .layers
-            .iter()
-            .filter_map(|layer| match &layer.block {
-                Block::Conv(conv) => Some((conv.conv_side, conv.out_side)),
-                Block::Dense(_) => None,
-            })
-            .collect();
-        assert_eq!(sides, [(55, 27), (27, 13), (13, 13), (13, 13), (13, 6)]);
+        assert_eq!(sides(&network), [(55, 27), (27, 13), (13, 13), (13, 13), (13, 6)]);
         assert_eq!(network.multiply_adds(), 1_135_256_096);
     }
 
@@ -204,6 +216,92 @@ mod tests {
     fn two_towers_have_the_papers_sixty_million_parameters() {
         let settings = ModelSettings { towers: 2, ..ModelSettings::default() };
         assert_eq!(num_parameters(&network(&settings)), 60_965_224);
+    }
+
+    /// The network of a built-in recipe with the size of input that it asks for.
+    fn of_recipe(name: &str) -> Network {
+        let settings = Recipe::load(name, &[]).unwrap().settings;
+        Network::new(&settings.model, settings.augment.canvas, 1000).unwrap()
+    }
+
+    fn sides(network: &Network) -> Vec<(usize, usize)> {
+        let side = |layer: &crate::model::Layer| match &layer.block {
+            Block::Conv(conv) => Some((conv.conv_side, conv.out_side)),
+            Block::Dense(_) => None,
+        };
+        network.layers.iter().filter_map(side).collect()
+    }
+
+    #[test]
+    fn the_recipes_of_other_networks_have_the_known_sizes() {
+        for (name, parameters) in [("code2012", 60_965_224), ("caffe", 60_965_224), ("caffenet", 60_965_224)] {
+            assert_eq!(num_parameters(&of_recipe(name)), parameters, "{name}");
+        }
+        let torchvision = of_recipe("torchvision");
+        assert_eq!(num_parameters(&torchvision), 61_100_840);
+        assert_eq!(sides(&torchvision), [(55, 27), (27, 13), (13, 13), (13, 13), (13, 6)]);
+        assert_eq!(sides(&of_recipe("zfnet")), [(111, 55), (27, 13), (13, 13), (13, 13), (13, 6)]);
+    }
+
+    /// alexnet's layers, of which `set` changed some: (the settings' layer, the same of the paper).
+    fn changed(set: &str) -> Vec<(LayerSpec, LayerSpec)> {
+        let settings = Recipe::load("alexnet", &[set.to_owned()]).unwrap().settings.model;
+        let pairs = layers(&settings).into_iter().zip(layers(&ModelSettings::default()));
+        pairs.filter(|(changed, paper)| changed != paper).collect()
+    }
+
+    #[test]
+    fn a_key_of_a_convolution_changes_that_number_alone() {
+        for (key, value) in [("filters", 64), ("kernel_size", 7), ("stride", 2), ("padding", 3)] {
+            let [(changed, mut paper)] = changed(&format!("model.layer.conv1.{key}={value}")).try_into().unwrap();
+            let Conv(conv) = &mut paper.operation else { panic!("{paper:?}") };
+            match key {
+                "filters" => conv.filters = value,
+                "kernel_size" => conv.kernel_size = value,
+                "stride" => conv.stride = value,
+                _ => conv.padding = value,
+            }
+            assert_eq!(changed, paper, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_layers_own_filters_are_scaled_by_the_width() {
+        let sets = ["model.layer.conv1.filters=64".to_owned(), "model.width=0.25".to_owned()];
+        let settings = Recipe::load("alexnet", &sets).unwrap().settings.model;
+        assert_eq!(network(&settings).layers[0].block.num_biases(), 16);
+    }
+
+    #[test]
+    fn biases_of_all_layers_learn_by_their_own_keys() {
+        let changed_rules = |set| changed(set).into_iter().map(|(layer, _)| layer.bias_rule).collect::<Vec<_>>();
+        let rule = BiasRule { rate: 2.0, ..BiasRule::AS_WEIGHTS };
+        assert_eq!(changed_rules("model.biases.learning_rate=2"), [rule; 8]);
+        let rule = BiasRule { decay: BiasDecay::Off, ..BiasRule::AS_WEIGHTS };
+        assert_eq!(changed_rules("model.biases.decay=false"), [rule; 8]);
+    }
+
+    #[test]
+    fn dropout_on_inputs_stands_before_fc6_and_fc7() {
+        let changed = changed("model.dropout_side=inputs");
+        let names: Vec<_> = changed.iter().map(|(layer, _)| layer.name.as_str()).collect();
+        assert_eq!(names, ["fc6", "fc7"]);
+        for (layer, paper) in &changed {
+            let (Dense(inputs), Dense(outputs)) = (&layer.operation, &paper.operation) else { panic!("{layer:?}") };
+            let DropoutPlace::After(same) = outputs.dropout else { panic!("{outputs:?}") };
+            assert_eq!(inputs.dropout, DropoutPlace::Before(same));
+        }
+    }
+
+    #[test]
+    fn pytorchs_scheme_has_the_deviation_of_its_uniform_weights() {
+        let settings = ModelSettings { init: InitScheme::PyTorch, ..ModelSettings::default() };
+        for layer in network(&settings).layers {
+            // U(-a, a) deviates by a / sqrt(3), and a is sqrt(1 / inputs).
+            let bound = (1.0 / layer.block.fan_in() as f64).sqrt();
+            assert!((layer.initial.deviation * 3_f64.sqrt() / bound - 1.0).abs() < 1e-12, "{}", layer.name);
+            assert_eq!(layer.initial.bias, 0.0);
+        }
     }
 
     #[test]

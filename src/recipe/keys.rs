@@ -5,6 +5,7 @@ use toml::{Table, Value};
 use super::alexnet;
 use super::settings::{ModelSettings, Settings};
 use crate::error::{Error, Result};
+use crate::model::layers::{LayerSpec, Operation};
 
 /// Applies `KEY=VALUE`; a value that is no TOML is a string.
 pub fn set_pair(settings: &mut Settings, pair: &str) -> Result<()> {
@@ -57,21 +58,31 @@ fn to_table(settings: &Settings) -> Table {
 
 /// A value of the type that `key` has, or nothing where there is no such key.
 fn template(table: &Table, key: &str) -> Option<Value> {
-    if let ["model", "layer", name, "deviation" | "bias"] = key.split('.').collect::<Vec<_>>()[..] {
-        return layer_names().any(|known| known == name).then_some(Value::Float(0.0));
+    if let ["model", "layer", name, last] = key.split('.').collect::<Vec<_>>()[..] {
+        let layer = layers().into_iter().find(|layer| layer.name == name)?;
+        return layer_keys(&layer).into_iter().find(|(known, _)| *known == last).map(|(_, value)| value);
     }
     flat(table).into_iter().find(|(known, _)| known == key).map(|(_, value)| value)
 }
 
 /// The learned layers that `model.layer.NAME` may name.
-fn layer_names() -> impl Iterator<Item = String> {
-    alexnet::layers(&ModelSettings::default()).into_iter().map(|layer| layer.name)
+fn layers() -> Vec<LayerSpec> {
+    alexnet::layers(&ModelSettings::default())
+}
+
+/// What `model.layer.NAME` may change of a layer, each with a value of its type.
+fn layer_keys(layer: &LayerSpec) -> Vec<(&'static str, Value)> {
+    let mut keys = vec![("deviation", Value::Float(0.0)), ("bias", Value::Float(0.0))];
+    if let Operation::Conv(_) = layer.operation {
+        keys.extend(["filters", "kernel_size", "stride", "padding"].map(|key| (key, Value::Integer(0))));
+    }
+    keys
 }
 
 fn unknown(table: &Table, key: &str, place: &str) -> Error {
     let mut known: Vec<String> = flat(table).into_iter().map(|(known, _)| known).collect();
-    for layer in layer_names() {
-        known.extend(["deviation", "bias"].map(|value| format!("model.layer.{layer}.{value}")));
+    for layer in layers() {
+        known.extend(layer_keys(&layer).iter().map(|(last, _)| format!("model.layer.{}.{last}", layer.name)));
     }
     let distance = |candidate: &String| {
         // A key given without its section is as near as its last part.

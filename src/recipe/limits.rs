@@ -13,6 +13,7 @@ pub fn check(settings: &Settings) -> Result<()> {
     within("model.towers", model.towers, 1..=2, "1 or 2")?;
     within("model.width", model.width, 0.01..=8.0, "0.01 to 8")?;
     within("model.dropout", model.dropout, 0.0..1.0, "0 up to, but not, 1")?;
+    within("model.biases.learning_rate", model.biases.learning_rate, 0.0..=1e3, "0 to 1000")?;
     within("model.lrn.k", model.lrn.k, f64::MIN_POSITIVE..=1e6, "more than 0")?;
     within("model.lrn.alpha", model.lrn.alpha, 0.0..=1e6, "0 or more")?;
     within("model.lrn.beta", model.lrn.beta, 0.0..=10.0, "0 to 10")?;
@@ -25,6 +26,15 @@ pub fn check(settings: &Settings) -> Result<()> {
         }
         if let Some(bias) = layer.bias {
             within(&format!("model.layer.{name}.bias"), bias, -1e3..=1e3, "-1000 to 1000")?;
+        }
+        for (key, size, least) in [
+            ("filters", layer.filters, 1),
+            ("kernel_size", layer.kernel_size, 1),
+            ("stride", layer.stride, 1),
+            ("padding", layer.padding, 0),
+        ] {
+            let expected = format!("{least} to 65536");
+            within(&format!("model.layer.{name}.{key}"), size.unwrap_or(least), least..=65_536, &expected)?;
         }
     }
     within("augment.crop", augment.crop, 1..=SIDE, "1 to 256")?;

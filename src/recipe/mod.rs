@@ -17,10 +17,15 @@ use crate::error::{Error, IoContext, Result};
 /// The recipe of a run that names none.
 pub(crate) const DEFAULT: &str = "alexnet";
 /// The recipes that travel in the binary.
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 8] = [
     (DEFAULT, include_str!("../../recipes/alexnet.toml")),
     ("two-tower", include_str!("../../recipes/two-tower.toml")),
     ("small", include_str!("../../recipes/small.toml")),
+    ("code2012", include_str!("../../recipes/code2012.toml")),
+    ("caffe", include_str!("../../recipes/caffe.toml")),
+    ("caffenet", include_str!("../../recipes/caffenet.toml")),
+    ("torchvision", include_str!("../../recipes/torchvision.toml")),
+    ("zfnet", include_str!("../../recipes/zfnet.toml")),
 ];
 
 /// A named set of choices.
@@ -88,7 +93,7 @@ impl Recipe {
         let mut text = String::from("Recipes (--recipe NAME, or a .toml file with the same keys):\n");
         for (name, source) in BUILT_IN {
             let recipe = Self::parse(name, source, name).expect("built-in recipes are tested");
-            text += &format!("\n  {name:10} {}\n", recipe.description);
+            text += &format!("\n  {name:11} {}\n", recipe.description);
             let changes = keys::differences(&Settings::default(), &recipe.settings);
             for change in &changes {
                 text += &format!("             {change}\n");
@@ -103,6 +108,7 @@ impl Recipe {
         }
         text +=
             "  model.layer.NAME.deviation, model.layer.NAME.bias (a layer's own initial values; NAME: conv1 ... fc8)\n";
+        text += "  model.layer.NAME.filters, .kernel_size, .stride, .padding (NAME: conv1 ... conv5)\n";
         text += "  train.order is shuffled, blocks (nearly shuffled, for datasets larger than memory) or sequential\n";
         text
     }
@@ -157,6 +163,8 @@ mod tests {
         assert!(message.contains("train.learning_rate"), "{message}");
         let message = refused(&["model.layer.conv9.bias=1"]);
         assert!(message.contains("model.layer.conv"), "{message}");
+        let message = refused(&["model.layer.fc6.filters=9"]);
+        assert!(message.contains("unknown key model.layer.fc6.filters"), "{message}");
         let message = Recipe::parse("x", "[train]\nbatchsize = 3", "x.toml").unwrap_err().to_string();
         assert!(message.contains("x.toml") && message.contains("train.batch_size"), "{message}");
     }
@@ -196,6 +204,9 @@ mod tests {
             "augment.lighting=-1",
             "augment.scale=inf",
             "model.layer.conv1.deviation=-1",
+            "model.layer.conv1.filters=0",
+            "model.layer.conv1.stride=0",
+            "model.biases.learning_rate=-1",
         ] {
             let message = refused(&[set]);
             let key = set.split('=').next().unwrap();

@@ -29,11 +29,15 @@ pub struct ModelSettings {
     pub dropout: f64,
     /// Which pass scales for the dropped units.
     pub dropout_scaling: DropoutScaling,
+    /// On which side of fc6 and fc7 it stands.
+    pub dropout_side: DropoutSide,
+    /// How biases learn.
+    pub biases: BiasSettings,
     /// Local response normalisation (section 3.3).
     pub lrn: LrnSettings,
     /// The scheme of the initial values (section 5).
     pub init: InitScheme,
-    /// Departures from the scheme, by layer: `model.layer.conv2.bias = 0.1`.
+    /// Departures of a layer from the paper and the scheme: `model.layer.conv2.bias = 0.1`.
     pub layer: BTreeMap<String, LayerSettings>,
 }
 
@@ -45,6 +49,26 @@ pub enum DropoutScaling {
     Evaluation,
     /// Training multiplies the kept units by 1 / (1 - p), as Caffe and PyTorch do.
     Training,
+}
+
+/// On which side of fc6 and fc7 dropout stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DropoutSide {
+    /// On their outputs, behind ReLU (section 4.2).
+    Outputs,
+    /// On their inputs: torchvision, whose fc8 sees every unit of fc7.
+    Inputs,
+}
+
+/// How biases learn beside the weights (section 5: alike).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BiasSettings {
+    /// Times the weights' learning rate: 1 in the paper; 2 in the code of 2012 and Caffe.
+    pub learning_rate: f64,
+    /// Whether weight decay pulls them to 0; not in the code of 2012 and Caffe.
+    pub decay: bool,
 }
 
 /// b = a / (k + alpha * sum over n neighbouring channels of a^2)^beta (section 3.3).
@@ -90,9 +114,13 @@ pub enum InitScheme {
     Caffe,
     /// Weights N(0, sqrt(2 / inputs)), biases 0: He, Zhang, Ren and Sun (2015); 0.01 in fc8.
     He,
+    /// Weights N(0, sqrt(1 / (3 inputs))), biases 0: the deviation of PyTorch's default weights in every layer.
+    #[serde(rename = "pytorch")]
+    PyTorch,
 }
 
-/// A layer's departures from the scheme.
+/// A layer's departures from the paper's sizes and from the scheme; filters, kernel_size, stride and padding are
+/// those of a convolution.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LayerSettings {
@@ -102,6 +130,18 @@ pub struct LayerSettings {
     /// The initial bias.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias: Option<f64>,
+    /// Channels of the output at `model.width` 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filters: Option<usize>,
+    /// Height and width of a filter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_size: Option<usize>,
+    /// Pixels between the places of a filter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
+    /// Zeros on each side of the input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub padding: Option<usize>,
 }
 
 /// What happens to an image on its way to the network (sections 2 and 4.1).
@@ -194,10 +234,18 @@ impl Default for ModelSettings {
             width: 1.0,
             dropout: 0.5,
             dropout_scaling: DropoutScaling::Evaluation,
+            dropout_side: DropoutSide::Outputs,
+            biases: BiasSettings::default(),
             lrn: LrnSettings::default(),
             init: InitScheme::Paper,
             layer: BTreeMap::new(),
         }
+    }
+}
+
+impl Default for BiasSettings {
+    fn default() -> Self {
+        Self { learning_rate: 1.0, decay: true }
     }
 }
 

@@ -6,6 +6,7 @@ use alexnet::backend::cpu::CpuBackend;
 use alexnet::backend::{Backend, BackendOptions, Pass, Slot};
 use alexnet::input::{Batch, Values};
 use alexnet::model::{Network, ParameterLayout, Parameters};
+use alexnet::recipe::Recipe;
 use alexnet::recipe::settings::{DropoutScaling, LrnPlace, LrnSettings, ModelSettings, UpdateRule};
 use safetensors::SafeTensors;
 
@@ -164,6 +165,22 @@ fn normalisation_before_relu_learns_as_in_pytorch() {
 #[test]
 fn no_normalisation_learns_as_in_pytorch() {
     assert_steps_agree("lrn-off", &with_lrn(LrnPlace::Off));
+}
+
+/// A recipe's network at this width has 8 channels and 40 hidden units in each layer.
+fn narrow(recipe: &str) -> ModelSettings {
+    let model = Recipe::load(recipe, &[]).unwrap().settings.model;
+    ModelSettings { width: 0.01, lrn: LrnSettings { alpha: 0.02, ..model.lrn.clone() }, ..model }
+}
+
+#[test]
+fn torchvisions_recipe_learns_as_in_pytorch_with_the_same_units_dropped() {
+    assert_steps_agree("torchvision", &narrow("torchvision"));
+}
+
+#[test]
+fn zeiler_and_fergus_recipe_learns_as_in_pytorch() {
+    assert_steps_agree("zfnet", &ModelSettings { dropout: 0.0, ..narrow("zfnet") });
 }
 
 #[test]

@@ -8,6 +8,7 @@ use alexnet::backend::{Pass, Slot, StepScalars};
 use alexnet::input::{Batch, Dtype};
 use alexnet::model::init::initial_parameters;
 use alexnet::model::{LayerSpec, Network};
+use alexnet::recipe::Recipe;
 use alexnet::recipe::settings::{DropoutScaling, LrnPlace, LrnSettings, ModelSettings};
 
 use crate::device::{backend, network, options};
@@ -36,6 +37,17 @@ fn torchvisions_network_agrees_with_the_cpu() {
 fn strides_behind_the_first_layer_agree_with_the_cpu() {
     for precision in [Precision::F32, Precision::Bf16] {
         assert_agrees(&of_layers(&zfnet(), 96), precision);
+    }
+}
+
+#[test]
+fn the_recipes_of_other_networks_agree_with_the_cpu() {
+    for name in ["code2012", "caffe", "caffenet", "torchvision", "zfnet"] {
+        let recipe = Recipe::load(name, &[]).expect("a built-in recipe");
+        let settings = ModelSettings { width: 0.05, ..recipe.settings.model };
+        for precision in [Precision::F32, Precision::Bf16] {
+            assert_agrees(&network(settings.clone(), 99), precision);
+        }
     }
 }
 

@@ -33,6 +33,9 @@ CONVS = [
     ("conv4", 3, 1, 1, False, False, True),
     ("conv5", 3, 1, 1, False, True, True),
 ]
+# The same of recipes/torchvision.toml and recipes/zfnet.toml.
+TORCHVISION = [("conv1", 11, 4, 2, False, True, False), *CONVS[1:]]
+ZFNET = [("conv1", 7, 2, 1, True, True, False), ("conv2", 5, 2, 1, True, True, False), *CONVS[2:]]
 UNITS = 80
 # No unit may come nearer to ReLU's kink, and no window's two highest values nearer to one another, than this part of
 # the tensor's mean: ten times float32's error. Nearer ones may fall to different sides in float32, in PyTorch too,
@@ -46,6 +49,11 @@ CASES = {
     "lrn-off": {"place": "off"},
     "dropout-evaluation": {"dropout": 0.5, "scaling": "evaluation"},
     "dropout-training": {"dropout": 0.25, "scaling": "training"},
+    # torchvision's dropout stands before fc6 and fc7; both have half the units, so that the files are small.
+    "torchvision": {
+        "convs": TORCHVISION, "place": "off", "units": 40, "dropout": 0.5, "scaling": "training", "side": "inputs"
+    },
+    "zfnet": {"convs": ZFNET, "place": "after-pool", "units": 40},
 }
 
 
@@ -71,13 +79,13 @@ def philox(seed, purpose, position):
     return counter
 
 
-def kept_units(probability, step, layer):
-    """(BATCH_SIZE, UNITS): 1 where the unit's word is at least p * 2^32."""
+def kept_units(probability, step, layer, units):
+    """(BATCH_SIZE, units): 1 where the unit's word is at least p * 2^32."""
     dropout_purpose = 3
-    quads = range(BATCH_SIZE * UNITS // 4)
+    quads = range(BATCH_SIZE * units // 4)
     bits = [word for quad in quads for word in philox(SEED, dropout_purpose, [quad, step, layer])]
     kept = [1.0 if word >= probability * 2**32 else 0.0 for word in bits]
-    return torch.tensor(kept, dtype=torch.float64).reshape(BATCH_SIZE, UNITS)
+    return torch.tensor(kept, dtype=torch.float64).reshape(BATCH_SIZE, units)
 
 
 def lrn(x, k, n, alpha, beta):
@@ -103,19 +111,20 @@ def pool(x):
     return F.max_pool2d(x, 3, 2)
 
 
-def initial_weights(towers, seed):
+def initial_weights(case, seed):
+    towers, units = case.get("towers", 1), case.get("units", UNITS)
     channels = 8 * towers
     generator = torch.Generator().manual_seed(seed)
     shapes, incoming, side = {}, 3, CANVAS
-    for name, kernel, stride, pad, _, pool, grouped in CONVS:
+    for name, kernel, stride, pad, _, pool, grouped in case.get("convs", CONVS):
         groups = towers if grouped else 1
         shapes[name] = (channels, incoming // groups, kernel, kernel)
         side = (side + 2 * pad - kernel) // stride + 1
         side = (side - 3) // 2 + 1 if pool else side
         incoming = channels
-    shapes["fc6"] = (UNITS, channels * side * side)
-    shapes["fc7"] = (UNITS, UNITS)
-    shapes["fc8"] = (NUM_CLASSES, UNITS)
+    shapes["fc6"] = (units, channels * side * side)
+    shapes["fc7"] = (units, units)
+    shapes["fc8"] = (NUM_CLASSES, units)
     weights = {}
     for name, shape in shapes.items():
         deviation = (2.0 / np.prod(shape[1:])) ** 0.5
@@ -150,17 +159,24 @@ def conv_block(x, weights, conv, case):
 def forward(weights, images, case, step=None):
     """The logits; `step` is None in evaluation."""
     x = images
-    for conv in CONVS:
+    for conv in case.get("convs", CONVS):
         x = conv_block(x, weights, conv, case)
     x = x.flatten(1)
     probability = case.get("dropout", 0.0)
-    for name, layer in [("fc6", 5), ("fc7", 6)]:
-        x = relu(F.linear(x, weights[name + ".weight"], weights[name + ".bias"]))
+
+    def dropout(x, layer):
         if step is not None and probability > 0:
-            x = x * kept_units(probability, step, layer)
+            x = x * kept_units(probability, step, layer, x.shape[1])
             x = x / (1 - probability) if case["scaling"] == "training" else x
         elif probability > 0 and case["scaling"] == "evaluation":
             x = x * (1 - probability)
+        return x
+
+    on_inputs = case.get("side", "outputs") == "inputs"
+    for name, layer in [("fc6", 5), ("fc7", 6)]:
+        x = dropout(x, layer) if on_inputs else x
+        x = relu(F.linear(x, weights[name + ".weight"], weights[name + ".bias"]))
+        x = x if on_inputs else dropout(x, layer)
     return F.linear(x, weights["fc8.weight"], weights["fc8.bias"])
 
 
@@ -175,7 +191,7 @@ def first_clear_steps(case, batches, labels):
 
 
 def whole_steps(case, batches, labels, seed):
-    initial = initial_weights(case.get("towers", 1), seed)
+    initial = initial_weights(case, seed)
     weights = {name: tensor.clone().requires_grad_() for name, tensor in initial.items()}
     optimizer = torch.optim.SGD(
         weights.values(), lr=exact(LEARNING_RATE), momentum=exact(MOMENTUM), weight_decay=exact(WEIGHT_DECAY)
@@ -249,7 +265,9 @@ def operations():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent / "data")
-    out = parser.parse_args().out
+    parser.add_argument("--only", choices=CASES, nargs="*", default=CASES, help="write these cases alone")
+    arguments = parser.parse_args()
+    out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(0)
     shape = (NUM_BATCHES, BATCH_SIZE, 3, CANVAS, CANVAS)
@@ -257,9 +275,11 @@ def main():
     images = (50 * torch.randn(shape, generator=generator)).round().clamp(-128, 127).to(torch.int8)
     labels = torch.randint(NUM_CLASSES, (NUM_BATCHES, BATCH_SIZE), generator=generator)
     about = {"torch": torch.__version__.split("+")[0], "script": "tests/reference/make_reference.py"}
-    save_file({"images": images, "labels": labels}, out / "batches.safetensors", about)
-    save_file(operations(), out / "operations.safetensors", about)
-    for name, case in CASES.items():
+    if arguments.only is CASES:
+        save_file({"images": images, "labels": labels}, out / "batches.safetensors", about)
+        save_file(operations(), out / "operations.safetensors", about)
+    for name in arguments.only:
+        case = CASES[name]
         seed, numbers = first_clear_steps(case, images.double() / 64, labels)
         save_file(numbers, out / f"{name}.safetensors", about)
         print(f"{out / name}.safetensors, weights of seed {seed}")
