@@ -45,9 +45,19 @@ impl Progress {
 
     pub fn set(&mut self, done: u64) {
         self.done = done;
-        let speed = self.per_second();
-        let left = if speed > 0.0 {
-            let seconds = self.total.saturating_sub(done) as f64 / speed;
+        self.show(self.per_second());
+    }
+
+    /// As [`Progress::set`], but shows `rate` as the speed. The time left is that of the whole work, pauses included.
+    pub fn set_at_rate(&mut self, done: u64, rate: f64) {
+        self.done = done;
+        self.show(rate);
+    }
+
+    fn show(&mut self, speed: f64) {
+        let (done, pace) = (self.done, self.per_second());
+        let left = if pace > 0.0 {
+            let seconds = self.total.saturating_sub(done) as f64 / pace;
             format!(", {} left", HumanDuration(Duration::from_secs_f64(seconds.min(1e9))))
         } else {
             String::new()

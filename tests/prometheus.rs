@@ -43,13 +43,68 @@ fn get(port: u16, path: &str) -> Option<String> {
     head.contains("200 OK").then(|| body.to_owned())
 }
 
-/// The value and the time of a query with one result.
-fn query(port: u16, query: &str) -> Option<(f64, f64)> {
+/// A series that a query gave.
+struct Found {
+    value: f64,
+    time: f64,
+    run: Option<String>,
+}
+
+fn queries(port: u16, query: &str) -> Option<Vec<Found>> {
     let query: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let body = get(port, &format!("/api/v1/query?query={query}"))?;
     let answer: serde_json::Value = serde_json::from_str(&body).ok()?;
-    let value = &answer["data"]["result"].as_array()?.first()?["value"];
-    Some((value[1].as_str()?.parse().ok()?, value[0].as_f64()?))
+    let found = |series: &serde_json::Value| {
+        let value = &series["value"];
+        let run = series["metric"]["run"].as_str().map(str::to_owned);
+        Some(Found { value: value[1].as_str()?.parse().ok()?, time: value[0].as_f64()?, run })
+    };
+    answer["data"]["result"].as_array()?.iter().map(found).collect()
+}
+
+/// The value and the time of a query with one result.
+fn query(port: u16, query: &str) -> Option<(f64, f64)> {
+    queries(port, query)?.first().map(|found| (found.value, found.time))
+}
+
+/// Each panel's queries, with the unit that it shows them in.
+fn dashboard_queries() -> Vec<(String, String)> {
+    let dashboard: serde_json::Value = serde_json::from_str(include_str!("../deploy/grafana/dashboard.json")).unwrap();
+    let mut all = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap();
+        for target in panel["targets"].as_array().unwrap() {
+            all.push((target["expr"].as_str().unwrap().replace("$run", ".*"), unit.to_owned()));
+        }
+    }
+    all
+}
+
+/// Each query of the dashboard finds the run, with values that its unit allows.
+fn assert_dashboard(port: u16) {
+    for (query, unit) in dashboard_queries() {
+        let found = queries(port, &query).unwrap_or_default();
+        assert!(!found.is_empty(), "no series: {query}");
+        for Found { value, run, .. } in found {
+            assert_eq!(run.as_deref(), Some("run"), "{query}");
+            // Shares are of one thread's time; what was counted at a scrape's edge may be of the second before.
+            let most = if unit == "percentunit" { 1.0 + TOLERANCE } else { f64::MAX };
+            assert!((0.0..=most).contains(&value), "{query}: {value}");
+        }
+    }
+}
+
+/// Prometheus has read the rules, can evaluate them, and none fires in a run that is well but for its error.
+fn assert_rules_are_quiet(port: u16) {
+    let rules: serde_json::Value = serde_json::from_str(&get(port, "/api/v1/rules").unwrap()).unwrap();
+    let rules = rules["data"]["groups"][0]["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), include_str!("../deploy/alerts.yml").matches("- alert:").count());
+    for rule in rules {
+        assert_eq!(rule["health"], "ok", "{rule}");
+        for quiet in ["AlexnetLossNotFinite", "AlexnetNoStep", "AlexnetRunGone"] {
+            assert!(rule["name"] != quiet || rule["state"] == "inactive", "{rule}");
+        }
+    }
 }
 
 /// Images trained by a moment, interpolated between the log's lines.
@@ -88,6 +143,7 @@ fn start_prometheus(folder: &Path, target_port: u16) -> (Reaped, u16) {
     assert!(ours.contains(&target_port.to_string()) && ours.contains("1s"), "{ours}");
     let path = folder.join("prometheus.yml");
     std::fs::write(&path, ours).unwrap();
+    std::fs::write(folder.join("alerts.yml"), include_str!("../deploy/alerts.yml")).unwrap();
     let port = free_port();
     let child = Command::new("prometheus")
         .arg(format!("--config.file={}", path.display()))
@@ -125,6 +181,8 @@ fn prometheus_scrapes_the_rate_that_the_log_tells_and_promtool_is_silent() {
     assert!((rate / logged - 1.0).abs() < TOLERANCE, "Prometheus: {rate} images/s, log.jsonl: {logged}");
     let (up, _) = query(port, "up{job=\"alexnet\"}").unwrap();
     assert_eq!(up, 1.0);
+    assert_dashboard(port);
+    assert_rules_are_quiet(port);
 
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -137,4 +195,20 @@ fn prometheus_scrapes_the_rate_that_the_log_tells_and_promtool_is_silent() {
     let output = promtool.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "promtool: {said}");
+}
+
+#[test]
+#[ignore = "needs promtool, which comes with Prometheus: tools/test fetches it and runs this"]
+fn each_alert_is_silent_then_fires_then_stops() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    for (command, file) in [(["check", "config"], "prometheus.yml"), (["test", "rules"], "alerts.test.yml")] {
+        let output = Command::new("promtool").args(command).arg(deploy.join(file)).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "promtool {command:?}: {said}");
+    }
+    // Each alert is named in the test three times at least: silent, firing, silent again.
+    let (alerts, tests) = (include_str!("../deploy/alerts.yml"), include_str!("../deploy/alerts.test.yml"));
+    for alert in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(tests.matches(&format!("alertname: {alert}")).count() >= 3, "{alert}");
+    }
 }

@@ -51,6 +51,9 @@ pub struct Line {
     /// How long the trainer waited for batches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_wait_seconds: Option<f64>,
+    /// How long the steps took in all, or the validation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// Seconds since 1970, UTC.
     pub time: f64,
     /// Of an event: what happened, for people.
@@ -72,6 +75,7 @@ impl Line {
             learning_rate: None,
             images_per_second: None,
             input_wait_seconds: None,
+            seconds: None,
             time,
             event: None,
         }

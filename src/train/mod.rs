@@ -21,6 +21,7 @@ pub(crate) mod validation;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use indicatif::{HumanBytes, HumanCount};
 
@@ -41,6 +42,12 @@ use crate::trace::{TraceFile, TraceSummary};
 
 /// Trains as `options` say, until the end or until `stop` is asked for.
 pub fn train(options: &TrainOptions, stop: &Stop) -> Result<Outcome> {
+    train_observed(options, stop, |_| ())
+}
+
+/// As [`train`]; `observe` gets the run's metrics before its first step.
+fn train_observed(options: &TrainOptions, stop: &Stop, observe: impl FnOnce(&Arc<Metrics>)) -> Result<Outcome> {
+    let begun = Instant::now();
     let chosen = Chosen::new(&options.compute)?;
     let setup = Setup::new(options)?;
     let last_step = setup.last_step(options.steps);
@@ -56,13 +63,15 @@ pub fn train(options: &TrainOptions, stop: &Stop) -> Result<Outcome> {
     let source = setup.experiment.source(input, tracer.clone())?;
     setup.write_config(&device, workers)?;
     let metrics = Arc::new(metrics(&setup, &device, workers));
+    observe(&metrics);
     let server = Server::start(options.metrics, Arc::clone(&metrics))?;
     announce(&device, chosen.describe()?.as_deref(), &setup, source.as_ref(), workers, last_step);
     crate::say!("metrics    {}", server.as_ref().map_or_else(|| "off".into(), Server::describe));
     let record = record(&setup, &device, metrics, last_step, options.log_every)?;
     let trainer_options =
         TrainerOptions { last_step, workers, checkpoint_every: options.checkpoint_every, keep: options.keep };
-    let outcome = Trainer::new(setup, backend, Feeder::new(source), trainer_options, record, tracer)?.run(stop)?;
+    let outcome =
+        Trainer::new(setup, backend, Feeder::new(source), trainer_options, record, tracer)?.run(stop, begun)?;
     if let Some((trace, path)) = trace.zip(options.trace.as_deref()) {
         finish_trace(trace, path)?;
     }
@@ -76,7 +85,7 @@ fn metrics(setup: &Setup, device: &Device, workers: usize) -> Metrics {
         recipe: setup.experiment.state.recipe.name.clone(),
     };
     let num_skipped = setup.experiment.dataset.as_ref().map_or(0, |dataset| dataset.info().num_skipped);
-    Metrics::new(&build, num_skipped, workers)
+    Metrics::new(&build, setup.folder.path(), num_skipped, workers)
 }
 
 fn record(setup: &Setup, device: &Device, metrics: Arc<Metrics>, last_step: u64, log_every: u64) -> Result<Record> {
@@ -151,3 +160,6 @@ fn beginning(setup: &Setup, device: &Device) -> String {
         None => format!("began {on}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use super::health::Health;
 use super::log::{Kind, Line, RunLog};
-use super::metrics::{Metrics, StepObservation};
+use super::metrics::{Metrics, Phase, RunTimes, StepObservation};
 use super::validation::ErrorRates;
 use crate::backend::Statistics;
 use crate::error::Result;
 use crate::input::stats::PipelineSnapshot;
 use crate::progress::Progress;
+use crate::trace::Interval;
 
 /// The record of a run.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub struct Record {
     epoch: Sums,
     /// Since this process began.
     run: Sums,
+    times: RunTimes,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,6 +59,7 @@ impl Sums {
             learning_rate: Some(self.learning_rate),
             images_per_second: Some(self.images_per_second()),
             input_wait_seconds: Some(self.input_wait_seconds),
+            seconds: Some(self.seconds),
             ..Line::new(kind, step, epoch)
         }
     }
@@ -67,7 +70,7 @@ impl Record {
     pub fn new(log: RunLog, metrics: Arc<Metrics>, progress: Progress, num_classes: usize, log_every: u64) -> Self {
         let health = Health::new(num_classes);
         let (line, epoch, run) = (Sums::default(), Sums::default(), Sums::default());
-        Self { log, metrics, progress, health, log_every, line, epoch, run }
+        Self { log, metrics, progress, health, log_every, line, epoch, run, times: RunTimes::default() }
     }
 
     /// The run's `step`th step ended. A loss that is not finite is an error.
@@ -81,7 +84,8 @@ impl Record {
         for sums in [&mut self.line, &mut self.epoch, &mut self.run] {
             sums.add(observation, statistics);
         }
-        self.metrics.step(observation, input);
+        let images_per_second = self.metrics.step(observation, input);
+        self.times.step_seconds += observation.step_seconds;
         if step.is_multiple_of(self.log_every) {
             self.log.write(&self.line.line(Kind::Step, step, observation.epoch))?;
             self.line = Sums::default();
@@ -93,7 +97,7 @@ impl Record {
             observation.loss,
             100.0 * learned.top1_error
         ));
-        self.progress.set(step * observation.num_images);
+        self.progress.set_at_rate(step * observation.num_images, images_per_second);
         match self.health.step(step, statistics) {
             Ok(None) => Ok(()),
             Ok(Some(warning)) => self.event(step, observation.epoch, &warning),
@@ -111,6 +115,7 @@ impl Record {
             top1_error: Some(rates.top1_error),
             top5_error: Some(rates.top5_error),
             images_per_second: Some(rates.num_samples as f64 / seconds),
+            seconds: Some(seconds),
             ..Line::new(Kind::Validation, step, epoch)
         })?;
         self.metrics.validation(rates.top1_error, rates.top5_error);
@@ -146,6 +151,32 @@ impl Record {
         self.log.event(step, epoch, event)
     }
 
+    /// The first step can begin, `seconds` after the run did.
+    pub fn started(&mut self, seconds: f64) {
+        self.times.start_seconds = seconds;
+        self.metrics.started(seconds);
+    }
+
+    /// A validation or a checkpoint begins.
+    pub fn enter(&self, phase: Phase) {
+        self.metrics.enter(phase);
+    }
+
+    /// A validation or a checkpoint ended after `seconds`.
+    pub fn left(&mut self, phase: Phase, seconds: f64) {
+        match phase {
+            Phase::Validation => self.times.validation_seconds += seconds,
+            Phase::Checkpoint => self.times.checkpoint_seconds += seconds,
+            Phase::Start | Phase::Train => {}
+        }
+        self.metrics.left(phase, seconds);
+    }
+
+    /// Where the time of this process went.
+    pub fn times(&self) -> RunTimes {
+        self.times
+    }
+
     /// Images trained a second by this process, validations and checkpoints aside.
     pub fn images_per_second(&self) -> f64 {
         self.run.images_per_second()
@@ -169,8 +200,13 @@ impl StepClock {
         seconds
     }
 
-    /// What was done until now is no step's.
+    /// Steps are counted from now on.
     pub fn restart(&mut self) {
         self.0 = Instant::now();
+    }
+
+    /// What was done in this interval, after the end of the step before, is no step's.
+    pub fn leave_out(&mut self, interval: Interval) {
+        self.0 += interval.ended - interval.begun;
     }
 }

@@ -118,9 +118,14 @@ impl Stepper {
         Ok(Settled { num_steps: step + 1, observation, statistics })
     }
 
-    /// What was done since the last step ended is no step's.
+    /// Steps are counted from now on.
     pub fn restart_clock(&mut self) {
         self.clock.restart();
+    }
+
+    /// What was done in this interval is no step's. All steps were settled before it began.
+    pub fn leave_out(&mut self, interval: Interval) {
+        self.clock.leave_out(interval);
     }
 
     /// Gives the source its batches back, so that the backend is free for something else.

@@ -8,6 +8,7 @@ use super::checkpoint::{self, RunState};
 use super::experiment::Experiment;
 use super::feeder::Feeder;
 use super::health::not_finite;
+use super::metrics::{Phase, RunTimes};
 use super::record::Record;
 use super::run_folder::RunFolder;
 use super::schedule::Change;
@@ -36,6 +37,8 @@ pub struct Outcome {
     pub run: PathBuf,
     /// Images trained a second, by this process, validations and checkpoints aside.
     pub images_per_second: f64,
+    /// Where the time of this process went.
+    pub times: RunTimes,
 }
 
 /// Why a run ended.
@@ -91,8 +94,11 @@ impl Trainer {
         Ok(Self { experiment, plan, folder, stepper, options, record, tracer, saved, validation: None })
     }
 
-    /// Trains to the last step, or until `stop` is asked for; either way a checkpoint holds the end.
-    pub fn run(mut self, stop: &Stop) -> Result<Outcome> {
+    /// Trains to the last step, or until `stop` is asked for; either way a checkpoint holds the end. The run `begun`
+    /// then.
+    pub fn run(mut self, stop: &Stop, begun: Instant) -> Result<Outcome> {
+        self.record.started(begun.elapsed().as_secs_f64());
+        self.stepper.restart_clock();
         self.checkpoint()?;
         while !stop.requested() {
             if self.ends_unvalidated_epoch() {
@@ -116,6 +122,7 @@ impl Trainer {
             checkpoint,
             run: self.folder.path().to_path_buf(),
             images_per_second: self.record.images_per_second(),
+            times: self.record.times(),
         })
     }
 
@@ -170,10 +177,14 @@ impl Trainer {
             self.checkpoint()?;
             return Ok(());
         };
+        self.record.enter(Phase::Validation);
         let begun = Instant::now();
-        let Some(rates) = self.validate(&dataset, stop)? else { return Ok(()) };
+        let rates = self.validate(&dataset, stop)?;
         let validation = Interval::since(begun);
+        self.stepper.leave_out(validation);
+        self.record.left(Phase::Validation, validation.seconds());
         self.tracer.span(Track::Trainer, "validation", step, validation);
+        let Some(rates) = rates else { return Ok(()) };
         self.record.validation(step, epoch, &rates, validation.seconds())?;
         self.validation = Some(rates);
         let RunState { recipe, schedule, .. } = &mut self.experiment.state;
@@ -200,12 +211,15 @@ impl Trainer {
         validation.run(self.stepper.backend(), stop)
     }
 
-    /// Writes a checkpoint unless the newest is of this very state, and deletes old ones. The time that it and what
-    /// came before it took is no step's.
+    /// Writes a checkpoint unless the newest is of this very state, and deletes old ones. Its time is no step's.
     fn checkpoint(&mut self) -> Result<Option<PathBuf>> {
         self.settle_last()?;
+        self.record.enter(Phase::Checkpoint);
+        let begun = Instant::now();
         let path = self.save()?;
-        self.stepper.restart_clock();
+        let checkpoint = Interval::since(begun);
+        self.stepper.leave_out(checkpoint);
+        self.record.left(Phase::Checkpoint, checkpoint.seconds());
         Ok(path)
     }
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{ACCEPT, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::oneshot;
 
-use super::Metrics;
+use super::{Metrics, openmetrics};
 use crate::error::{Error, IoContext, Result};
 
 /// Where the endpoint listens unless told otherwise.
@@ -129,14 +129,51 @@ async fn serve(listener: TcpListener, metrics: Arc<Metrics>, mut stopped: onesho
 }
 
 fn respond(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
-    let (status, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/metrics") => (StatusCode::OK, metrics.render()),
-        (&Method::GET | &Method::HEAD, _) => (StatusCode::NOT_FOUND, "the metrics are at /metrics\n".into()),
-        _ => (StatusCode::METHOD_NOT_ALLOWED, "GET /metrics\n".into()),
+    let accept = request.headers().get_all(ACCEPT);
+    let opens = accept.iter().any(|value| value.to_str().is_ok_and(|value| value.contains(openmetrics::MEDIA_TYPE)));
+    let plain = "text/plain; version=0.0.4; charset=utf-8";
+    let (status, format, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/metrics") if opens => {
+            (StatusCode::OK, openmetrics::CONTENT_TYPE, openmetrics::from_text(&metrics.render()))
+        }
+        (&Method::GET | &Method::HEAD, "/metrics") => (StatusCode::OK, plain, metrics.render()),
+        (&Method::GET | &Method::HEAD, _) => (StatusCode::NOT_FOUND, plain, "the metrics are at /metrics\n".into()),
+        _ => (StatusCode::METHOD_NOT_ALLOWED, plain, "GET /metrics\n".into()),
     };
     Response::builder()
         .status(status)
-        .header(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
+        .header(CONTENT_TYPE, format)
         .body(Full::new(Bytes::from(body)))
         .expect("a well-formed response")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::path::Path;
+
+    use super::*;
+    use crate::train::metrics::BuildInfo;
+
+    #[test]
+    fn openmetrics_is_given_to_those_who_accept_it_and_text_to_all_others() {
+        let build = BuildInfo { device: "cpu".into(), precision: "f32".into(), recipe: "alexnet".into() };
+        let metrics = Arc::new(Metrics::new(&build, Path::new("runs/a-1"), 0, 1));
+        let address = Address::Named(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let server = Server::start(address, metrics).unwrap().unwrap();
+        let get = |accept: &str| {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            write!(stream, "GET /metrics HTTP/1.0\r\n{accept}\r\n").unwrap();
+            let mut response = String::new();
+            stream.read_to_string(&mut response).unwrap();
+            response
+        };
+        let open = get("Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5\r\n");
+        assert!(open.contains(openmetrics::CONTENT_TYPE) && open.ends_with("\n# EOF\n"), "{open}");
+        for accept in ["", "Accept: text/plain\r\n", "Accept: */*\r\n"] {
+            let text = get(accept);
+            assert!(text.contains("version=0.0.4") && !text.contains("# EOF"), "{accept}: {text}");
+        }
+    }
 }
