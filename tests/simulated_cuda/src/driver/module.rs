@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::io::Write;
 use std::mem::ManuallyDrop;
 
-use cudarc::driver::sys::{CUfunction, CUfunction_attribute, CUmodule, CUresult};
+use cudarc::driver::sys::{CUfunction, CUfunction_attribute, CUkernel, CUmodule, CUresult};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::context::{current, not_capturing, releasing};
@@ -70,6 +70,10 @@ exported! {
     }
 
     /// A CPU plays the device: a kernel has no registers, and whatever else is asked for is 0 too.
+    fn cuKernelGetFunction(_function: *mut CUfunction, _kernel: CUkernel) -> CUresult {
+        current()?.refuse(CUresult::CUDA_ERROR_INVALID_HANDLE, "cuKernelGetFunction: nothing here is launched as a kernel of a library")
+    }
+
     fn cuFuncGetAttribute(value: *mut c_int, _attribute: CUfunction_attribute, function: CUfunction) -> CUresult {
         let mut state = current()?;
         if state.functions.get(function as u64).is_none() {
