@@ -134,6 +134,27 @@ pub fn compare(
     Ok(compared.tensors)
 }
 
+/// The losses of one training step for each layer, with NaN in that layer's biases: a loss that is a number shows that
+/// the layer, or one behind it, turns NaN into one.
+pub fn losses_with_nan(
+    network: &Network,
+    parameters: &Parameters,
+    options: BackendOptions,
+    scalars: StepScalars,
+    backend: &mut dyn Backend,
+) -> Result<Vec<f64>> {
+    let mut batch = synthetic_batch(network, &options, backend);
+    let mut losses = Vec::new();
+    for layer in parameters.layout.layers() {
+        let mut with_nan = parameters.clone();
+        with_nan.values[layer.bias.clone()].fill(f32::NAN);
+        let (statistics, reclaimed) = run(backend, Pass::Train, scalars, &with_nan, batch)?;
+        losses.push(statistics.loss_sum);
+        batch = reclaimed;
+    }
+    Ok(losses)
+}
+
 fn run(
     backend: &mut dyn Backend,
     pass: Pass,

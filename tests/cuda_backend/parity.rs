@@ -1,11 +1,10 @@
 //! Every tensor of a step agrees with the CPU backend's, for networks unlike those that `gpu-check` compares in
 //! lab/gpu-check/tests/gpu_check.rs. The kernels' own tests (`kernels/tests`) hold the other shapes and orders.
 
+use alexnet::backend::StepScalars;
 use alexnet::backend::cpu::CpuBackend;
 use alexnet::backend::cuda::{CudaOptions, Precision};
-use alexnet::backend::parity::compare;
-use alexnet::backend::{Pass, Slot, StepScalars};
-use alexnet::input::{Batch, Dtype};
+use alexnet::backend::parity::{compare, losses_with_nan};
 use alexnet::model::init::initial_parameters;
 use alexnet::model::{LayerSpec, Network};
 use alexnet::recipe::Recipe;
@@ -61,20 +60,13 @@ fn a_network_of_three_layers_agrees_with_the_cpu() {
 #[test]
 fn what_is_not_a_number_shows_in_the_loss_of_its_step() {
     let network = network(ModelSettings { width: 0.05, ..ModelSettings::default() }, 67);
-    let mut batch = Batch::zeros(Dtype::F16, options().batch_size, network.input_values());
-    batch.num_valid = options().batch_size;
+    let parameters = initial_parameters(&network, 5);
     for precision in [Precision::Bf16, Precision::F32] {
         let mut cuda = backend(&network, options(), CudaOptions::default(), precision);
-        for layer in 0..network.layers.len() {
-            let mut parameters = initial_parameters(&network, 5);
-            let biases = parameters.layout.layers()[layer].bias.clone();
-            parameters.values[biases].fill(f32::NAN);
-            cuda.load(&parameters).expect("loaded");
-            cuda.upload(Slot::Even, batch).expect("uploaded");
-            cuda.run(Slot::Even, Pass::Train, SCALARS).expect("a step");
-            let loss = cuda.statistics(Slot::Even).expect("the step's end").loss_sum;
-            assert!(loss.is_nan(), "{}: {loss}", network.layers[layer].name);
-            batch = cuda.reclaim(Slot::Even).expect("uploaded").expect("the batch");
+        let losses = losses_with_nan(&network, &parameters, options(), SCALARS, cuda.as_mut()).expect("the steps");
+        assert_eq!(losses.len(), network.layers.len());
+        for (layer, loss) in network.layers.iter().zip(losses) {
+            assert!(loss.is_nan(), "{}: {loss}", layer.name);
         }
     }
 }

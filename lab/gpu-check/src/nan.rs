@@ -5,9 +5,9 @@ use super::finding::Task;
 use super::gpu::{self, PRECISIONS};
 use super::outcome::Found;
 use alexnet::backend::cuda::{Gpu, Graphs, Precision};
-use alexnet::backend::{BackendOptions, Pass, Slot, StepScalars};
+use alexnet::backend::parity::losses_with_nan;
+use alexnet::backend::{BackendOptions, StepScalars};
 use alexnet::error::Result;
-use alexnet::input::Batch;
 use alexnet::model::Network;
 use alexnet::model::init::initial_parameters;
 use alexnet::recipe::settings::{ModelSettings, UpdateRule};
@@ -26,19 +26,10 @@ pub fn tasks(gpu: &Gpu) -> Vec<Task<'_>> {
 fn tried(gpu: &Gpu, precision: Precision) -> Result<Found> {
     let network = Network::new(&ModelSettings { width: 0.1, ..ModelSettings::default() }, 67, 10)?;
     let mut backend = gpu::backend(gpu, &network, OPTIONS, Graphs::Unused, precision)?;
-    let mut batch = Batch::zeros(backend.input_dtype(), OPTIONS.batch_size, network.input_values());
-    batch.num_valid = OPTIONS.batch_size;
-    let mut losses = Vec::new();
-    for (index, layer) in network.layers.iter().enumerate() {
-        let mut parameters = initial_parameters(&network, OPTIONS.seed);
-        let biases = parameters.layout.layers()[index].bias.clone();
-        parameters.values[biases].fill(f32::NAN);
-        backend.load(&parameters)?;
-        backend.upload(Slot::Even, batch)?;
-        backend.run(Slot::Even, Pass::Train, SCALARS)?;
-        losses.push((layer.name.clone(), backend.statistics(Slot::Even)?.loss_sum));
-        batch = backend.reclaim(Slot::Even)?.expect("the batch that was uploaded");
-    }
+    let parameters = initial_parameters(&network, OPTIONS.seed);
+    let losses = losses_with_nan(&network, &parameters, OPTIONS, SCALARS, backend.as_mut())?;
+    let names = network.layers.iter().map(|layer| layer.name.clone());
+    let losses: Vec<_> = names.zip(losses).collect();
     Ok(judged(&losses))
 }
 
