@@ -27,6 +27,7 @@ pub struct Record {
     epoch: Sums,
     /// Since this process began.
     run: Sums,
+    /// Without the steps', which `run` has.
     times: RunTimes,
 }
 
@@ -85,7 +86,6 @@ impl Record {
             sums.add(observation, statistics);
         }
         let images_per_second = self.metrics.step(observation, input);
-        self.times.step_seconds += observation.step_seconds;
         if step.is_multiple_of(self.log_every) {
             self.log.write(&self.line.line(Kind::Step, step, observation.epoch))?;
             self.line = Sums::default();
@@ -174,7 +174,7 @@ impl Record {
 
     /// Where the time of this process went.
     pub fn times(&self) -> RunTimes {
-        self.times
+        RunTimes { step_seconds: self.run.seconds, ..self.times }
     }
 
     /// Images trained a second by this process, validations and checkpoints aside.
