@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::{Finding, Task};
 use super::outcome::Checked;
-use alexnet::backend::cuda::Gpu;
+use alexnet::backend::cuda::{Gpu, libraries};
 use alexnet::error::Result;
 use alexnet::machine::processor;
 
@@ -49,11 +49,12 @@ impl Machine {
             Some(module) => format!("{module}, CUDA {}", gpu.versions().driver()),
             None => format!("CUDA {}", gpu.versions().driver()),
         };
+        let files: Vec<_> = libraries::files().iter().map(|file| file.display().to_string()).collect();
         let cores = available_parallelism().map_or(1, usize::from);
         let lines = [
             ("GPU", card),
             ("Driver", driver),
-            ("Libraries", gpu.versions().to_string()),
+            ("Libraries", format!("{}; {}", gpu.versions(), files.join(", "))),
             ("Machine", format!("{}, {cores} threads, load average {}", processor(), load())),
         ];
         let lines = lines.map(|(label, words)| (label.to_owned(), words)).to_vec();

@@ -66,6 +66,7 @@ fn a_sound_gpu_passes_and_the_record_has_every_table() {
         "commit `abc123`",
         "- Driver: ",
         "- Libraries: cuDNN 9.",
+        "/libsimulated_cuda.so",
         "| PASS | parity: bf16, narrow, two towers, normalisation before pooling |",
         "| PASS | NaN in any layer shows in the loss: bf16 | 8 layers |",
         "| PASS | determinism: bf16, recorded steps and launched ones |",
