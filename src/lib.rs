@@ -18,6 +18,7 @@ pub mod input;
 pub mod machine;
 pub mod model;
 pub mod pack;
+mod page;
 pub mod philox;
 mod progress;
 pub mod publish;
