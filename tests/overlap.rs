@@ -2,6 +2,7 @@
 //! their sum. Time passes by waiting alone, so what is claimed here does not depend on the machine.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use alexnet::model::Network;
 use alexnet::recipe::settings::ModelSettings;
 use alexnet::trace::{TraceFile, Tracer};
 use alexnet::train::feeder::Feeder;
+use alexnet::train::metrics::{BuildInfo, Metrics};
 use alexnet::train::stepper::{Next, Stepper};
 
 const BATCH_SIZE: usize = 3;
@@ -74,7 +76,7 @@ fn stepper(clock: &Clock, fill: u64, upload: u64, step: u64, tracer: Tracer) -> 
     let pace = Pace { upload: milliseconds(upload), step: milliseconds(step) };
     let backend = SyntheticBackend::new(&network, BackendOptions::for_evaluation(BATCH_SIZE), pace, clock.clone());
     let source = PacedSource::new(clock, milliseconds(fill));
-    Stepper::new(Box::new(backend), Feeder::new(Box::new(source)), tracer)
+    Stepper::new(Box::new(backend), Feeder::new(Box::new(source)).timed_by(clock), tracer)
 }
 
 /// When the device did each of the steps.
@@ -179,6 +181,41 @@ fn each_steps_time_is_its_own_also_where_no_step_follows() {
     seconds.extend(stepper.settle().unwrap().map(|settled| settled.observation.step_seconds));
     let steady = &seconds[WARM_UP as usize..];
     assert!(steady.iter().all(|seconds| (seconds - 0.008).abs() < 1e-9), "{steady:?}");
+}
+
+/// The stage that the metrics of a run of these times call its bottleneck.
+fn bottleneck(fill: u64, upload: u64, step: u64) -> String {
+    let build = BuildInfo { device: "synthetic".into(), precision: "none".into(), recipe: "alexnet".into() };
+    let metrics = Metrics::new(&build, Path::new("runs/paced"), 0, 1);
+    let mut stepper = stepper(&Clock::manual(), fill, upload, step, Tracer::default());
+    // Longer than the window, so that the full buffers of the beginning are forgotten.
+    for step in 0..3000 {
+        if let Some(settled) = stepper.step(step, Next::Feed, 0.0).unwrap() {
+            metrics.step(&settled.observation, &stepper.snapshot());
+        }
+    }
+    let text = metrics.render();
+    let stages = text.lines().filter_map(|line| line.strip_prefix("alexnet_bottleneck{run=\"paced\",stage=\""));
+    let named: Vec<_> = stages.filter_map(|stage| stage.strip_suffix("\"} 1")).collect();
+    let [stage] = named[..] else { panic!("one bottleneck, found {named:?}") };
+    stage.to_owned()
+}
+
+#[test]
+fn the_metrics_name_the_bottleneck_of_a_starved_a_balanced_and_a_compute_bound_run() {
+    for (fill, upload, step, expected) in [
+        (20, 2, 5, "input"),
+        (9, 2, 8, "input"),
+        (8, 8, 8, "compute"),
+        (8, 3, 8, "compute"),
+        (7, 3, 8, "compute"),
+        (1, 2, 20, "compute"),
+        (3, 9, 8, "upload"),
+        (3, 20, 5, "upload"),
+    ] {
+        let found = bottleneck(fill, upload, step);
+        assert_eq!(found, expected, "{fill} ms input, {upload} upload, {step} compute");
+    }
 }
 
 #[test]

@@ -1,15 +1,22 @@
-//! Debian's Prometheus, with the project's own configuration, scrapes a training run.
+//! Debian's Prometheus, with the project's own configuration, scrapes two training runs: one on the CPU, one on the
+//! simulated CUDA.
 //!
 //! `tools/test` fetches Prometheus and runs this; a plain `cargo test` shows it as ignored.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use alexnet::backend::cuda::libraries::FOLDERS_VARIABLE;
+use alexnet::backend::cuda::libraries::compile::CACHE_VARIABLE;
 use alexnet::synthetic::dataset::coloured_dataset;
 use alexnet::train::log::{self, Kind, Line};
+
+#[path = "common/simulated.rs"]
+mod simulated;
 
 /// The window of the rate, in seconds; the run trains a little longer than twice that.
 const WINDOW_SECONDS: f64 = 10.0;
@@ -62,9 +69,10 @@ fn queries(port: u16, query: &str) -> Option<Vec<Found>> {
     answer["data"]["result"].as_array()?.iter().map(found).collect()
 }
 
-/// The value and the time of a query with one result.
+/// The value and the time of a query about the run on the CPU.
 fn query(port: u16, query: &str) -> Option<(f64, f64)> {
-    queries(port, query)?.first().map(|found| (found.value, found.time))
+    let found = queries(port, query)?;
+    found.iter().find(|found| found.run.as_deref() == Some("cpu")).map(|found| (found.value, found.time))
 }
 
 /// Each panel's queries, with the unit that it shows them in.
@@ -80,13 +88,14 @@ fn dashboard_queries() -> Vec<(String, String)> {
     all
 }
 
-/// Each query of the dashboard finds the run, with values that its unit allows.
+/// Each query of the dashboard finds both runs, those about GPUs one of them, with values that its unit allows.
 fn assert_dashboard(port: u16) {
     for (query, unit) in dashboard_queries() {
         let found = queries(port, &query).unwrap_or_default();
-        assert!(!found.is_empty(), "no series: {query}");
-        for Found { value, run, .. } in found {
-            assert_eq!(run.as_deref(), Some("run"), "{query}");
+        let runs: BTreeSet<_> = found.iter().filter_map(|found| found.run.as_deref()).collect();
+        let expected: &[&str] = if query.contains("alexnet_gpu_") { &["gpu"] } else { &["cpu", "gpu"] };
+        assert_eq!(runs, expected.iter().copied().collect(), "{query}");
+        for Found { value, .. } in found {
             // Shares are of one thread's time; what was counted at a scrape's edge may be of the second before.
             let most = if unit == "percentunit" { 1.0 + TOLERANCE } else { f64::MAX };
             assert!((0.0..=most).contains(&value), "{query}: {value}");
@@ -115,21 +124,21 @@ fn images_by(lines: &[Line], time: f64) -> f64 {
     BATCH_SIZE * (before.step as f64 + share * (after.step - before.step) as f64)
 }
 
-fn start_training(folder: &Path) -> (Reaped, u16) {
-    let shards = folder.join("shards");
-    std::fs::create_dir(&shards).unwrap();
-    coloured_dataset(&shards, 40, 4, 4, 1).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_train"))
+/// A run on a device; the folder's name is the device's, and so is the label `run`.
+fn start_training(folder: &Path, device: &str) -> (Reaped, u16) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+    command
         .args(["--recipe", "small", "--width", "0.05", "--epochs", "100000", "--batch-size", "4", "--log-every", "1"])
         .args(["--set", "augment.crop=64", "--set", "augment.canvas=67", "--metrics", "127.0.0.1:0", "--keep", "1"])
+        .args(["--device", if device == "gpu" { "cuda" } else { device }])
         .arg("--shards")
-        .arg(shards)
+        .arg(folder.join("shards"))
         .arg("--run")
-        .arg(folder.join("run"))
+        .arg(folder.join(device))
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::null());
+    command.env(FOLDERS_VARIABLE, simulated::folder()).env(CACHE_VARIABLE, folder.join("cache"));
+    let mut child = command.spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let child = Reaped(child);
     let place = lines.map(Result::unwrap).find(|line| line.starts_with("metrics")).unwrap();
@@ -137,10 +146,12 @@ fn start_training(folder: &Path) -> (Reaped, u16) {
     (child, port)
 }
 
-fn start_prometheus(folder: &Path, target_port: u16) -> (Reaped, u16) {
+fn start_prometheus(folder: &Path, targets: [u16; 2]) -> (Reaped, u16) {
     let config = include_str!("../deploy/prometheus.yml");
-    let ours = config.replace("127.0.0.1:9464", &format!("127.0.0.1:{target_port}")).replace("5s", "1s");
-    assert!(ours.contains(&target_port.to_string()) && ours.contains("1s"), "{ours}");
+    let [one, other] = targets.map(|port| format!("\"127.0.0.1:{port}\""));
+    let both = format!("{one}, {other}");
+    let ours = config.replace("\"127.0.0.1:9464\"", &both).replace("5s", "1s");
+    assert!(ours.contains(&both) && ours.contains("1s"), "{ours}");
     let path = folder.join("prometheus.yml");
     std::fs::write(&path, ours).unwrap();
     std::fs::write(folder.join("alerts.yml"), include_str!("../deploy/alerts.yml")).unwrap();
@@ -160,8 +171,12 @@ fn start_prometheus(folder: &Path, target_port: u16) -> (Reaped, u16) {
 #[ignore = "needs Prometheus: tools/test fetches it and runs this"]
 fn prometheus_scrapes_the_rate_that_the_log_tells_and_promtool_is_silent() {
     let folder = tempfile::tempdir().unwrap();
-    let (_training, metrics_port) = start_training(folder.path());
-    let (_prometheus, port) = start_prometheus(folder.path(), metrics_port);
+    let shards = folder.path().join("shards");
+    std::fs::create_dir(&shards).unwrap();
+    coloured_dataset(&shards, 40, 4, 4, 1).unwrap();
+    let (_on_cpu, cpu_port) = start_training(folder.path(), "cpu");
+    let (_on_gpu, gpu_port) = start_training(folder.path(), "gpu");
+    let (_prometheus, port) = start_prometheus(folder.path(), [cpu_port, gpu_port]);
     let begun = Instant::now();
     std::thread::sleep(Duration::from_secs_f64(2.0 * WINDOW_SECONDS));
     let rate = format!("rate(alexnet_images_total[{WINDOW_SECONDS}s])");
@@ -172,18 +187,22 @@ fn prometheus_scrapes_the_rate_that_the_log_tells_and_promtool_is_silent() {
         assert!(begun.elapsed() < Duration::from_secs(60), "Prometheus has no rate");
         std::thread::sleep(Duration::from_millis(200));
     };
-    let metrics = get(metrics_port, "/metrics").unwrap();
+    let metrics = [cpu_port, gpu_port].map(|port| get(port, "/metrics").unwrap());
     // The log has to have gone past the moment of the query.
     std::thread::sleep(Duration::from_secs(1));
-    let lines: Vec<Line> = log::read(&folder.path().join("run")).unwrap();
+    let lines: Vec<Line> = log::read(&folder.path().join("cpu")).unwrap();
     let steps: Vec<Line> = lines.into_iter().filter(|line| line.kind == Kind::Step).collect();
     let logged = (images_by(&steps, time) - images_by(&steps, time - WINDOW_SECONDS)) / WINDOW_SECONDS;
     assert!((rate / logged - 1.0).abs() < TOLERANCE, "Prometheus: {rate} images/s, log.jsonl: {logged}");
-    let (up, _) = query(port, "up{job=\"alexnet\"}").unwrap();
-    assert_eq!(up, 1.0);
+    assert!(queries(port, "up{job=\"alexnet\"} == 1").unwrap().len() == 2, "both runs answer");
     assert_dashboard(port);
     assert_rules_are_quiet(port);
 
+    assert!(metrics[1].contains("alexnet_gpu_power_watts{run=\"gpu\"} 655.3\n"), "{}", metrics[1]);
+    metrics.iter().for_each(|metrics| assert_promtool_is_silent(metrics));
+}
+
+fn assert_promtool_is_silent(metrics: &str) {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

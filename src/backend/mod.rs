@@ -152,6 +152,8 @@ pub struct Device {
     pub precision: &'static str,
     /// Bytes of activations, gradients, weights and working memory.
     pub memory_bytes: u64,
+    /// Where a GPU sits, as its driver and NVML both name it: `00000000:01:00.0`.
+    pub pci_bus_id: Option<String>,
 }
 
 /// A network on a device, as a trainer, an evaluation or a bench drives it: batches go up to one slot while a step runs

@@ -67,7 +67,12 @@ impl SyntheticBackend {
         let name = format!("synthetic ({:?} a step, {:?} an upload)", pace.step, pace.upload);
         let idle = Interval { begun: now, ended: now };
         Self {
-            device: Device { name, precision: "none", memory_bytes: (num_values * size_of::<f32>()) as u64 },
+            device: Device {
+                name,
+                precision: "none",
+                memory_bytes: (num_values * size_of::<f32>()) as u64,
+                pci_bus_id: None,
+            },
             batch_size,
             num_classes,
             output_values: network.layers.iter().map(|layer| layer.block.output_values()).collect(),

@@ -1,8 +1,7 @@
 //! Carries batches from their source to a backend's slots, and empty ones back.
 
-use std::time::Instant;
-
 use crate::backend::{Backend, Slot};
+use crate::clock::Clock;
 use crate::error::Result;
 use crate::input::{BatchSource, stats::PipelineSnapshot};
 use crate::trace::{Interval, Tracer, Track};
@@ -10,6 +9,7 @@ use crate::trace::{Interval, Tracer, Track};
 /// Between a source and a backend.
 pub struct Feeder {
     source: Box<dyn BatchSource>,
+    clock: Clock,
     tracer: Tracer,
 }
 
@@ -33,7 +33,12 @@ pub struct Fed {
 impl Feeder {
     /// Of batches from `source`.
     pub fn new(source: Box<dyn BatchSource>) -> Self {
-        Self { source, tracer: Tracer::default() }
+        Self { source, clock: Clock::Wall, tracer: Tracer::default() }
+    }
+
+    /// As it is, and measures by `clock`: that of a source and a device whose time is not real.
+    pub fn timed_by(self, clock: &Clock) -> Self {
+        Self { clock: clock.clone(), ..self }
     }
 
     /// As it is, and tells `tracer` what it does.
@@ -43,11 +48,11 @@ impl Feeder {
 
     /// Uploads the next batch to `slot`, after it took back the one that lies there; none after the last.
     pub fn feed(&mut self, backend: &mut dyn Backend, slot: Slot) -> Result<Option<Fed>> {
-        let begun = Instant::now();
+        let begun = self.clock.now();
         self.take_back(backend, slot)?;
-        let asked = Instant::now();
+        let asked = self.clock.now();
         let Some(batch) = self.source.recv()? else { return Ok(None) };
-        let received = Instant::now();
+        let received = self.clock.now();
         let mut fed = Fed {
             step: batch.step,
             epoch: batch.epoch,
@@ -57,7 +62,7 @@ impl Feeder {
             num_bytes: batch.num_bytes() as u64,
         };
         backend.upload(slot, batch)?;
-        fed.upload.ended = Instant::now();
+        fed.upload.ended = self.clock.now();
         self.tracer.span(Track::Trainer, "reclaim", fed.step, Interval { begun, ended: asked });
         self.tracer.span(Track::Trainer, "input wait", fed.step, Interval { begun: asked, ended: received });
         self.tracer.span(Track::Trainer, "upload", fed.step, fed.upload);

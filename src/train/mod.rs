@@ -64,9 +64,13 @@ fn train_observed(options: &TrainOptions, stop: &Stop, observe: impl FnOnce(&Arc
     setup.write_config(&device, workers)?;
     let metrics = Arc::new(metrics(&setup, &device, workers));
     observe(&metrics);
+    let unwatched = device.pci_bus_id.as_deref().and_then(|place| metrics.watch_gpu(place).err());
     let server = Server::start(options.metrics, Arc::clone(&metrics))?;
     announce(&device, chosen.describe()?.as_deref(), &setup, source.as_ref(), workers, last_step);
     crate::say!("metrics    {}", server.as_ref().map_or_else(|| "off".into(), Server::describe));
+    if let Some(why) = unwatched {
+        crate::say!("           without those of the GPU itself: {why}");
+    }
     let record = record(&setup, &device, metrics, last_step, options.log_every)?;
     let trainer_options =
         TrainerOptions { last_step, workers, checkpoint_every: options.checkpoint_every, keep: options.keep };
@@ -85,7 +89,14 @@ fn metrics(setup: &Setup, device: &Device, workers: usize) -> Metrics {
         recipe: setup.experiment.state.recipe.name.clone(),
     };
     let num_skipped = setup.experiment.dataset.as_ref().map_or(0, |dataset| dataset.info().num_skipped);
-    Metrics::new(&build, setup.folder.path(), num_skipped, workers)
+    let metrics = Metrics::new(&build, setup.folder.path(), num_skipped, workers);
+    let schedule = &setup.experiment.state.schedule;
+    if let Some(top1_error) = schedule.best_top1_error {
+        // Each epoch ends with one validation.
+        let num_until_best = (schedule.best_step / setup.plan.steps_per_epoch()) as u32;
+        metrics.resumed(top1_error, schedule.num_validated - num_until_best);
+    }
+    metrics
 }
 
 fn record(setup: &Setup, device: &Device, metrics: Arc<Metrics>, last_step: u64, log_every: u64) -> Result<Record> {

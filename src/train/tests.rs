@@ -7,7 +7,7 @@ use super::log::{Kind, Line};
 use super::metrics::server::Address;
 use super::metrics::window::WINDOW_SECONDS;
 use super::metrics::{Metrics, RunTimes};
-use super::options::{Data, TrainOptions};
+use super::options::{Data, Start, TrainOptions};
 use super::stop::Stop;
 use super::trainer::Outcome;
 use super::{log, train_observed};
@@ -150,4 +150,34 @@ fn steps_validations_and_checkpoints_make_up_the_wall_time_on_a_device_that_retu
     assert_true(&recorded);
     // 120 steps of 20 ms: no rate can be above the device's.
     assert!(recorded.metric("alexnet_images_per_second") <= 4.0 / 0.020 * 1.001);
+}
+
+#[test]
+fn a_resumed_run_counts_validations_from_the_best_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards = folder.path().join("shards");
+    std::fs::create_dir(&shards).unwrap();
+    coloured_dataset(&shards, 8, 8, 4, 1).unwrap();
+    let sets = ["model.width=0.05", "augment.crop=64", "augment.canvas=67", "train.batch_size=4"];
+    let mut options = TrainOptions {
+        run: Some(folder.path().join("run")),
+        recipe: Some("small".into()),
+        sets: sets.map(str::to_owned).into(),
+        steps: Some(10),
+        compute: Choice::of(DeviceChoice::Cpu),
+        metrics: Address::Off,
+        ..TrainOptions::new(Data::Shards(shards))
+    };
+    train_observed(&options, &Stop::default(), |_| ()).unwrap();
+    let lines = log::read(&folder.path().join("run")).unwrap();
+    let errors: Vec<f64> =
+        lines.iter().filter(|line| line.kind == Kind::Validation).map(|line| line.top1_error.unwrap()).collect();
+    assert_eq!(errors.len(), 5);
+    let best = errors.iter().copied().fold(f64::INFINITY, f64::min);
+    let since = errors.len() - 1 - errors.iter().position(|error| *error == best).unwrap();
+    assert!(since > 0, "the last validation is the best, and tells nothing: {errors:?}");
+    (options.start, options.steps) = (Start::Resume, Some(11));
+    let expected = format!("alexnet_validations_since_best{{run=\"run\"}} {since}\n");
+    let observe = |metrics: &Arc<Metrics>| assert!(metrics.render().contains(&expected), "{}", metrics.render());
+    train_observed(&options, &Stop::default(), observe).unwrap();
 }

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The names under which the backend looks for CUDA's libraries.
-const NAMES: [&str; 4] = ["libcuda.so.1", "libnvrtc.so.13", "libcudnn.so.9", "libcublasLt.so.13"];
+const NAMES: [&str; 5] = ["libcuda.so.1", "libnvrtc.so.13", "libcudnn.so.9", "libcublasLt.so.13", "libnvidia-ml.so.1"];
 
-/// The folder with the four libraries, made at the first call. Each is empty but for its name, and needs the one
-/// library of the package
-/// `simulated-cuda`, which cargo built beside this test: all four share what it knows.
+/// The folder with the five libraries, made at the first call. Each is empty but for its name, and needs the one
+/// library of the package `simulated-cuda`, which cargo built beside this test: all five share what it knows.
 pub fn folder() -> PathBuf {
     let executable = std::env::current_exe().expect("the test knows its file");
     let built = executable.parent().expect("the test lies in a folder");

@@ -104,7 +104,7 @@ impl CpuBackend {
         let widest = |parity: usize| output_values.iter().skip(parity).step_by(2).max().unwrap_or(&0);
         let num_parameters = layout.num_parameters();
         let mut backend = Self {
-            device: Device { name: String::new(), precision: "f32", memory_bytes: 0 },
+            device: Device { name: String::new(), precision: "f32", memory_bytes: 0, pci_bus_id: None },
             options,
             num_classes: network.num_classes,
             blocks,

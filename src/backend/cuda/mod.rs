@@ -168,7 +168,12 @@ impl<R: Real> CudaBackend<R> {
             format!("{} (cuda:{}, sm_{}{})", context.name(), context.ordinal(), capability.major, capability.minor);
         let recording = || [Recording::New, Recording::New];
         Ok(Self {
-            device: Device { name, precision: precision.name(), memory_bytes },
+            device: Device {
+                name,
+                precision: precision.name(),
+                memory_bytes,
+                pci_bus_id: Some(context.pci_bus_id().to_owned()),
+            },
             options,
             cuda: *cuda,
             num_classes: network.num_classes,

@@ -2,26 +2,28 @@
 //!
 //! In: a [`StepObservation`] a step. Out: the text of `/metrics`. A metric's name and help stand in [`Metrics::new`].
 
+pub(crate) mod gpu;
 pub(crate) mod openmetrics;
 pub mod server;
 pub(crate) mod window;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_process::Collector;
 
+use self::gpu::GpuWatch;
 use self::window::{Totals, Window};
 use crate::input::stats::PipelineSnapshot;
 
 /// Bounds of the step-time histogram, in seconds: from an H100's 2 ms to a laptop's minutes.
 const STEP_SECONDS: [f64; 16] =
     [0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
-/// Training that waits for its input longer than this share of its time is bound by the input.
-const BOUND_BY_INPUT: f64 = 0.05;
+/// A device that computes for all but this share of the time is bound by its computing.
+const IDLE: f64 = 0.05;
 
 /// What one step looked like.
 #[derive(Clone, Copy, Debug, Default)]
@@ -114,6 +116,8 @@ pub struct Metrics {
     start_seconds: Gauge,
     disk_free: Gauge,
     disk_size: Gauge,
+    /// The card of the run, where there is one that tells.
+    gpu: OnceLock<GpuWatch>,
     measured: Mutex<Measured>,
     /// The run's folder.
     folder: PathBuf,
@@ -131,7 +135,7 @@ struct Measured {
     best: Option<Best>,
 }
 
-/// The lowest validation error that this process saw.
+/// The lowest validation error of the run.
 struct Best {
     top1_error: f64,
     num_validations_since: u32,
@@ -140,6 +144,8 @@ struct Best {
 /// The counters of seconds. The recorder's counters are whole numbers, so these are kept and rendered here.
 #[derive(Clone, Copy, Default)]
 struct Seconds {
+    /// The device's, while it did not compute.
+    idle: f64,
     input_wait: f64,
     buffer_wait: f64,
     augment: f64,
@@ -219,12 +225,13 @@ impl Metrics {
             ),
             validations_since_best: gauge(
                 "alexnet_validations_since_best",
-                "Validations since the one with the lowest top-1 error, by this process.",
+                "Validations since the one with the lowest top-1 error.",
             ),
             phase: labelled("alexnet_phase", "phase", "1 for what the run does now, 0 for the rest."),
             start_seconds: gauge("alexnet_start_seconds", "The time until the first step could begin."),
             disk_free: gauge("alexnet_disk_free_bytes", "What may still be written beside the run's folder."),
             disk_size: gauge("alexnet_disk_size_bytes", "The size of the file system of the run's folder."),
+            gpu: OnceLock::new(),
             measured: Mutex::default(),
             folder: folder.to_owned(),
             run,
@@ -235,6 +242,13 @@ impl Metrics {
         };
         metrics.enter(Phase::Start);
         metrics
+    }
+
+    /// Exposes from now on what the card at `pci_bus_id` tells of itself. The error says why it does not.
+    pub fn watch_gpu(&self, pci_bus_id: &str) -> Result<(), String> {
+        let watch = GpuWatch::open(pci_bus_id, &self.recorder)?;
+        assert!(self.gpu.set(watch).is_ok(), "one card for a run");
+        Ok(())
     }
 
     /// Takes in a step, and what the input pipeline has counted since it began. Gives the window's images a second.
@@ -248,6 +262,7 @@ impl Metrics {
         self.upload_bytes.increment(step.upload_bytes);
         let mut measured = self.measured.lock().expect("no panic while adding");
         let seconds = &mut measured.seconds;
+        seconds.idle += Totals::from(step).idle_seconds();
         seconds.input_wait += step.input_wait_seconds;
         seconds.buffer_wait = input.buffer_wait_seconds;
         seconds.augment = input.augment_seconds;
@@ -309,6 +324,13 @@ impl Metrics {
         self.validations_since_best.set(f64::from(since));
     }
 
+    /// The run resumes: its lowest top-1 error so far, and the validations since that one.
+    pub fn resumed(&self, top1_error: f64, num_validations_since: u32) {
+        let mut measured = self.measured.lock().expect("no panic while adding");
+        measured.best = Some(Best { top1_error, num_validations_since });
+        self.validations_since_best.set(f64::from(num_validations_since));
+    }
+
     /// The text of `/metrics`.
     pub fn render(&self) -> String {
         metrics::with_local_recorder(&self.recorder, || self.process.collect());
@@ -316,6 +338,9 @@ impl Metrics {
         if let Ok(disk) = rustix::fs::statvfs(&self.folder) {
             self.disk_free.set((disk.f_bavail * disk.f_frsize) as f64);
             self.disk_size.set((disk.f_blocks * disk.f_frsize) as f64);
+        }
+        if let Some(gpu) = self.gpu.get() {
+            gpu.read(&self.recorder);
         }
         let seconds = self.measured.lock().expect("no panic while adding").seconds;
         self.handle.render() + &seconds.render(&self.run)
@@ -327,15 +352,17 @@ impl Metrics {
     }
 }
 
-/// The stage that training waited for. Where input and compute take equally long the device hardly waits, and it is
-/// the device that a faster run needs first: the bottleneck is compute.
+/// The stage that the device waited for. The trainer's own waits do not tell: where input and compute take equally long
+/// it waits for each batch while the device computes the one before, and a faster run needs a faster device first.
 fn bottleneck(window: &Totals) -> &'static str {
-    if window.input_wait_seconds > BOUND_BY_INPUT * window.step_seconds {
-        "input"
-    } else if window.upload_seconds > window.compute_seconds {
+    let Totals { step_seconds, input_wait_seconds, upload_seconds, .. } = *window;
+    let noticeable = IDLE * step_seconds;
+    if window.idle_seconds() <= noticeable || input_wait_seconds.max(upload_seconds) <= noticeable {
+        "compute"
+    } else if upload_seconds > input_wait_seconds {
         "upload"
     } else {
-        "compute"
+        "input"
     }
 }
 
@@ -354,10 +381,10 @@ impl BuildInfo {
 }
 
 impl Seconds {
-    /// Input work is augmenting, spread over the workers, and uploading; what the trainer did not wait for was hidden.
+    /// Input work is augmenting, spread over the workers, and uploading; what the device did not wait for was hidden.
     fn overlap_ratio(&self, num_workers: usize) -> f64 {
         let work = self.augment / num_workers as f64 + self.upload;
-        if work > 0.0 { (1.0 - self.input_wait / work).clamp(0.0, 1.0) } else { 1.0 }
+        if work > 0.0 { (1.0 - self.idle / work).clamp(0.0, 1.0) } else { 1.0 }
     }
 
     fn render(&self, run: &str) -> String {
@@ -475,24 +502,26 @@ mod tests {
         }
     }
 
-    /// Over a second of steps, of which so much was waited for input.
-    fn bottleneck_of(input_wait: f64, upload: f64) -> &'static str {
+    /// Over a second of steps.
+    fn bottleneck_of(input_wait: f64, upload: f64, compute: f64) -> &'static str {
         let step = StepObservation {
             num_images: 32,
             step_seconds: 1.0,
             input_wait_seconds: input_wait,
             upload_seconds: upload,
-            compute_seconds: 0.9,
+            compute_seconds: compute,
             ..StepObservation::default()
         };
         bottleneck(&Window::default().add(&step))
     }
 
     #[test]
-    fn the_bottleneck_is_named_by_what_the_window_waited_for() {
-        assert_eq!(bottleneck_of(0.5, 0.1), "input");
-        assert_eq!(bottleneck_of(0.04, 0.1), "compute");
-        assert_eq!(bottleneck_of(0.0, 0.1), "compute");
-        assert_eq!(bottleneck_of(0.0, 0.95), "upload");
+    fn the_bottleneck_is_what_the_device_waited_for() {
+        assert_eq!(bottleneck_of(0.5, 0.1, 0.5), "input");
+        // The trainer waited while the device computed.
+        assert_eq!(bottleneck_of(0.5, 0.1, 0.96), "compute");
+        assert_eq!(bottleneck_of(0.0, 0.95, 0.5), "upload");
+        // The device stood still, but not for want of a batch.
+        assert_eq!(bottleneck_of(0.01, 0.02, 0.5), "compute");
     }
 }

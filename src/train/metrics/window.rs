@@ -30,6 +30,11 @@ impl Totals {
         self.compute_seconds += other.compute_seconds;
     }
 
+    /// While the device did not compute.
+    pub fn idle_seconds(&self) -> f64 {
+        self.step_seconds - self.compute_seconds
+    }
+
     pub fn images_per_second(&self) -> f64 {
         if self.step_seconds > 0.0 { self.num_images as f64 / self.step_seconds } else { 0.0 }
     }

@@ -1,5 +1,5 @@
-//! A CUDA for tests: the C functions of libcuda, libnvrtc, libcudnn and libcublasLt that this project calls, on the
-//! CPU.
+//! A CUDA for tests: the C functions of libcuda, libnvrtc, libcudnn, libcublasLt and libnvidia-ml that this project
+//! calls, on the CPU.
 //!
 //! What it promises, what it cannot show, and its environment variables are in this package's README.
 
@@ -14,6 +14,7 @@ mod cudnn;
 mod device;
 mod driver;
 mod numbers;
+mod nvml;
 mod nvrtc;
 mod observed;
 mod product;

@@ -25,6 +25,7 @@ pub struct Context {
     raw: sys::CUcontext,
     ordinal: u32,
     name: String,
+    pci_bus_id: String,
     capability: Capability,
 }
 
@@ -65,9 +66,15 @@ impl Context {
             major: attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
             minor: attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
         };
+        let pci_bus_id = format!(
+            "{:08x}:{:02x}:{:02x}.0",
+            attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID)?,
+            attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID)?,
+            attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID)?
+        );
         // SAFETY: the device comes from cuDeviceGet; `Drop` releases what is retained here.
         let raw = check("cuDevicePrimaryCtxRetain", unsafe { result::primary_ctx::retain(device) })?;
-        let context = Arc::new(Self { device, raw, ordinal, name, capability });
+        let context = Arc::new(Self { device, raw, ordinal, name, pci_bus_id, capability });
         context.make_current()?;
         Ok(context)
     }
@@ -91,6 +98,11 @@ impl Context {
     /// As the driver names it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where it sits, as NVML names it too, whichever GPUs this process may see: `00000000:1a:00.0`.
+    pub fn pci_bus_id(&self) -> &str {
+        &self.pci_bus_id
     }
 
     /// What its architecture can do.

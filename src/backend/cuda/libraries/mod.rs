@@ -28,6 +28,8 @@ use crate::error::{Error, Result};
 /// Folders that are searched first, separated by colons.
 pub const FOLDERS_VARIABLE: &str = "ALEXNET_CUDA_LIBRARIES";
 
+const NVML: &str = "libnvidia-ml.so.1";
+
 /// The oldest cuDNN whose functions all exist.
 const OLDEST_CUDNN: usize = 9_00_00;
 
@@ -176,6 +178,13 @@ pub fn open() -> Result<Versions> {
 /// The files of the libraries that [`open`] has opened: the driver's, NVRTC's, cuBLASLt's and cuDNN's.
 pub fn files() -> Vec<PathBuf> {
     OPENED.get().and_then(|opened| opened.as_ref().ok()).map_or_else(Vec::new, |opened| opened.files.clone())
+}
+
+/// Where NVML lies, which comes with the driver: the loader's name for it where it lies in no folder that is searched.
+pub(crate) fn nvml() -> PathBuf {
+    let folders = Folders::of_environment();
+    let mut paths = folders.named.iter().chain(&folders.known).map(|folder| folder.join(NVML));
+    paths.find(|path| path.exists()).unwrap_or_else(|| PathBuf::from(NVML))
 }
 
 fn open_all() -> Result<Opened, String> {

@@ -8,6 +8,9 @@ use cudarc::driver::sys::{CUcontext, CUdevice, CUdevice_attribute, CUresult};
 use super::result::answer;
 use crate::device::{self, Demand, Guard};
 
+/// The PCI bus of the first device; each of the others has the next one.
+pub const FIRST_BUS: c_int = 0x1a;
+
 /// The handle of the primary context.
 const CONTEXT: u64 = 0x500 << 40;
 
@@ -99,6 +102,9 @@ exported! {
         let known = match attribute {
             Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR => state.settings.sm / 10,
             Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR => state.settings.sm % 10,
+            Attribute::CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID => 0,
+            Attribute::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID => FIRST_BUS + device,
+            Attribute::CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID => 0,
             _ => return state.refuse(CUresult::CUDA_ERROR_INVALID_VALUE, format!("{attribute:?} is not simulated")),
         };
         answer(value, known)
