@@ -1,6 +1,6 @@
 //! A view is how the network sees a sample: its crop, whether it is mirrored, and its colour jitter (PCA lighting).
 
-use crate::philox::{Purpose, below, normal_pair, words};
+use crate::philox::{Purpose, below, normal_pair, uniform, words};
 use crate::recipe::settings::{AugmentSettings, CropPosition};
 use crate::shard::dataset::PixelStatistics;
 use crate::shard::{CHANNELS, SIDE};
@@ -14,6 +14,20 @@ pub enum Mirror {
     Yes,
 }
 
+/// How large a part of the sample the crop is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cut {
+    /// As large as the crop: its pixels are the sample's.
+    AsCrop,
+    /// Another size, which is resized to the crop's.
+    Resized {
+        /// Rows of the sample.
+        height: usize,
+        /// Columns of the sample.
+        width: usize,
+    },
+}
+
 /// A view of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
@@ -23,6 +37,8 @@ pub struct View {
     pub top: usize,
     /// The crop's first column in the sample, before mirroring.
     pub left: usize,
+    /// How much of the sample it shows.
+    pub cut: Cut,
     /// Whether the crop is mirrored.
     pub mirror: Mirror,
     /// The colour jitter: what is added to every value of red, green and blue, on the 0-255 scale.
@@ -57,6 +73,8 @@ impl Frame {
 pub struct Augmentation {
     frame: Frame,
     position: CropPosition,
+    /// Of `resized`: the least share of the sample's area, and the most that width and height differ by as a factor.
+    resized: (f64, f64),
     mirror: bool,
     /// For each principal component, what a draw of 1 from N(0, 1) adds to red, green and blue.
     lights: [[f32; CHANNELS]; CHANNELS],
@@ -66,13 +84,14 @@ impl Augmentation {
     /// Scales the colour jitter of a recipe's settings, whose ranges were checked, to the deviations of the dataset's
     /// pixels.
     pub fn new(settings: &AugmentSettings, statistics: &PixelStatistics) -> Self {
-        let AugmentSettings { crop, canvas, position, mirror, lighting, scale } = *settings;
+        let AugmentSettings { crop, canvas, position, min_area, max_ratio, mirror, lighting, scale } = *settings;
         let mut lights = [[0.0; CHANNELS]; CHANNELS];
         for (component, light) in lights.iter_mut().enumerate() {
             let deviation = lighting * statistics.pca_deviation[component];
             *light = statistics.pca_vectors[component].map(|direction| (deviation * direction) as f32);
         }
-        Self { frame: Frame { crop, canvas, scale: scale as f32 }, position, mirror, lights }
+        let frame = Frame { crop, canvas, scale: scale as f32 };
+        Self { frame, position, resized: (min_area, max_ratio), mirror, lights }
     }
 
     /// The shape of the network's input.
@@ -89,10 +108,14 @@ impl Augmentation {
         let draw = |number| words(seed, Purpose::Augment, [index, epoch, number]);
         let [top, left, mirror, _] = draw(0);
         let mut view = self.centre_view(sample);
-        if self.position == CropPosition::Random {
-            let num_positions = self.frame.last_position() as u32 + 1;
-            view.top = below(top, num_positions) as usize;
-            view.left = below(left, num_positions) as usize;
+        match self.position {
+            CropPosition::Centre => {}
+            CropPosition::Random => {
+                let num_positions = self.frame.last_position() as u32 + 1;
+                view.top = below(top, num_positions) as usize;
+                view.left = below(left, num_positions) as usize;
+            }
+            CropPosition::Resized => (view.top, view.left, view.cut) = self.resized_cut(draw),
         }
         if self.mirror && below(mirror, 2) == 1 {
             view.mirror = Mirror::Yes;
@@ -107,7 +130,7 @@ impl Augmentation {
     /// The centre crop, neither mirrored nor jittered.
     pub fn centre_view(&self, sample: usize) -> View {
         let middle = self.frame.last_position() / 2;
-        View { sample, top: middle, left: middle, mirror: Mirror::No, light: [0.0; CHANNELS] }
+        View { sample, top: middle, left: middle, cut: Cut::AsCrop, mirror: Mirror::No, light: [0.0; CHANNELS] }
     }
 
     /// The ten views whose predictions are averaged (section 4.1): top left, top right, bottom left, bottom right and
@@ -118,8 +141,27 @@ impl Augmentation {
         std::array::from_fn(|index| {
             let (top, left) = places[index / 2];
             let mirror = if index % 2 == 0 { Mirror::No } else { Mirror::Yes };
-            View { sample, top, left, mirror, light: [0.0; CHANNELS] }
+            View { sample, top, left, cut: Cut::AsCrop, mirror, light: [0.0; CHANNELS] }
         })
+    }
+
+    /// The top, left and size of a part of random area and shape (Szegedy and others, 2014), drawn as torchvision's
+    /// RandomResizedCrop draws it: the first of ten that fits into the sample, or the whole sample.
+    fn resized_cut(&self, draw: impl Fn(u32) -> [u32; 4]) -> (usize, usize, Cut) {
+        // Draws 0 and 1 are the mirror's and the lighting's.
+        const FIRST_DRAW: u32 = 2;
+        let (min_area, max_ratio) = self.resized;
+        for attempt in 0..10 {
+            let [area, ratio, top, left] = draw(FIRST_DRAW + attempt);
+            let area = (SIDE * SIDE) as f64 * (min_area + (1.0 - min_area) * f64::from(uniform(area)));
+            let ratio = (max_ratio.ln() * (2.0 * f64::from(uniform(ratio)) - 1.0)).exp();
+            let [height, width] = [area / ratio, area * ratio].map(|side| (side.sqrt().round() as usize).max(1));
+            if height <= SIDE && width <= SIDE {
+                let place = |word, side: usize| below(word, (SIDE - side) as u32 + 1) as usize;
+                return (place(top, height), place(left, width), Cut::Resized { height, width });
+            }
+        }
+        (0, 0, Cut::Resized { height: SIDE, width: SIDE })
     }
 
     /// The sum over the components i of p_i * a_i * s_i (section 4.1), where `draws` are the a_i from N(0, 1).
@@ -170,6 +212,29 @@ mod tests {
         let mut counts = [0_usize; 33 * 33];
         views.iter().for_each(|view| counts[view.top * 33 + view.left] += 1);
         assert!(counts.iter().all(|&count| within_chance(count, 33_000, 1.0 / 1089.0)), "{counts:?}");
+    }
+
+    #[test]
+    fn resized_cuts_have_areas_and_shapes_of_the_range_and_lie_inside() {
+        let resized = augmentation(|settings| settings.position = CropPosition::Resized);
+        let views = views(&resized, 20_000);
+        let mut areas = Vec::new();
+        for view in &views {
+            let Cut::Resized { height, width } = view.cut else { panic!("{view:?}") };
+            assert!(view.top + height <= SIDE && view.left + width <= SIDE, "{view:?}");
+            let ratio = width as f64 / height as f64;
+            // Sides are whole pixels: 64 at least, where half a pixel on either side is 2%.
+            assert!((0.98 * 0.75..1.02 / 0.75).contains(&ratio), "{view:?}");
+            areas.push((height * width) as f64 / (SIDE * SIDE) as f64);
+        }
+        assert!(areas.iter().all(|area| (0.078..=1.0).contains(area)));
+        // Uniform from 0.08 to 1 but for the largest, of which few shapes fit: a quarter is below 0.31 or a little
+        // more.
+        let small = areas.iter().filter(|area| **area < 0.31).count() as f64 / 20_000.0;
+        assert!((0.25..0.30).contains(&small), "{small}");
+        let wide = views.iter().filter(|view| matches!(view.cut, Cut::Resized { height, width } if width > height));
+        let wide = wide.count() as f64 / 20_000.0;
+        assert!((0.47..0.52).contains(&wide), "{wide}");
     }
 
     #[test]

@@ -1,13 +1,37 @@
 //! AlexNet: the table of its layers (section 3.5 of the paper), with what a recipe chooses of it.
 
-use super::settings::{BiasSettings, DropoutScaling, DropoutSide, InitScheme, LayerSettings, LrnPlace, ModelSettings};
+use super::settings::{
+    BiasSettings, DropoutScaling, DropoutSide, InitScheme, LayerSettings, LrnPlace, LrnSettings, ModelSettings,
+};
+use super::table;
 use crate::error::Result;
 use crate::model::layers::Operation::{Conv, Dense};
 use crate::model::layers::{BiasDecay, BiasRule, ConvSpec, DenseSpec, Deviation, DropoutPlace, LayerSpec, Units};
 use crate::model::{Dropout, Lrn, Network, Pool, Tail};
 
-/// The layers of AlexNet.
+/// The paper's pooling (section 3.4).
+pub(super) const OVERLAPPING: Pool = Pool { window: 3, stride: 2 };
+
+/// The layers of a recipe: those that it writes itself, or AlexNet's; then what `model.layer` changes of each.
 pub fn layers(settings: &ModelSettings) -> Vec<LayerSpec> {
+    let written = table::layers(settings, bias_rule(&settings.biases));
+    let mut layers = if written.is_empty() { alexnet(settings) } else { written };
+    for layer in &mut layers {
+        let Some(own) = settings.layer.get(&layer.name) else { continue };
+        let LayerSettings { deviation, bias, filters, kernel_size, stride, padding } = *own;
+        layer.deviation = deviation.map_or(layer.deviation, Deviation::Of);
+        layer.bias = bias.unwrap_or(layer.bias);
+        if let Conv(conv) = &mut layer.operation {
+            conv.filters = filters.map_or(conv.filters, |filters| scaled_width(filters, settings));
+            conv.kernel_size = kernel_size.unwrap_or(conv.kernel_size);
+            conv.stride = stride.unwrap_or(conv.stride);
+            conv.padding = padding.unwrap_or(conv.padding);
+        }
+    }
+    layers
+}
+
+fn alexnet(settings: &ModelSettings) -> Vec<LayerSpec> {
     let wide = |channels| scaled_width(channels, settings);
     // The layers without them see both towers (section 3.2).
     let towers = settings.towers as usize;
@@ -27,7 +51,7 @@ pub fn layers(settings: &ModelSettings) -> Vec<LayerSpec> {
         bias: 0.0,
         bias_rule: bias_rule(&settings.biases),
     };
-    let mut layers = vec![
+    vec![
         LayerSpec {
             name: "conv1".into(),
             operation: Conv(ConvSpec {
@@ -95,20 +119,7 @@ pub fn layers(settings: &ModelSettings) -> Vec<LayerSpec> {
             deviation: logits,
             ..layer()
         },
-    ];
-    for layer in &mut layers {
-        let Some(own) = settings.layer.get(&layer.name) else { continue };
-        let LayerSettings { deviation, bias, filters, kernel_size, stride, padding } = *own;
-        layer.deviation = deviation.map_or(layer.deviation, Deviation::Of);
-        layer.bias = bias.unwrap_or(layer.bias);
-        if let Conv(conv) = &mut layer.operation {
-            conv.filters = filters.map_or(conv.filters, wide);
-            conv.kernel_size = kernel_size.unwrap_or(conv.kernel_size);
-            conv.stride = stride.unwrap_or(conv.stride);
-            conv.padding = padding.unwrap_or(conv.padding);
-        }
-    }
-    layers
+    ]
 }
 
 impl Network {
@@ -156,10 +167,8 @@ struct Tails {
 }
 
 fn tails(settings: &ModelSettings) -> Tails {
-    let own = &settings.lrn;
-    let lrn = Tail::Lrn(Lrn { k: own.k as f32, n: own.n, alpha: own.alpha as f32, beta: own.beta as f32 });
-    let (relu, pool) = (Tail::Relu, Tail::Pool(Pool { window: 3, stride: 2 }));
-    let (relu_pool, relu_lrn_pool) = match own.place {
+    let (relu, lrn, pool) = (Tail::Relu, local_response(settings), Tail::Pool(OVERLAPPING));
+    let (relu_pool, relu_lrn_pool) = match settings.lrn.place {
         LrnPlace::BeforePool => (vec![relu, pool], vec![relu, lrn, pool]),
         LrnPlace::AfterPool => (vec![relu, pool], vec![relu, pool, lrn]),
         LrnPlace::BeforeRelu => (vec![pool, relu], vec![lrn, pool, relu]),
@@ -168,12 +177,19 @@ fn tails(settings: &ModelSettings) -> Tails {
     Tails { relu: vec![relu], relu_pool, relu_lrn_pool }
 }
 
+/// Normalisation with the recipe's numbers.
+pub(super) fn local_response(settings: &ModelSettings) -> Tail {
+    let LrnSettings { k, n, alpha, beta, .. } = settings.lrn;
+    Tail::Lrn(Lrn { k: k as f32, n, alpha: alpha as f32, beta: beta as f32 })
+}
+
 fn bias_rule(settings: &BiasSettings) -> BiasRule {
     let decay = if settings.decay { BiasDecay::AsWeights } else { BiasDecay::Off };
     BiasRule { rate: settings.learning_rate as f32, decay }
 }
 
-fn dropout(settings: &ModelSettings) -> Dropout {
+/// Dropout with the recipe's probability and scaling.
+pub(super) fn dropout(settings: &ModelSettings) -> Dropout {
     let kept = 1.0 - settings.dropout;
     let (train_scale, eval_scale) = match settings.dropout_scaling {
         DropoutScaling::Evaluation => (1.0, kept),
@@ -184,9 +200,12 @@ fn dropout(settings: &ModelSettings) -> Dropout {
 
 /// Rounded to a multiple of eight in each tower.
 fn scaled_width(channels: usize, settings: &ModelSettings) -> usize {
-    let multiple = 8 * settings.towers as usize;
-    let multiples = (channels as f64 * settings.width / multiple as f64).round().max(1.0);
-    multiples as usize * multiple
+    rounded(channels, 8 * settings.towers as usize, settings.width)
+}
+
+/// So many channels times `width`, rounded to a multiple, of which there is one at least.
+pub(super) fn rounded(channels: usize, multiple: usize, width: f64) -> usize {
+    (channels as f64 * width / multiple as f64).round().max(1.0) as usize * multiple
 }
 
 #[cfg(test)]

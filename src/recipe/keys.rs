@@ -39,7 +39,8 @@ pub fn differences(from: &Settings, to: &Settings) -> Vec<String> {
     lines(to).into_iter().filter(|line| !from.contains(line)).collect()
 }
 
-fn set(settings: &mut Settings, key: &str, value: Value, place: &str) -> Result<()> {
+/// Sets one key; `place` stands in messages.
+pub(super) fn set(settings: &mut Settings, key: &str, value: Value, place: &str) -> Result<()> {
     let mut table = to_table(settings);
     let template = template(&table, key).ok_or_else(|| unknown(&table, key, place))?;
     let value = convert(value, &template)
@@ -59,15 +60,16 @@ fn to_table(settings: &Settings) -> Table {
 /// A value of the type that `key` has, or nothing where there is no such key.
 fn template(table: &Table, key: &str) -> Option<Value> {
     if let ["model", "layer", name, last] = key.split('.').collect::<Vec<_>>()[..] {
-        let layer = layers().into_iter().find(|layer| layer.name == name)?;
+        let layer = layers(table).into_iter().find(|layer| layer.name == name)?;
         return layer_keys(&layer).into_iter().find(|(known, _)| *known == last).map(|(_, value)| value);
     }
     flat(table).into_iter().find(|(known, _)| known == key).map(|(_, value)| value)
 }
 
 /// The learned layers that `model.layer.NAME` may name.
-fn layers() -> Vec<LayerSpec> {
-    alexnet::layers(&ModelSettings::default())
+fn layers(table: &Table) -> Vec<LayerSpec> {
+    let model: ModelSettings = table["model"].clone().try_into().expect("settings came from the same");
+    alexnet::layers(&model)
 }
 
 /// What `model.layer.NAME` may change of a layer, each with a value of its type.
@@ -81,7 +83,7 @@ fn layer_keys(layer: &LayerSpec) -> Vec<(&'static str, Value)> {
 
 fn unknown(table: &Table, key: &str, place: &str) -> Error {
     let mut known: Vec<String> = flat(table).into_iter().map(|(known, _)| known).collect();
-    for layer in layers() {
+    for layer in layers(table) {
         known.extend(layer_keys(&layer).iter().map(|(last, _)| format!("model.layer.{}.{last}", layer.name)));
     }
     let distance = |candidate: &String| {
@@ -105,7 +107,7 @@ fn convert(value: Value, template: &Value) -> Result<Value, (&'static str, Strin
         (Value::Float(_), other) => ("a number", other),
         (Value::Integer(_), other) => ("a whole number", other),
         (Value::Boolean(_), other) => ("true or false", other),
-        (Value::Array(_), other) => ("a list such as [25, 51, 79]", other),
+        (Value::Array(_), other) => ("a list", other),
         (_, other) => ("a word", other),
     };
     Err((expected.0, expected.1.to_string()))

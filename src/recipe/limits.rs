@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::ops::RangeBounds;
 
-use super::settings::Settings;
+use super::settings::{ScheduleKind, Settings};
 use crate::error::{Error, Result};
 use crate::shard::SIDE;
 
@@ -39,6 +39,8 @@ pub fn check(settings: &Settings) -> Result<()> {
     }
     within("augment.crop", augment.crop, 1..=SIDE, "1 to 256")?;
     within("augment.canvas", augment.canvas, augment.crop..=1024, "augment.crop to 1024")?;
+    within("augment.min_area", augment.min_area, f64::MIN_POSITIVE..=1.0, "more than 0, up to 1")?;
+    within("augment.max_ratio", augment.max_ratio, 1.0..=100.0, "1 to 100")?;
     within("augment.lighting", augment.lighting, 0.0..=10.0, "0 to 10")?;
     within("augment.scale", augment.scale, f32::MIN_POSITIVE.into()..=1e3, "more than 0, up to 1000")?;
     within("train.batch_size", train.batch_size, 1..=65_536, "1 to 65536")?;
@@ -48,6 +50,14 @@ pub fn check(settings: &Settings) -> Result<()> {
     within("train.drop_factor", train.drop_factor, 1.0..=1e6, "1 or more")?;
     within("train.patience", train.patience, 1..=1_000_000, "1 or more")?;
     within("train.min_improvement", train.min_improvement, 0.0..=1.0, "0 to 1")?;
+    within("train.warmup_epochs", train.warmup_epochs, 0.0..=f64::from(train.epochs), "0 to train.epochs")?;
+    if train.schedule == ScheduleKind::OneCycle && train.warmup_epochs > 0.0 {
+        return Err(out_of_range(
+            "train.warmup_epochs",
+            train.warmup_epochs,
+            "0, since one-cycle has a rise of its own",
+        ));
+    }
     within("train.epochs", train.epochs, 1..=1_000_000, "1 to 1000000")?;
     Ok(())
 }

@@ -6,6 +6,7 @@ pub mod alexnet;
 pub mod keys;
 pub mod limits;
 pub mod settings;
+pub mod table;
 
 use std::path::Path;
 
@@ -79,6 +80,14 @@ impl Recipe {
         };
         table.remove("run");
         let mut settings = Settings::default();
+        // The layers first: other keys may name one.
+        let written = match (table.remove("layer"), table.get_mut("model")) {
+            (None, Some(toml::Value::Table(model))) => model.remove("layers"),
+            (written, _) => written,
+        };
+        if let Some(written) = written {
+            keys::set(&mut settings, "model.layers", written, place)?;
+        }
         keys::merge(&mut settings, &table, place)?;
         Ok(Self { name, description, settings })
     }
@@ -109,6 +118,7 @@ impl Recipe {
         text +=
             "  model.layer.NAME.deviation, model.layer.NAME.bias (a layer's own initial values; NAME: conv1 ... fc8)\n";
         text += "  model.layer.NAME.filters, .kernel_size, .stride, .padding (NAME: conv1 ... conv5)\n";
+        text += "  [[layer]] in a .toml file: other layers in place of AlexNet's (docs/fidelity.md)\n";
         text += "  train.order is shuffled, blocks (nearly shuffled, for datasets larger than memory) or sequential\n";
         text
     }
@@ -175,7 +185,7 @@ mod tests {
             ("train.batch_size=many", "a whole number"),
             ("train.batch_size=1.5", "a whole number"),
             ("augment.mirror=1", "true or false"),
-            ("train.schedule=cosine", "plateau"),
+            ("train.schedule=cosinus", "plateau"),
             ("train.batch_size=-1", "train.batch_size"),
             ("train.batch_size", "KEY=VALUE"),
         ] {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
 
+use super::table::LayerRow;
+
 /// A whole recipe. A recipe's file and `--set` change the keys that they name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -39,6 +41,9 @@ pub struct ModelSettings {
     pub init: InitScheme,
     /// Departures of a layer from the paper and the scheme: `model.layer.conv2.bias = 0.1`.
     pub layer: BTreeMap<String, LayerSettings>,
+    /// The layers in place of AlexNet's, which then have no use of `towers`, `dropout_side`, `init` and `lrn.place`.
+    /// A recipe's file writes them as `[[layer]]`.
+    pub layers: Vec<LayerRow>,
 }
 
 /// Which pass scales for the dropped units.
@@ -154,6 +159,10 @@ pub struct AugmentSettings {
     pub canvas: usize,
     /// Where the crop is cut in training.
     pub position: CropPosition,
+    /// `resized`: the least share of the sample's area.
+    pub min_area: f64,
+    /// `resized`: the most that width and height differ by, as a factor.
+    pub max_ratio: f64,
     /// Whether half of the crops are mirrored in training.
     pub mirror: bool,
     /// The deviation of the PCA lighting's draws: 0.1; 0 turns it off.
@@ -170,6 +179,8 @@ pub enum CropPosition {
     Random,
     /// In the middle.
     Centre,
+    /// A part of random area and shape, resized to the crop's side: Szegedy and others (2014), torchvision's habit.
+    Resized,
 }
 
 /// How the network learns (section 5).
@@ -196,6 +207,9 @@ pub struct TrainSettings {
     pub max_drops: u32,
     /// `steps`: before these epochs, counted from 0.
     pub drop_epochs: Vec<u32>,
+    /// Epochs over which the rate rises to the schedule's by equal steps (Goyal and others, 2017); fractions count. Not
+    /// with `one-cycle`, which has its own rise.
+    pub warmup_epochs: f64,
     /// Passes over the training split.
     pub epochs: u32,
     /// The order of the samples in an epoch.
@@ -206,12 +220,17 @@ pub struct TrainSettings {
 
 /// What lowers the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum ScheduleKind {
     /// A validation error that has stopped improving (section 5).
     Plateau,
     /// The epochs of `train.drop_epochs`.
     Steps,
+    /// Half a cosine from the first rate to 0 over all steps: Loshchilov and Hutter (2017), without restarts.
+    Cosine,
+    /// Up from a 25th of `train.learning_rate` over the first 0.3 of all steps, and down to a 250,000th of it, both by
+    /// half a cosine: Smith and Topin (2017) with PyTorch's numbers. The momentum stays.
+    OneCycle,
 }
 
 /// The order of the samples in an epoch.
@@ -239,6 +258,7 @@ impl Default for ModelSettings {
             lrn: LrnSettings::default(),
             init: InitScheme::Paper,
             layer: BTreeMap::new(),
+            layers: Vec::new(),
         }
     }
 }
@@ -257,7 +277,16 @@ impl Default for LrnSettings {
 
 impl Default for AugmentSettings {
     fn default() -> Self {
-        Self { crop: 224, canvas: 227, position: CropPosition::Random, mirror: true, lighting: 0.1, scale: 1.0 }
+        Self {
+            crop: 224,
+            canvas: 227,
+            position: CropPosition::Random,
+            min_area: 0.08,
+            max_ratio: 4.0 / 3.0,
+            mirror: true,
+            lighting: 0.1,
+            scale: 1.0,
+        }
     }
 }
 
@@ -297,6 +326,7 @@ impl Default for TrainSettings {
             min_improvement: 0.001,
             max_drops: 3,
             drop_epochs: vec![25, 51, 79],
+            warmup_epochs: 0.0,
             epochs: 90,
             order: OrderKind::Shuffled,
             seed: 0,

@@ -133,7 +133,7 @@ impl Trainer {
         let follows = step + 1 < self.options.last_step && !validates_next;
         let next = if follows { Next::Feed } else { Next::Nothing };
         let (train, schedule) = (&self.experiment.settings().train, &self.experiment.state.schedule);
-        let learning_rate = schedule.learning_rate(train, self.plan.epoch(step));
+        let learning_rate = schedule.learning_rate(train, step, self.plan.steps_per_epoch());
         let before = self.stepper.step(step, next, learning_rate)?;
         self.experiment.state.step = step + 1;
         self.experiment.state.epoch = self.plan.epoch(step + 1);
@@ -191,7 +191,7 @@ impl Trainer {
         let train = &recipe.settings.train;
         let change = schedule.validated(train, step, rates.top1_error);
         if change == Change::Dropped {
-            let rate = schedule.learning_rate(train, epoch + 1);
+            let rate = schedule.learning_rate(train, step, self.plan.steps_per_epoch());
             let event = format!("the validation error has stopped improving: learning rate {rate:e}");
             self.record.event(step, epoch, &event)?;
         }

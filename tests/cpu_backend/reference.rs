@@ -167,7 +167,7 @@ fn no_normalisation_learns_as_in_pytorch() {
     assert_steps_agree("lrn-off", &with_lrn(LrnPlace::Off));
 }
 
-/// A recipe's network at this width has 8 channels and 40 hidden units in each layer.
+/// A recipe's network at this width has 8 channels and 40 hidden units in each layer, 16 and 48 with two towers.
 fn narrow(recipe: &str) -> ModelSettings {
     let model = Recipe::load(recipe, &[]).unwrap().settings.model;
     ModelSettings { width: 0.01, lrn: LrnSettings { alpha: 0.02, ..model.lrn.clone() }, ..model }
@@ -181,6 +181,13 @@ fn torchvisions_recipe_learns_as_in_pytorch_with_the_same_units_dropped() {
 #[test]
 fn zeiler_and_fergus_recipe_learns_as_in_pytorch() {
     assert_steps_agree("zfnet", &ModelSettings { dropout: 0.0, ..narrow("zfnet") });
+}
+
+#[test]
+fn the_recipes_of_caffe_and_of_2012_learn_as_in_pytorch_with_the_same_units_dropped() {
+    for recipe in ["caffe", "caffenet", "code2012"] {
+        assert_steps_agree(recipe, &narrow(recipe));
+    }
 }
 
 #[test]

@@ -85,6 +85,7 @@ def tail(x, with_lrn, with_pool, settings):
 
 def forward(x, w, model):
     towers = model["towers"]
+    own = model.get("layer", {})
     for name, stride, pad, groups, with_lrn, with_pool in [
         ("conv1", 4, 0, 1, True, True),
         ("conv2", 1, 2, towers, True, True),
@@ -92,6 +93,7 @@ def forward(x, w, model):
         ("conv4", 1, 1, towers, False, False),
         ("conv5", 1, 1, towers, False, True),
     ]:
+        stride, pad = own.get(name, {}).get("stride", stride), own.get(name, {}).get("padding", pad)
         x = F.conv2d(x, w[f"{name}.weight"], w[f"{name}.bias"], stride, pad, groups=groups)
         x = tail(x, with_lrn, with_pool, model["lrn"])
     x = x.flatten(1)
@@ -102,7 +104,7 @@ def forward(x, w, model):
 
 def train(first, samples, labels, recipe, steps, dtype):
     """Weights and velocities (named velocity.NAME) after `steps` steps from the checkpoint `first`."""
-    settings = recipe["train"]
+    settings, biases = recipe["train"], recipe["model"]["biases"]
     weights = {name: tensor.to(dtype, copy=True) for name, tensor in first.items() if name in WEIGHTS}
     names = list(weights)
     for weight in weights.values():
@@ -118,8 +120,11 @@ def train(first, samples, labels, recipe, steps, dtype):
         rate, decay, momentum = settings["learning_rate"], settings["weight_decay"], settings["momentum"]
         with torch.no_grad():
             for name, gradient in zip(names, gradients):
-                velocity = velocities[name]
-                velocity.mul_(momentum).sub_(weights[name], alpha=decay * rate).sub_(gradient, alpha=rate)
+                velocity, own_rate, own_decay = velocities[name], rate, decay
+                if name.endswith(".bias"):
+                    own_rate = rate * biases["learning_rate"]
+                    own_decay = decay if biases["decay"] else 0.0
+                velocity.mul_(momentum).sub_(weights[name], alpha=own_decay * own_rate).sub_(gradient, alpha=own_rate)
                 weights[name].add_(velocity)
         print(f"{dtype}, step {step + 1}: loss {loss.item():.6f}")
     weights = {name: weight.detach() for name, weight in weights.items()}
@@ -140,6 +145,8 @@ def main():
     plain = augment["position"] == "centre" and not augment["mirror"] and augment["lighting"] == 0
     if not plain or model["dropout"] != 0 or settings["order"] != "sequential":
         sys.exit("the run draws at random: train it with the --set options above")
+    if model.get("layers") or settings["schedule"] not in ("plateau", "steps") or settings["warmup_epochs"] > 0:
+        sys.exit("follows AlexNet's own layers at a rate that does not change within an epoch")
     samples, labels = read_samples(arguments.shards, "train")
     if arguments.step > len(samples) // settings["batch_size"]:
         sys.exit("follow at most one epoch: the schedule may change the learning rate after it")

@@ -33,6 +33,8 @@ CONVS = [
     ("conv4", 3, 1, 1, False, False, True),
     ("conv5", 3, 1, 1, False, True, True),
 ]
+# Biases learn twice as fast and do not decay; 16 channels and 48 units are what the recipes have at width 0.01.
+CAFFE = {"towers": 2, "units": 48, "dropout": 0.5, "scaling": "training", "k": 1.0, "bias_rate": 2.0, "bias_decay": 0.0}
 # The same of recipes/torchvision.toml and recipes/zfnet.toml.
 TORCHVISION = [("conv1", 11, 4, 2, False, True, False), *CONVS[1:]]
 ZFNET = [("conv1", 7, 2, 1, True, True, False), ("conv2", 5, 2, 1, True, True, False), *CONVS[2:]]
@@ -54,6 +56,9 @@ CASES = {
         "convs": TORCHVISION, "place": "off", "units": 40, "dropout": 0.5, "scaling": "training", "side": "inputs"
     },
     "zfnet": {"convs": ZFNET, "place": "after-pool", "units": 40},
+    "caffe": CAFFE,
+    "caffenet": CAFFE | {"place": "after-pool"},
+    "code2012": CAFFE | {"place": "before-relu", "scaling": "evaluation", "k": 2.0},
 }
 
 
@@ -142,7 +147,7 @@ def conv_block(x, weights, conv, case):
     x = F.conv2d(x, weights[name + ".weight"], weights[name + ".bias"], stride=stride, padding=pad, groups=groups)
     steps = {
         "relu": relu,
-        "lrn": lambda x: lrn(x, **LRN) if with_lrn else x,
+        "lrn": lambda x: lrn(x, **LRN | {"k": case.get("k", LRN["k"])}) if with_lrn else x,
         "pool": lambda x: pool(x) if with_pool else x,
     }
     orders = {
@@ -180,6 +185,12 @@ def forward(weights, images, case, step=None):
     return F.linear(x, weights["fc8.weight"], weights["fc8.bias"])
 
 
+def bias_rule(case, name):
+    """The factors of learning rate and weight decay of a tensor."""
+    is_bias = name.endswith(".bias")
+    return (case.get("bias_rate", 1.0), case.get("bias_decay", 1.0)) if is_bias else (1.0, 1.0)
+
+
 def first_clear_steps(case, batches, labels):
     """Whole steps from the first seed's weights that keep clear of the kinks."""
     seed = 1
@@ -193,9 +204,12 @@ def first_clear_steps(case, batches, labels):
 def whole_steps(case, batches, labels, seed):
     initial = initial_weights(case, seed)
     weights = {name: tensor.clone().requires_grad_() for name, tensor in initial.items()}
-    optimizer = torch.optim.SGD(
-        weights.values(), lr=exact(LEARNING_RATE), momentum=exact(MOMENTUM), weight_decay=exact(WEIGHT_DECAY)
-    )
+    rates = {name: exact(LEARNING_RATE) * bias_rule(case, name)[0] for name in weights}
+    groups = [
+        {"params": [tensor], "lr": rates[name], "weight_decay": exact(WEIGHT_DECAY) * bias_rule(case, name)[1]}
+        for name, tensor in weights.items()
+    ]
+    optimizer = torch.optim.SGD(groups, momentum=exact(MOMENTUM))
     numbers = {"initial." + name: tensor for name, tensor in initial.items()}
     with torch.no_grad():
         logits = forward(weights, batches[0], case)
@@ -217,7 +231,7 @@ def whole_steps(case, batches, labels, seed):
     for name, tensor in weights.items():
         numbers["final." + name] = tensor.detach()
         # The paper's velocity is PyTorch's buffer times -lr, while lr stays the same.
-        numbers["velocity." + name] = -exact(LEARNING_RATE) * optimizer.state[tensor]["momentum_buffer"]
+        numbers["velocity." + name] = -rates[name] * optimizer.state[tensor]["momentum_buffer"]
     numbers["losses"] = torch.stack(losses)
     return {name: tensor.float().contiguous() for name, tensor in numbers.items()}
 

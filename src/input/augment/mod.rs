@@ -1,9 +1,11 @@
 //! The augmenter: writes one view of a sample as the network's input.
 //!
 //! `out[c][y][x] = (((byte + mean) mod 256) - mean + light[c]) * scale` inside the crop, 0 to the right of it and
-//! below. The mean is taken at the crop's own position. All versions round after the sum and after the product, and
-//! once more to f16, so they agree bit for bit.
+//! below. The mean is taken at the crop's own position. Of a part that is resized, ((byte + mean) mod 256) - mean is
+//! interpolated. All versions round after the sum and after the product, and once more to f16, so they agree bit for
+//! bit.
 
+mod resized;
 mod rows;
 mod scalar;
 #[cfg(test)]
@@ -17,7 +19,7 @@ mod vector;
 pub use self::rows::Value;
 use self::rows::write_rows;
 use self::vector::{Avx2, Avx512, Vector};
-use super::view::{Frame, View};
+use super::view::{Cut, Frame, View};
 use crate::shard::{SAMPLE_BYTES, SIDE};
 
 /// A version of the augmenter, which exists only where the processor can run it.
@@ -68,8 +70,15 @@ impl Augmenter {
         assert_eq!(mean.len(), SAMPLE_BYTES, "bytes of a mean image");
         assert_eq!(out.len(), frame.num_values(), "values of an input");
         assert!(frame.crop <= SIDE && frame.crop <= frame.canvas, "{frame:?}");
-        let last = frame.last_position();
-        assert!(view.top <= last && view.left <= last, "{view:?} reaches out of the sample: {frame:?}");
+        let (height, width) = match view.cut {
+            Cut::AsCrop => (frame.crop, frame.crop),
+            Cut::Resized { height, width } => (height, width),
+        };
+        let inside = view.top + height <= SIDE && view.left + width <= SIDE;
+        assert!(inside, "{view:?} reaches out of the sample: {frame:?}");
+        if view.cut != Cut::AsCrop {
+            return resized::write(bytes, mean, view, (height, width), frame, out);
+        }
         match self.0 {
             Instructions::Scalar => write_rows(bytes, mean, view, frame, out, scalar::write_row),
             Instructions::Avx2 => vector::write::<Avx2, V>(bytes, mean, view, frame, out),

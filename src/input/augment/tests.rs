@@ -4,7 +4,7 @@ use half::f16;
 use proptest::prelude::*;
 
 use super::{Augmenter, Value};
-use crate::input::view::{Frame, Mirror, View};
+use crate::input::view::{Cut, Frame, Mirror, View};
 use crate::philox::{Purpose, words};
 use crate::shard::{CHANNELS, SAMPLE_BYTES, SIDE};
 
@@ -80,7 +80,7 @@ fn any_view() -> impl Strategy<Value = (View, Frame)> {
         |(crop, padding, scale, mirror, light)| {
             let frame = Frame { crop, canvas: crop + padding, scale };
             (0..=frame.last_position(), 0..=frame.last_position())
-                .prop_map(move |(top, left)| (View { sample: 0, top, left, mirror, light }, frame))
+                .prop_map(move |(top, left)| (View { sample: 0, top, left, cut: Cut::AsCrop, mirror, light }, frame))
         },
     )
 }
@@ -123,7 +123,8 @@ fn vector_augmenters_agree_at_every_position_of_the_paper_s_crop() {
     let mut found = expected.clone();
     for place in 0..33 {
         for mirror in [Mirror::No, Mirror::Yes] {
-            let view = View { sample: 0, top: 32 - place, left: place, mirror, light: [1.25, -3.5, 0.1] };
+            let view =
+                View { sample: 0, top: 32 - place, left: place, cut: Cut::AsCrop, mirror, light: [1.25, -3.5, 0.1] };
             Augmenter::scalar().write(&bytes, &mean, &view, frame, &mut expected);
             for augmenter in vector_augmenters() {
                 augmenter.write(&bytes, &mean, &view, frame, &mut found);
@@ -136,6 +137,37 @@ fn vector_augmenters_agree_at_every_position_of_the_paper_s_crop() {
 #[test]
 #[should_panic(expected = "reaches out of the sample")]
 fn a_view_that_reaches_out_of_the_sample_panics() {
-    let view = View { sample: 0, top: 33, left: 0, mirror: Mirror::No, light: [0.0; CHANNELS] };
+    let view = View { sample: 0, top: 33, left: 0, cut: Cut::AsCrop, mirror: Mirror::No, light: [0.0; CHANNELS] };
     written::<f32>(Augmenter::fastest(), &view, Frame { crop: 224, canvas: 227, scale: 1.0 }, 0);
+}
+
+#[test]
+fn a_part_of_the_crops_own_size_is_not_changed_by_resizing() {
+    let frame = Frame { crop: 60, canvas: 63, scale: 0.5 };
+    for mirror in [Mirror::No, Mirror::Yes] {
+        let plain = View { sample: 0, top: 100, left: 31, cut: Cut::AsCrop, mirror, light: [1.25, -3.5, 0.1] };
+        let resized = View { cut: Cut::Resized { height: 60, width: 60 }, ..plain };
+        let both = [plain, resized].map(|view| written::<f16>(Augmenter::fastest(), &view, frame, 0));
+        assert_eq!(both[0], both[1], "{mirror:?}");
+    }
+}
+
+#[test]
+fn resizing_keeps_a_slope_and_its_ends() {
+    // Residuals that rise by one a column: the mean is 0, so bytes are residuals.
+    let bytes: Vec<u8> = (0..SAMPLE_BYTES).map(|at| (at % SIDE) as u8).collect();
+    let mean = vec![0; SAMPLE_BYTES];
+    let frame = Frame { crop: 50, canvas: 50, scale: 1.0 };
+    for (mirror, width) in [(Mirror::No, 100), (Mirror::Yes, 20)] {
+        let cut = Cut::Resized { height: 7, width };
+        let view = View { sample: 0, top: 3, left: 10, cut, mirror, light: [0.0; CHANNELS] };
+        let mut out = vec![0.0_f32; frame.num_values()];
+        Augmenter::fastest().write(&bytes, &mean, &view, frame, &mut out);
+        let (first, last) = (10.0, 10.0 + width as f32 - 1.0);
+        for (index, value) in out.iter().enumerate() {
+            let x = if mirror == Mirror::Yes { 49 - index % 50 } else { index % 50 };
+            let expected = (10.0 + (x as f32 + 0.5) * width as f32 / 50.0 - 0.5).clamp(first, last);
+            assert!((value - expected).abs() < 1e-4, "{mirror:?} {index}: {value}, expected {expected}");
+        }
+    }
 }
