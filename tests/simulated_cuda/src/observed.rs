@@ -1,4 +1,5 @@
-//! Which waits, records and syncs a run made, so that a test can leave each of them out in turn.
+//! Which waits, records and syncs a run made, so that a test can leave each of them out in turn, and which kernels it
+//! launched.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +12,8 @@ pub struct Observed {
     pub records: BTreeMap<(u32, u32), u64>,
     /// cuEventSynchronize and cuEventQuery: event.
     pub syncs: BTreeMap<u32, u64>,
+    /// cuLaunchKernel: the kernel's name.
+    pub kernels: BTreeMap<String, u64>,
     /// Priorities of the nodes of graphs that keep them.
     pub graph_priorities: BTreeSet<i32>,
 }
@@ -24,10 +27,12 @@ pub enum Mutation {
     EarlyRecord { event: u32 },
     /// cuEventSynchronize and cuEventQuery say that it is done.
     EarlySync { event: u32 },
+    /// A kernel's last blocks in x do not run; the last number of a library's function is not written.
+    Spoil { name: String },
 }
 
 impl Mutation {
-    /// Reads `skip-wait:<stream>:<event>`, `early-record:<event>` or `early-sync:<event>`.
+    /// Reads `skip-wait:<stream>:<event>`, `early-record:<event>`, `early-sync:<event>` or `spoil:<name>`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let parts: Vec<_> = text.split(':').collect();
         let number = |index: usize| {
@@ -37,8 +42,9 @@ impl Mutation {
             ("skip-wait", 3) => Ok(Self::SkipWait { stream: number(1)?, event: number(2)? }),
             ("early-record", 2) => Ok(Self::EarlyRecord { event: number(1)? }),
             ("early-sync", 2) => Ok(Self::EarlySync { event: number(1)? }),
+            ("spoil", 2) => Ok(Self::Spoil { name: parts[1].to_owned() }),
             _ => Err(format!(
-                "mutation {text:?}: expected skip-wait:STREAM:EVENT, early-record:EVENT or early-sync:EVENT"
+                "mutation {text:?}: expected skip-wait:STREAM:EVENT, early-record:EVENT, early-sync:EVENT or spoil:NAME"
             )),
         }
     }

@@ -35,7 +35,7 @@ fn alive(state: &State) -> BTreeMap<&'static str, usize> {
 /// The whole report.
 pub fn report() -> Value {
     let state = device::lock();
-    let Observed { waits, records, syncs, graph_priorities } = &state.observed;
+    let Observed { waits, records, syncs, kernels, graph_priorities } = &state.observed;
     let waits = waits.iter().map(|((stream, event), count)| json!({"stream": stream, "event": event, "count": count}));
     let records =
         records.iter().map(|((event, stream), count)| json!({"event": event, "stream": stream, "count": count}));
@@ -48,6 +48,7 @@ pub fn report() -> Value {
         "waits": waits.collect::<Vec<_>>(),
         "records": records.collect::<Vec<_>>(),
         "syncs": syncs.collect::<Vec<_>>(),
+        "kernels": kernels,
         "graph_priorities": graph_priorities,
         "calls": calls::lock().counts,
     })

@@ -54,6 +54,18 @@ impl Default for Settings {
 const NAMES: [&str; 11] =
     ["schedule", "memory", "devices", "sm", "driver", "strict", "unrepeatable", "mutate", "report", "cache", "fail"];
 
+impl Settings {
+    /// Whether this kernel, or this function of a library, is told to be wrong.
+    pub fn spoils(&self, name: &str) -> bool {
+        self.mutations.iter().any(|mutation| matches!(mutation, Mutation::Spoil { name: spoiled } if spoiled == name))
+    }
+
+    /// What of a library's results is written.
+    pub fn written<'a>(&self, function: &str, results: &'a [f32]) -> &'a [f32] {
+        &results[..results.len() - usize::from(self.spoils(function))]
+    }
+}
+
 /// Reads the environment, once in a process.
 pub fn read_environment() {
     static ONCE: Once = Once::new();

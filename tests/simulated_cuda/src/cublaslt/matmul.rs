@@ -11,7 +11,7 @@ use super::descriptors::Layout;
 use super::heuristic::Algorithm;
 use super::problem::Problem;
 use super::{check_handle, refuse};
-use crate::device::Work;
+use crate::device::{self, Work};
 use crate::driver::context::current;
 use crate::driver::memory::{POISON, Region};
 use crate::numbers;
@@ -56,6 +56,8 @@ unsafe fn multiply(problem: &Problem, [a_at, b_at, d_at]: [u64; 3]) {
         if description.epilogue.rectify {
             values.iter_mut().for_each(|value| *value = value.max(0.0));
         }
+        let is_last = column + 1 == d.columns;
+        let values = if is_last { device::lock().settings.written("cublasLtMatmul", values) } else { values };
         numbers::write(d.kind, d_at + (column * d.stride * d.kind.bytes()) as u64, values);
     }
 }

@@ -12,7 +12,7 @@ use super::compute;
 use super::descriptors::Tensor;
 use super::geometry::Geometry;
 use super::{objects, of_driver, refuse, stream_of};
-use crate::device::{Job, Work};
+use crate::device::{self, Job, Work};
 use crate::driver::context::current;
 use crate::driver::memory::{POISON, Region};
 use crate::numbers;
@@ -82,10 +82,11 @@ unsafe fn enqueue(
                 *value = if sum < 0.0 { 0.0 } else { sum };
             }
         }
+        let result = device::lock().settings.written(name, &result);
         // SAFETY: `blocks_of` saw that both lie in blocks, which pending work keeps alive, and overlap nothing.
         unsafe {
             std::ptr::write_bytes(workspace as *mut u8, POISON, workspace_bytes);
-            numbers::write(written.kind, address, &result);
+            numbers::write(written.kind, address, result);
         }
         Ok(())
     });
