@@ -31,6 +31,7 @@
 //! ```
 
 mod choice;
+mod compared;
 pub mod cpu;
 pub mod cuda;
 mod device_times;
@@ -41,6 +42,7 @@ pub(crate) mod step;
 pub mod synthetic;
 
 pub use self::choice::{Choice, Chosen, DeviceChoice};
+pub use self::compared::{Compared, WrongValue};
 pub use self::device_times::DeviceTimes;
 pub use self::precision::PrecisionChoice;
 pub use self::rank::rank;

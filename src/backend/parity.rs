@@ -3,6 +3,7 @@
 
 use half::f16;
 
+use super::compared::{Axis, Compared};
 use super::cuda::Precision;
 use super::{Backend, BackendOptions, Pass, Slot, Statistics, StepScalars};
 use crate::error::Result;
@@ -10,92 +11,6 @@ use crate::input::{Batch, Values};
 use crate::model::network::Block;
 use crate::model::{Network, Parameters};
 use crate::synthetic::values::normal;
-
-/// One tensor, computed by both.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Compared {
-    /// `conv1 output`, `fc8.weight gradient`, `loss`, ...
-    pub tensor: String,
-    /// The L2 norm of the difference over that of the CPU's values.
-    pub relative_error: f64,
-    /// What the precision and the tensor's depth explain.
-    pub tolerance: f64,
-    /// Whether a rounding may change it by more than a rounding: gradients, and what comes of them, go another way
-    /// where a value on the edge changes sides of ReLU's 0 or places in a pooling window.
-    pub jumps: bool,
-    /// Values that differ by more than the tolerance of what values of this tensor measure (their root mean square), or
-    /// are no numbers where the CPU's are.
-    pub num_wrong: usize,
-    /// Values that are no numbers where the CPU's are.
-    pub num_nan: usize,
-    /// Values in all.
-    pub num_values: usize,
-    /// The first of the wrong ones.
-    pub first_wrong: Option<WrongValue>,
-}
-
-/// A value that differs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WrongValue {
-    /// `n 0, c 17, y 3, x 26`: sample, channel, row and column; weights have an output and an input instead of the
-    /// first two.
-    pub place: String,
-    /// The value that is wrong.
-    pub ours: f32,
-    /// The CPU's.
-    pub theirs: f32,
-}
-
-impl Compared {
-    /// Whether the difference is explained. What is not a number is not.
-    pub fn is_within(&self) -> bool {
-        self.relative_error <= self.tolerance
-    }
-
-    /// No difference is explained yet, and none found.
-    fn new(tensor: String, relative_error: f64, num_values: usize) -> Self {
-        Self {
-            tensor,
-            relative_error,
-            tolerance: 0.0,
-            jumps: false,
-            num_wrong: 0,
-            num_nan: 0,
-            num_values,
-            first_wrong: None,
-        }
-    }
-
-    /// With the values that differ by more than `limit`.
-    fn with_values(mut self, limit: f64, axes: &[Axis], ours: &[f32], theirs: &[f32]) -> Self {
-        for (index, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
-            let is_nan = ours.is_nan() && !theirs.is_nan();
-            let is_wrong = is_nan || (f64::from(*ours) - f64::from(*theirs)).abs() > limit;
-            self.num_nan += usize::from(is_nan);
-            self.num_wrong += usize::from(is_wrong);
-            if is_wrong && self.first_wrong.is_none() {
-                self.first_wrong = Some(WrongValue { place: place(axes, index), ours: *ours, theirs: *theirs });
-            }
-        }
-        self
-    }
-}
-
-/// A name, and how many there are of it; of the first one it does not matter.
-type Axis = (&'static str, usize);
-
-/// Where a value lies, the last axis the fastest.
-fn place(axes: &[Axis], index: usize) -> String {
-    let mut rest = index;
-    let mut named = Vec::with_capacity(axes.len());
-    for (name, len) in axes.iter().skip(1).rev() {
-        named.push(format!("{name} {}", rest % len));
-        rest /= len;
-    }
-    named.extend(axes.first().map(|(name, _)| format!("{name} {rest}")));
-    named.reverse();
-    named.join(", ")
-}
 
 /// Deviation of the synthetic inputs: real ones are the 0-255 scale's residuals, times `augment.scale` in the recipe
 /// with He's initial values.
@@ -214,15 +129,15 @@ impl Comparison {
         let tensor = tensor.into();
         assert_eq!(ours.len(), theirs.len(), "values of {tensor}");
         let square = |value: f64| value * value;
-        let difference: f64 =
+        let of_differences: f64 =
             ours.iter().zip(theirs).map(|(ours, theirs)| square(f64::from(*ours) - f64::from(*theirs))).sum();
         let norm: f64 = theirs.iter().map(|theirs| square(f64::from(*theirs))).sum();
-        let relative_error = if difference == 0.0 { 0.0 } else { (difference / norm).sqrt() };
+        let difference = if of_differences == 0.0 { 0.0 } else { (of_differences / norm).sqrt() };
         // A unit that changes sides brings or takes a whole gradient, of about the size of the others.
         let of_sides =
             if matches!(kind, Kind::Dense | Kind::Pooled) { GRADIENT_SPREAD * self.changed_sides.sqrt() } else { 0.0 };
         let (tolerance, jumps) = (tolerance(self.precision, kind).hypot(of_sides), !matches!(kind, Kind::Output));
-        let compared = Compared { tolerance, jumps, ..Compared::new(tensor, relative_error, ours.len()) };
+        let compared = Compared { tolerance, jumps, ..Compared::new(tensor, difference, ours.len()) };
         // If the tensor is beyond its tolerance, so is one of its values.
         let limit = tolerance * (norm / theirs.len() as f64).sqrt();
         self.tensors.push(compared.with_values(limit, axes, ours, theirs));
@@ -230,9 +145,9 @@ impl Comparison {
 
     fn statistics(&mut self, pass: &str, [ours, theirs]: [Statistics; 2]) {
         self.push(format!("{pass} loss"), Kind::Output, &[], &[ours.loss_sum as f32], &[theirs.loss_sum as f32]);
-        let relative_error = ours.num_samples.abs_diff(theirs.num_samples) as f64 / theirs.num_samples as f64;
+        let difference = ours.num_samples.abs_diff(theirs.num_samples) as f64 / theirs.num_samples as f64;
         let [ours, theirs] = [ours, theirs].map(|statistics| [statistics.num_samples as f32]);
-        let compared = Compared::new(format!("{pass} samples"), relative_error, 1);
+        let compared = Compared::new(format!("{pass} samples"), difference, 1);
         self.tensors.push(compared.with_values(0.0, &[], &ours, &theirs));
     }
 
@@ -315,24 +230,5 @@ fn tolerance(precision: Precision, kind: Kind) -> f64 {
         (Precision::Bf16, Kind::Dense) => 3e-2,
         (Precision::Bf16, Kind::Pooled) => 4e-1,
         (Precision::Bf16, Kind::Weight) => 1e-2,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wrong_values_are_counted_and_the_first_is_named_by_its_place() {
-        let theirs: Vec<f32> = (0..24).map(|value| value as f32).collect();
-        let mut ours = theirs.clone();
-        (ours[17], ours[20], ours[21]) = (17.5, f32::NAN, 21.05);
-        // (2, 3, 2, 2)
-        let axes = [("n", 0), ("c", 3), ("y", 2), ("x", 2)];
-        let compared = Compared::new("a tensor".into(), 1.0, 24).with_values(0.1, &axes, &ours, &theirs);
-        assert_eq!((compared.num_wrong, compared.num_nan, compared.num_values), (2, 1, 24));
-        let first = WrongValue { place: "n 1, c 1, y 0, x 1".into(), ours: 17.5, theirs: 17.0 };
-        assert_eq!(compared.first_wrong, Some(first));
-        assert_eq!(place(&[], 0), "");
     }
 }

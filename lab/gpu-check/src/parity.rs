@@ -7,8 +7,8 @@ use super::options::Networks;
 use super::outcome::{Found, Outcome};
 use alexnet::backend::cpu::CpuBackend;
 use alexnet::backend::cuda::{Gpu, Graphs, Precision};
-use alexnet::backend::parity::{Compared, WrongValue, compare};
-use alexnet::backend::{BackendOptions, StepScalars};
+use alexnet::backend::parity::compare;
+use alexnet::backend::{BackendOptions, Compared, StepScalars};
 use alexnet::error::Result;
 use alexnet::model::Network;
 use alexnet::model::init::initial_parameters;
@@ -166,7 +166,7 @@ impl Case {
     /// as a race does, is no edge if it is larger than one can be.
     fn may_be_an_edge(&self, compared: &[Compared]) -> bool {
         let mut wrong = compared.iter().filter(|one| !one.is_within());
-        self.precision == Precision::F32 && wrong.all(|one| one.jumps && one.relative_error <= OF_ONE_EDGE)
+        self.precision == Precision::F32 && wrong.all(|one| one.jumps && one.difference <= OF_ONE_EDGE)
     }
 
     fn drawn(&self, gpu: &Gpu, seed: u64) -> Result<Vec<Compared>> {
@@ -189,14 +189,13 @@ impl Case {
 
 /// Names the tensors that are wrong, in the order of the step, or the one that is nearest to it.
 fn judged(compared: &[Compared]) -> Found {
-    let words = |one: &Compared| format!("{} {:.1e} of {:.1e}", one.tensor, one.relative_error, one.tolerance);
+    let words = |one: &Compared| format!("{} {:.1e} of {:.1e}", one.tensor, one.difference, one.tolerance);
     let wrong: Vec<&Compared> = compared.iter().filter(|one| !one.is_within()).collect();
     if let Some(first) = wrong.first() {
         let what = format!("{} of {} tensors differ: {}, ...", wrong.len(), compared.len(), words(first));
-        return Found { details: wrong.iter().map(|one| at_length(one)).collect(), ..Found::failed(what) };
+        return Found { details: wrong.iter().map(ToString::to_string).collect(), ..Found::failed(what) };
     }
-    let ratio = |one: &Compared| if one.relative_error == 0.0 { 0.0 } else { one.relative_error / one.tolerance };
-    match compared.iter().max_by(|one, other| ratio(one).total_cmp(&ratio(other))) {
+    match compared.iter().max_by(|one, other| one.ratio().total_cmp(&other.ratio())) {
         Some(nearest) => {
             Found::passed(format!("{} tensors; the largest difference: {}", compared.len(), words(nearest)))
         }
@@ -204,44 +203,29 @@ fn judged(compared: &[Compared]) -> Found {
     }
 }
 
-/// `conv1 output: 3.1e-1 of 2.0e-2; 12 of 4096 values wrong, 1 NaN; first at n 0, c 3, y 1, x 2: 0.5, expected 0.25`.
-fn at_length(one: &Compared) -> String {
-    let Compared { tensor, relative_error, tolerance, num_wrong, num_nan, num_values, first_wrong, .. } = one;
-    let mut text = format!(
-        "{tensor}: {relative_error:.1e} of {tolerance:.1e}; {num_wrong} of {num_values} values wrong, {num_nan} NaN"
-    );
-    if let Some(WrongValue { place, ours, theirs }) = first_wrong {
-        let at = if place.is_empty() { String::new() } else { format!("; first at {place}") };
-        text += &format!("{at}: {ours:e}, expected {theirs:e}");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alexnet::backend::WrongValue;
 
-    fn compared(relative_error: f64, jumps: bool) -> Vec<Compared> {
+    fn compared(difference: f64, jumps: bool) -> Vec<Compared> {
         let first_wrong = Some(WrongValue { place: "n 0, unit 3".into(), ours: f32::NAN, theirs: 0.5 });
         let tensor = "a tensor".into();
         let (tolerance, num_wrong, num_nan, num_values) = (2e-5, 2, 1, 8);
-        vec![Compared { tensor, relative_error, tolerance, jumps, num_wrong, num_nan, num_values, first_wrong }]
+        vec![Compared { tensor, difference, tolerance, jumps, num_wrong, num_nan, num_values, first_wrong }]
     }
 
     #[test]
     fn only_a_small_jump_in_f32_may_be_an_edge() {
         let narrow = |precision| Case::narrow("", precision);
         assert!(narrow(Precision::F32).may_be_an_edge(&compared(3.5e-2, true)));
-        for (precision, relative_error, jumps) in [
+        for (precision, difference, jumps) in [
             (Precision::F32, 0.5, true),
             (Precision::F32, f64::NAN, true),
             (Precision::F32, 3.5e-2, false),
             (Precision::Bf16, 3.5e-2, true),
         ] {
-            assert!(
-                !narrow(precision).may_be_an_edge(&compared(relative_error, jumps)),
-                "{precision:?} {relative_error}"
-            );
+            assert!(!narrow(precision).may_be_an_edge(&compared(difference, jumps)), "{precision:?} {difference}");
         }
     }
 
