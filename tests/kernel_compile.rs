@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use alexnet::backend::cuda::Capability;
 use alexnet::backend::cuda::Real;
-use alexnet::backend::cuda::kernels::source::{SOURCE, options};
+use alexnet::backend::cuda::kernels::source::{SOURCE, kernel_names, options};
 use cudarc::nvrtc::sys::{self, nvrtcResult};
 use half::bf16;
 
@@ -94,16 +94,6 @@ fn compile(source: &str, options: &[String]) -> Result<(Vec<u8>, String), String
     }
 }
 
-/// The kernels of the source, by name.
-fn kernels() -> Vec<&'static str> {
-    let definitions = SOURCE.split("extern \"C\" __global__ void ").skip(1);
-    let names = definitions.map(|text| {
-        let text = if text.starts_with("__launch_bounds__") { text.split_once(") ").unwrap().1 } else { text };
-        text.split_once('(').unwrap().0
-    });
-    names.collect()
-}
-
 /// Reads ptxas's report.
 fn resources(log: &str) -> BTreeMap<String, Resources> {
     let mut all = BTreeMap::<String, Resources>::new();
@@ -142,7 +132,7 @@ fn compile_and_report<R: Real>() {
         assert!(cubin.starts_with(b"\x7fELF"), "{options:?}: not machine code");
         assert!(!log.contains("warning"), "{options:?}:\n{log}");
         let resources = resources(&log);
-        let mut expected = kernels();
+        let mut expected = kernel_names();
         expected.sort_unstable();
         assert_eq!(resources.keys().collect::<Vec<_>>(), expected, "{options:?}");
         println!("{options:?}: {} bytes", cubin.len());

@@ -1,5 +1,6 @@
 //! Every tensor of a step agrees with the CPU backend's, for networks unlike those that `gpu-check` compares in
-//! lab/gpu-check/tests/gpu_check.rs. The kernels' own tests (`kernels/tests`) hold the other shapes and orders.
+//! lab/gpu-check/tests/gpu_check/main.rs. The kernels' own cases (`src/backend/cuda/alone`) hold the other shapes and
+//! orders.
 
 use alexnet::backend::StepScalars;
 use alexnet::backend::cpu::CpuBackend;

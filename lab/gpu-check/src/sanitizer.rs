@@ -7,7 +7,7 @@ use super::finding::Task;
 use super::options::{Extent, GpuCheckOptions};
 use super::outcome::Found;
 use super::tool::{Ended, Tool, missing};
-use alexnet::backend::cuda::kernels::source::SOURCE;
+use alexnet::backend::cuda::kernels::source::kernel_names;
 use alexnet::error::Result;
 
 const PROGRAM: &str = "compute-sanitizer";
@@ -33,7 +33,7 @@ fn watched(options: &GpuCheckOptions, extent: &Extent, tool: &str) -> Result<Fou
     // Calls that fail on purpose, as cuDNN's and cuBLASLt's do, are no errors.
     let own = ["--tool", tool, "--error-exitcode", &FOUND_SOMETHING.to_string(), "--print-limit", "10"];
     let own = own.into_iter().chain(["--report-api-errors", "no"]).map(str::to_owned);
-    let arguments: Vec<String> = own.chain(filters(SOURCE, filter_option())).collect();
+    let arguments: Vec<String> = own.chain(filters(filter_option())).collect();
     // Narrow and few: every kernel runs in 3 steps of them, and the tools slow a program down a hundredfold.
     let extent = Extent { width: extent.width.min(0.25), ..*extent };
     let ended = watcher.watch_train(&arguments, options, &extent, BATCH_SIZE, NUM_STEPS)?;
@@ -56,25 +56,12 @@ fn filter_option() -> &'static str {
 }
 
 /// Only our kernels: those of the libraries are NVIDIA's own, many, and slow to watch.
-fn filters(source: &str, option: &str) -> Vec<String> {
-    let names = kernel_names(source);
+fn filters(option: &str) -> Vec<String> {
+    let names = kernel_names();
     // A part of a name is enough.
     let is_covered = |name: &&&str| names.iter().any(|other| other != *name && name.contains(other));
     let shortest = names.iter().filter(|name| !is_covered(name));
     shortest.flat_map(|name| [option.to_owned(), format!("kns={name}")]).collect()
-}
-
-/// The names of the kernels that a translation unit defines.
-fn kernel_names<'a>(source: &'a str) -> Vec<&'a str> {
-    let definitions = source.split("extern \"C\" __global__ void").skip(1);
-    let name = |text: &'a str| {
-        let text = match text.trim_start().strip_prefix("__launch_bounds__") {
-            Some(bounds) => bounds.split_once(')')?.1,
-            None => text,
-        };
-        Some(text.split_once('(')?.0.trim())
-    };
-    definitions.filter_map(name).collect()
 }
 
 #[cfg(test)]
@@ -83,12 +70,12 @@ mod tests {
 
     #[test]
     fn all_kernels_are_watched_and_no_name_twice() {
-        let names = kernel_names(SOURCE);
+        let names = kernel_names();
         assert!(names.len() >= 20 && names.iter().all(|name| !name.contains(' ')), "{names:?}");
         for expected in ["begin_step", "update", "conv_tail_backward_any_lrn", "arrange_input", "cast"] {
             assert!(names.contains(&expected), "{expected} in {names:?}");
         }
-        let filters = filters(SOURCE, "--kernel-name");
+        let filters = filters("--kernel-name");
         assert!(filters.contains(&"kns=conv_tail_forward".to_owned()), "{filters:?}");
         assert!(!filters.contains(&"kns=conv_tail_forward_any_lrn".to_owned()), "{filters:?}");
     }

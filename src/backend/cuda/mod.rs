@@ -26,6 +26,7 @@
 //! a slot and pass.
 #![expect(unsafe_code, reason = "calls to CUDA's libraries; each has its argument")]
 
+pub mod alone;
 pub mod ceilings;
 pub(crate) mod driver;
 mod gpu;

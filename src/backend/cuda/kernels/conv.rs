@@ -178,17 +178,49 @@ impl<R: Real> Kernels<R> {
         assert_len("argmax", argmax.len(), tail.out_values(num_samples));
         let function = &self.conv_tail_forward[tail.kernel() as usize];
         let shape = shapes::conv_tail_forward(num_samples, channels, out_side);
-        let pooled = shapes::pooled_lrn(num_samples * out_side * out_side, channels);
-        let (convolved, bias, output, argmax) =
-            (convolved.address(), bias.address(), output.address(), argmax.address());
         let [n, channels, side, out_side] = [num_samples, channels, side, out_side].map(int);
-        let number = order as i32;
-        launch!(stream, function, shape, [convolved, bias, output, argmax, n, channels, side, out_side, number, lrn])?;
-        if order != TailOrder::ReluPoolLrn {
-            return Ok(());
+        let (number, to) = (order as i32, [output.address(), argmax.address()]);
+        launch!(
+            stream,
+            function,
+            shape,
+            [convolved.address(), bias.address(), to[0], to[1], n, channels, side, out_side, number, lrn]
+        )?;
+        match order {
+            TailOrder::ReluPoolLrn => {
+                self.pooled_lrn_forward(stream, convolved, bias, argmax.as_slice(), output, num_samples, tail)
+            }
+            TailOrder::ReluLrnPool | TailOrder::LrnPoolRelu | TailOrder::ReluPool => Ok(()),
         }
-        let function = &self.pooled_lrn_forward;
-        launch!(stream, function, pooled, [convolved, bias, argmax, output, n, channels, side, out_side, lrn])
+    }
+
+    /// What argmax picks from convolved, with bias and ReLU, to its LRN in output; all as in
+    /// [`Kernels::conv_tail_forward`], which calls it.
+    #[expect(clippy::too_many_arguments, reason = "the kernel's")]
+    pub fn pooled_lrn_forward(
+        &self,
+        stream: &Stream,
+        convolved: Slice<'_, R>,
+        bias: Slice<'_, R>,
+        argmax: Slice<'_, u8>,
+        output: &mut SliceMut<'_, R>,
+        num_samples: usize,
+        tail: &ConvTail,
+    ) -> Result<()> {
+        let &ConvTail { channels, side, out_side, lrn, .. } = tail;
+        assert_len("convolved", convolved.len(), tail.in_values(num_samples));
+        assert_len("bias", bias.len(), channels);
+        assert_len("argmax", argmax.len(), tail.out_values(num_samples));
+        assert_len("output", output.len(), tail.out_values(num_samples));
+        let shape = shapes::pooled_lrn(num_samples * out_side * out_side, channels);
+        let [n, channels, side, out_side] = [num_samples, channels, side, out_side].map(int);
+        let (from, to) = ([convolved.address(), bias.address(), argmax.address()], output.address());
+        launch!(
+            stream,
+            &self.pooled_lrn_forward,
+            shape,
+            [from[0], from[1], from[2], to, n, channels, side, out_side, lrn]
+        )
     }
 
     /// convolved becomes its own gradient; output_gradient (which may be overwritten) and argmax as in
@@ -212,22 +244,50 @@ impl<R: Real> Kernels<R> {
         assert_len("output_gradient", output_gradient.len(), tail.out_values(num_samples));
         assert_len("argmax", argmax.len(), tail.out_values(num_samples));
         assert_len("bias_partials", bias_partials.len(), num_partials * channels);
+        if order == TailOrder::ReluPoolLrn {
+            let values = convolved.as_slice();
+            self.pooled_lrn_backward(stream, values, bias, argmax, output_gradient, num_samples, tail)?;
+        }
         let function = &self.conv_tail_backward[tail.kernel() as usize];
         let shape = shapes::conv_tail_backward(channels, side, num_partials);
-        let pooled = shapes::pooled_lrn(num_samples * out_side * out_side, channels);
         let (convolved, bias) = (convolved.address(), bias.address());
         let (gradient, argmax, partials) = (output_gradient.address(), argmax.address(), bias_partials.address());
         let [n, channels, side, out_side] = [num_samples, channels, side, out_side].map(int);
-        if order == TailOrder::ReluPoolLrn {
-            let function = &self.pooled_lrn_backward;
-            launch!(stream, function, pooled, [convolved, bias, argmax, gradient, n, channels, side, out_side, lrn])?;
-        }
         let (num_partials, order) = (int(num_partials), order as i32);
         launch!(
             stream,
             function,
             shape,
             [convolved, bias, gradient, argmax, partials, n, channels, side, out_side, num_partials, order, lrn]
+        )
+    }
+
+    /// output_gradient, of the LRN's output, becomes that of the pooled values; all as in
+    /// [`Kernels::conv_tail_backward`], which calls it.
+    #[expect(clippy::too_many_arguments, reason = "the kernel's")]
+    pub fn pooled_lrn_backward(
+        &self,
+        stream: &Stream,
+        convolved: Slice<'_, R>,
+        bias: Slice<'_, R>,
+        argmax: Slice<'_, u8>,
+        output_gradient: &mut SliceMut<'_, R>,
+        num_samples: usize,
+        tail: &ConvTail,
+    ) -> Result<()> {
+        let &ConvTail { channels, side, out_side, lrn, .. } = tail;
+        assert_len("convolved", convolved.len(), tail.in_values(num_samples));
+        assert_len("bias", bias.len(), channels);
+        assert_len("argmax", argmax.len(), tail.out_values(num_samples));
+        assert_len("output_gradient", output_gradient.len(), tail.out_values(num_samples));
+        let shape = shapes::pooled_lrn(num_samples * out_side * out_side, channels);
+        let [n, channels, side, out_side] = [num_samples, channels, side, out_side].map(int);
+        let (from, to) = ([convolved.address(), bias.address(), argmax.address()], output_gradient.address());
+        launch!(
+            stream,
+            &self.pooled_lrn_backward,
+            shape,
+            [from[0], from[1], from[2], to, n, channels, side, out_side, lrn]
         )
     }
 

@@ -9,10 +9,6 @@ mod numbers;
 mod shapes;
 pub mod source;
 mod step;
-// They lie beside the kernels that they run on the host.
-#[cfg(test)]
-#[path = "../../../../kernels/tests/mod.rs"]
-mod tests;
 
 use self::conv::TailKernel;
 pub use self::conv::{ConvTail, TailOrder};

@@ -17,6 +17,16 @@ pub const SOURCE: &str = unit! {
     "dropout.cu" "dense.cu" "loss.cu" "update.cu"
 };
 
+/// The names of the kernels in [`SOURCE`], in its order.
+pub fn kernel_names() -> Vec<&'static str> {
+    let definitions = SOURCE.split("extern \"C\" __global__ void ").skip(1);
+    let name = |text: &'static str| {
+        let bounded = text.strip_prefix("__launch_bounds__").and_then(|bounds| bounds.split_once(") "));
+        bounded.map_or(text, |(_, text)| text).split('(').next().unwrap_or(text)
+    };
+    definitions.map(name).collect()
+}
+
 /// NVRTC's options: machine code for one architecture, with the lines that profilers and sanitizers name.
 ///
 /// No fast mathematics: where an approximation is good enough, a kernel says so itself.

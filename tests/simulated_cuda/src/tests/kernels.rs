@@ -1,8 +1,8 @@
-//! NVRTC, modules and launches, with the real shim. kernels/tests shows how the shim runs threads.
+//! NVRTC, modules and launches, with the real shim. `shim.rs` shows how it runs threads.
 
 use std::ffi::{CString, c_char, c_void};
 
-use cudarc::driver::sys::{CUmodule, CUresult, CUstream};
+use cudarc::driver::sys::{CUfunction, CUmodule, CUresult, CUstream};
 use cudarc::nvrtc::sys::nvrtcResult;
 
 use super::session::{OK, Session, configure};
@@ -28,7 +28,7 @@ extern "C" __global__ void __launch_bounds__(64) divergent(float* values) {
 "#;
 
 /// Compiles to a CUBIN, or returns the error and the log.
-fn compile(source: &str, options: &[&str]) -> Result<Vec<u8>, (nvrtcResult, String)> {
+pub fn compile(source: &str, options: &[&str]) -> Result<Vec<u8>, (nvrtcResult, String)> {
     let text = |text: &str| CString::new(text).expect("no zeros");
     let (source, options) = (text(source), options.iter().copied().map(text).collect::<Vec<_>>());
     let pointers: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
@@ -52,7 +52,7 @@ fn cubin(sm: &str) -> Vec<u8> {
     compile(DIVERGENT, &[&format!("--gpu-architecture={sm}")]).expect("the source is right")
 }
 
-fn load(cubin: &[u8]) -> Result<CUmodule, CUresult> {
+pub fn load(cubin: &[u8]) -> Result<CUmodule, CUresult> {
     let mut module = std::ptr::null_mut();
     match unsafe { cuModuleLoadData(&mut module, cubin.as_ptr().cast()) } {
         OK => Ok(module),
@@ -60,11 +60,17 @@ fn load(cubin: &[u8]) -> Result<CUmodule, CUresult> {
     }
 }
 
+/// The module's kernel of that name.
+pub fn function(module: CUmodule, name: &str) -> CUfunction {
+    let (mut function, name) = (std::ptr::null_mut(), CString::new(name).expect("no zeros"));
+    assert_eq!(unsafe { cuModuleGetFunction(&mut function, module, name.as_ptr()) }, OK);
+    function
+}
+
 /// Launches eight threads of the kernel.
 fn launch(mut values: u64, stream: CUstream) -> CUresult {
-    let module = load(&cubin("sm_90")).expect("a whole CUBIN");
-    let (mut function, mut parameters) = (std::ptr::null_mut(), [(&raw mut values).cast::<c_void>()]);
-    assert_eq!(unsafe { cuModuleGetFunction(&mut function, module, c"divergent".as_ptr()) }, OK);
+    let function = function(load(&cubin("sm_90")).expect("a whole CUBIN"), "divergent");
+    let mut parameters = [(&raw mut values).cast::<c_void>()];
     let (parameters, extra) = (parameters.as_mut_ptr(), std::ptr::null_mut());
     unsafe { cuLaunchKernel(function, 1, 1, 1, 8, 1, 1, 0, stream, parameters, extra) }
 }

@@ -8,3 +8,4 @@ mod memory;
 mod ordering;
 mod products;
 mod session;
+mod shim;
