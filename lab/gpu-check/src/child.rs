@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Signal, getpgrp, getppid, kill_process_group};
 use serde::{Deserialize, Serialize};
 
-use super::finding::{Finding, Note};
+use super::finding::Note;
 use super::job::{Job, Work};
 use super::options::GpuCheckOptions;
 use super::outcome::{Outcome, with_causes};
@@ -58,9 +58,9 @@ fn tasks_from(child: &ChildOptions, notes: &mut Notes) -> Result<()> {
     for (index, task) in job.tasks(&work).into_iter().enumerate().skip(child.from) {
         notes.write(&Note::Begun(task.name.clone()))?;
         fault(child, index);
-        let finding = (task.run)();
+        let mut finding = (task.run)();
         // What a tool that was stopped has started must go too, and so must this process.
-        let stopped = matches!(&finding, Finding::Checked(checked) if checked.outcome == Outcome::Skipped);
+        let stopped = finding.checked().is_some_and(|checked| checked.outcome == Outcome::Skipped);
         let has_failed = finding.has_failed();
         notes.write(&Note::Found(finding))?;
         if job.runs_programs() && (has_failed || stopped) {

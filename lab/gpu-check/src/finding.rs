@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
 
+use super::alone::Alone;
 use super::machine::Machine;
 use super::outcome::{Checked, Found, Outcome, with_causes};
 use super::speeds::Measured;
@@ -27,6 +28,7 @@ pub enum Note {
 pub enum Finding {
     Machine(Machine),
     Checked(Checked),
+    Alone(Alone),
     Measured(Measured),
     /// It did what others need.
     Nothing,
@@ -36,9 +38,17 @@ impl Finding {
     /// Whether something went wrong: what a GPU does after an error tells nothing, so the next task gets a new process.
     pub fn has_failed(&self) -> bool {
         match self {
-            Self::Checked(checked) => checked.outcome == Outcome::Failed,
+            Self::Checked(checked) | Self::Alone(Alone { checked, .. }) => checked.outcome == Outcome::Failed,
             Self::Measured(measured) => measured.has_failed(),
             Self::Machine(_) | Self::Nothing => false,
+        }
+    }
+
+    /// The claim, if it is one.
+    pub fn checked(&mut self) -> Option<&mut Checked> {
+        match self {
+            Self::Checked(checked) | Self::Alone(Alone { checked, .. }) => Some(checked),
+            Self::Machine(_) | Self::Measured(_) | Self::Nothing => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::Task;
 use super::options::{Extent, GpuCheckOptions, Networks, Part};
-use super::{determinism, machine, nan, overlap, parity, profile, sanitizer, speeds};
+use super::{alone, determinism, machine, nan, overlap, parity, profile, sanitizer, speeds};
 use alexnet::backend::cuda::Gpu;
 use alexnet::error::{IoContext, Result};
 use alexnet::synthetic::dataset::coloured_dataset;
@@ -22,6 +22,10 @@ pub enum Job {
     FirstParity,
     /// A step's time, as it trains and in other manners.
     Steps,
+    /// Every kernel alone.
+    Kernels,
+    /// Every product of the libraries alone.
+    Products,
     /// The kernels and algorithms of a step.
     Runs,
     /// The card's ceilings, and a step line by line.
@@ -59,10 +63,12 @@ const NUM_VAL: usize = 16;
 
 impl Job {
     /// In order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Machine,
         Self::FirstParity,
         Self::Steps,
+        Self::Kernels,
+        Self::Products,
         Self::Runs,
         Self::Calls,
         Self::Parity,
@@ -80,6 +86,8 @@ impl Job {
             Self::Machine => "the machine",
             Self::FirstParity => "parity, the smallest networks",
             Self::Steps => "bench: the step",
+            Self::Kernels => "kernels alone",
+            Self::Products => "products alone",
             Self::Runs => "what runs",
             Self::Calls => "bench: a step line by line",
             Self::Parity => "parity",
@@ -101,12 +109,19 @@ impl Job {
             Self::FirstParity | Self::Parity => wanted(Part::Parity),
             Self::Steps | Self::Calls | Self::Batches | Self::Stages => wanted(Part::Bench),
             Self::Dataset => wanted(Part::Determinism) || wanted(Part::Bench),
+            Self::Kernels => wanted(Part::Kernels),
+            Self::Products => wanted(Part::Products),
             Self::Runs => wanted(Part::Runs),
             Self::Determinism => wanted(Part::Determinism),
             Self::Overlap => wanted(Part::Overlap),
             Self::Profile => wanted(Part::Profile),
             Self::Sanitizer => wanted(Part::Sanitizer),
         }
+    }
+
+    /// Whether its claims are about one call each, and stand in a table of their own.
+    pub fn is_of_calls_alone(self) -> bool {
+        matches!(self, Self::Kernels | Self::Products)
     }
 
     /// Whether it trains on shards.
@@ -145,6 +160,8 @@ impl Job {
                 tasks.extend(nan::tasks(work.gpu()));
                 tasks
             }
+            Self::Kernels => alone::kernel_tasks(work.gpu()),
+            Self::Products => alone::product_tasks(work.gpu()),
             Self::Steps => speeds::step_tasks(work.gpu(), extent),
             Self::Runs => speeds::run_tasks(work.gpu(), extent),
             Self::Calls => speeds::call_tasks(work.gpu(), extent),

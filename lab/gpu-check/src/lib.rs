@@ -1,4 +1,4 @@
-//! The check of a GPU: every kernel, layer and step against the CPU backend, whether results are bitwise reproducible,
+//! The check of a GPU: every kernel, product, layer and step against the CPU, whether results are bitwise reproducible,
 //! the overlap, NVIDIA's own tools, and how fast it all is beside what the card can do.
 //!
 //! In: a GPU and its libraries. Out: a [`Record`]. Datasets and runs lie in temporary folders.
@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 #![warn(clippy::print_stdout, clippy::print_stderr)] // say! and tell! survive a closed terminal.
 
+mod alone;
 mod child;
 mod clocks;
 mod determinism;

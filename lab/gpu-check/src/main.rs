@@ -50,7 +50,8 @@ struct GpuCheckArguments {
 const EXAMPLES: &str = "\
 Examples:
   gpu-check                          within six minutes, the record in this folder
-  gpu-check --only parity            every kernel, layer and step against the CPU
+  gpu-check --only kernels           every kernel alone against the CPU
+  gpu-check --only parity            every layer and step against the CPU
   gpu-check --only bench --out DIR   speeds alone
 
 train must lie beside it for NVIDIA's tools, where they are in PATH. CUDA's libraries are searched as train does.";

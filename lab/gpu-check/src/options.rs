@@ -61,6 +61,10 @@ impl Scale {
 /// A part of the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Part {
+    /// Every kernel alone against the CPU's operations.
+    Kernels,
+    /// Every convolution and product alone against its sums.
+    Products,
     /// Every tensor of a step and of an evaluation against the CPU backend's.
     Parity,
     /// Bitwise reproducible runs.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
+use super::alone::Alone;
 use super::child::ChildOptions;
 use super::clocks::Clocks;
 use super::finding::{Finding, Note};
@@ -70,10 +71,11 @@ impl Check<'_> {
     fn work(&mut self, job: Job) -> Result<()> {
         // Without the machine's name there is no record to say that there was no time.
         if self.is_over() && job != Job::Machine {
-            return self.take(Finding::Checked(Checked::skipped(job.name(), self.deadline_words())));
+            return self.take(job, Finding::Checked(Checked::skipped(job.name(), self.deadline_words())));
         }
         if job.needs_dataset() && !self.shards().join("dataset.json").exists() {
-            return self.take(Finding::Checked(Checked::skipped(job.name(), "there is no dataset to train on")));
+            let why = "there is no dataset to train on";
+            return self.take(job, Finding::Checked(Checked::skipped(job.name(), why)));
         }
         let clocks = job.is_measured().then(|| Clocks::watch(self.options.ordinal)).flatten();
         let mut from = 0;
@@ -110,7 +112,7 @@ impl Check<'_> {
                     Note::Found(finding) => {
                         (under_way, next) = (None, next + 1);
                         self.record.under_way = None;
-                        self.take(child.with_logs(finding))?;
+                        self.take(job, child.with_logs(finding))?;
                     }
                     Note::Refused(why) => refused = Some(why),
                     Note::Ended => is_done = true,
@@ -122,23 +124,23 @@ impl Check<'_> {
                 }
                 let why = refused.unwrap_or_else(|| how(status) + &child.last_words());
                 return match under_way {
-                    Some(name) => self.lost(&child, &name, why).map(|()| Turn::Next(next + 1)),
+                    Some(name) => self.lost(job, &child, &name, why).map(|()| Turn::Next(next + 1)),
                     None if next > from => Ok(Turn::Next(next)),
-                    None => self.lost(&child, job.name(), why).map(|()| Turn::GivenUp),
+                    None => self.lost(job, &child, job.name(), why).map(|()| Turn::GivenUp),
                 };
             }
             if self.is_over() && job != Job::Machine {
                 child.stop();
                 let name = under_way.as_deref().unwrap_or(job.name());
-                self.take(Finding::Checked(Checked::skipped(name, self.deadline_words())))?;
+                self.take(job, Finding::Checked(Checked::skipped(name, self.deadline_words())))?;
                 return Ok(Turn::GivenUp);
             }
             if heard.elapsed() >= limit {
                 child.stop();
                 let why = format!("it did not end within {} s and was stopped{}", limit.as_secs(), child.last_words());
                 return match under_way {
-                    Some(name) => self.lost(&child, &name, why).map(|()| Turn::Next(next + 1)),
-                    None => self.lost(&child, job.name(), why).map(|()| Turn::GivenUp),
+                    Some(name) => self.lost(job, &child, &name, why).map(|()| Turn::Next(next + 1)),
+                    None => self.lost(job, &child, job.name(), why).map(|()| Turn::GivenUp),
                 };
             }
             std::thread::sleep(POLL);
@@ -158,14 +160,19 @@ impl Check<'_> {
     }
 
     /// What a task cost that its process did not survive.
-    fn lost(&mut self, child: &Started, name: &str, why: String) -> Result<()> {
+    fn lost(&mut self, job: Job, child: &Started, name: &str, why: String) -> Result<()> {
         self.record.under_way = None;
-        self.take(child.with_logs(Finding::Checked(Checked::failed(name, why))))
+        self.take(job, child.with_logs(Finding::Checked(Checked::failed(name, why))))
     }
 
-    fn take(&mut self, finding: Finding) -> Result<()> {
+    fn take(&mut self, job: Job, finding: Finding) -> Result<()> {
         match finding {
             Finding::Machine(machine) => self.record.machine = Some(machine),
+            Finding::Alone(alone) => self.record.alone.push(alone),
+            // It was not run, or not to its end.
+            Finding::Checked(checked) if job.is_of_calls_alone() => {
+                self.record.alone.push(Alone { checked, numbers: None });
+            }
             Finding::Checked(checked) => self.record.checks.push(checked),
             Finding::Measured(measured) => self.record.speeds.take(measured),
             Finding::Nothing => {}
@@ -250,9 +257,8 @@ impl Started {
     }
 
     /// What failed, with what the libraries wrote about it.
-    fn with_logs(&self, finding: Finding) -> Finding {
-        let Finding::Checked(mut checked) = finding else { return finding };
-        if checked.outcome == Outcome::Failed {
+    fn with_logs(&self, mut finding: Finding) -> Finding {
+        if let Some(checked) = finding.checked().filter(|checked| checked.outcome == Outcome::Failed) {
             for log in &self.logs {
                 let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
                 let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
@@ -263,7 +269,7 @@ impl Started {
                 let _ = fs::remove_file(log);
             }
         }
-        Finding::Checked(checked)
+        finding
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::alone::{self, Alone};
 use super::clocks::{self, ClocksSeen};
 use super::machine::{Machine, today};
 use super::options::GpuCheckOptions;
@@ -18,6 +19,9 @@ pub struct Record {
     pub(super) options: GpuCheckOptions,
     /// None until the first job has found it.
     pub(super) machine: Option<Machine>,
+    /// Kernels and products alone.
+    pub(super) alone: Vec<Alone>,
+    /// Everything else.
     pub(super) checks: Vec<Checked>,
     pub(super) speeds: Speeds,
     pub(super) clocks: Vec<ClocksSeen>,
@@ -32,6 +36,7 @@ impl Record {
             date: today(),
             options: options.clone(),
             machine: None,
+            alone: Vec::new(),
             checks: Vec::new(),
             speeds: Speeds::default(),
             clocks: Vec::new(),
@@ -42,18 +47,17 @@ impl Record {
 
     /// Whether no check failed.
     pub fn passed(&self) -> bool {
-        self.num(Outcome::Failed) == 0
-    }
-
-    fn num(&self, outcome: Outcome) -> usize {
-        self.checks.iter().filter(|checked| checked.outcome == outcome).count()
+        self.all().all(|checked| checked.outcome != Outcome::Failed)
     }
 
     /// `12 passed, 0 failed, 1 not done`.
     pub fn summary(&self) -> String {
-        let [passed, failed, skipped] =
-            [Outcome::Passed, Outcome::Failed, Outcome::Skipped].map(|outcome| self.num(outcome));
-        format!("{passed} passed, {failed} failed, {skipped} not done")
+        summary(self.all())
+    }
+
+    /// All claims, in the record's order.
+    fn all(&self) -> impl Iterator<Item = &Checked> {
+        self.alone.iter().map(|alone| &alone.checked).chain(&self.checks)
     }
 
     /// `<date>-<gpu>.md` in the folder, or `<date>-<gpu>-2.md` and so on: no record is overwritten. Makes the folder.
@@ -75,6 +79,13 @@ impl Record {
     }
 }
 
+fn summary<'a>(checks: impl Iterator<Item = &'a Checked>) -> String {
+    let outcomes: Vec<Outcome> = checks.map(|checked| checked.outcome).collect();
+    let [passed, failed, skipped] = [Outcome::Passed, Outcome::Failed, Outcome::Skipped]
+        .map(|outcome| outcomes.iter().filter(|other| **other == outcome).count());
+    format!("{passed} passed, {failed} failed, {skipped} not done")
+}
+
 /// As a part of a file's name.
 fn slug(name: &str) -> String {
     let letters = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
@@ -83,7 +94,7 @@ fn slug(name: &str) -> String {
 
 impl fmt::Display for Record {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { date, options, machine, checks, speeds, clocks, under_way, .. } = self;
+        let Self { date, options, machine, alone, checks, speeds, clocks, under_way, .. } = self;
         let GpuCheckOptions { command, commit, scale, .. } = options;
         writeln!(out, "# gpu-check on {}, {date}\n", self.gpu())?;
         writeln!(out, "- Command: `{command}`, commit `{commit}`, version {}", env!("CARGO_PKG_VERSION"))?;
@@ -94,14 +105,19 @@ impl fmt::Display for Record {
         if let Some(name) = under_way {
             writeln!(out, "- **Not finished**: {name} was under way.")?;
         }
+        if !alone.is_empty() {
+            let checked = alone.iter().map(|alone| &alone.checked);
+            writeln!(out, "\n## Kernels and products alone: {}\n", summary(checked))?;
+            alone::write_table(out, alone)?;
+        }
         if !checks.is_empty() {
-            writeln!(out, "\n## Checks: {}\n", self.summary())?;
+            writeln!(out, "\n## Checks: {}\n", summary(checks.iter()))?;
             writeln!(out, "| | check | found |\n|---|---|---|")?;
             for Checked { name, outcome, found, .. } in checks {
                 writeln!(out, "| {} | {} | {} |", outcome.word(), cell(name), cell(found))?;
             }
         }
-        for Checked { name, details, .. } in checks.iter().filter(|checked| !checked.details.is_empty()) {
+        for Checked { name, details, .. } in self.all().filter(|checked| !checked.details.is_empty()) {
             writeln!(out, "\n### {name}\n")?;
             details.iter().try_for_each(|line| writeln!(out, "- {}", cell(line)))?;
         }
@@ -124,7 +140,7 @@ fn write_clocks(out: &mut fmt::Formatter<'_>, clocks: &[ClocksSeen]) -> fmt::Res
 }
 
 /// Text that may stand in a table.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 

@@ -1,49 +1,18 @@
 //! `gpu-check` as people type it, on the simulated CUDA: what passes, what fails, what becomes of a part that dies, and
 //! what the record has.
 
-#[path = "../../../tests/common/simulated.rs"]
+#[path = "../../../../tests/common/simulated.rs"]
 mod simulated;
+
+mod alone;
+mod checked;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use alexnet::backend::cuda::libraries::FOLDERS_VARIABLE;
-use alexnet::backend::cuda::libraries::compile::CACHE_VARIABLE;
-
-/// What a check left.
-struct Checked {
-    code: Option<i32>,
-    stderr: String,
-    record: String,
-}
-
-fn command(folder: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gpu-check"));
-    command.args(["--tiny", "--commit", "abc123", "--out"]).arg(folder).args(arguments);
-    command.env(FOLDERS_VARIABLE, simulated::folder()).env(CACHE_VARIABLE, simulated::folder().join("cache"));
-    command.env("SIMULATED_CUDA_CACHE", simulated::folder().join("cubins"));
-    command.envs(settings.iter().copied());
-    command
-}
-
-fn gpu_check(arguments: &[&str], settings: &[(&str, &str)]) -> Checked {
-    let folder = tempfile::tempdir().expect("a folder");
-    let output = command(folder.path(), arguments, settings).output().expect("the command starts");
-    Checked {
-        code: output.status.code(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        record: record(folder.path()).unwrap_or_default(),
-    }
-}
-
-fn record(folder: &Path) -> Option<String> {
-    let mut records = fs::read_dir(folder).ok()?.map(|entry| entry.expect("an entry").path());
-    let record = records.find(|path| path.extension().is_some_and(|extension| extension == "md"))?;
-    Some(fs::read_to_string(record).expect("the record"))
-}
+use crate::checked::{Checked, command, gpu_check, record};
 
 /// A program of NVIDIA's, alone in its folder, before all others in PATH.
 fn with_program(name: &str, script: &str, check: impl FnOnce(&str)) {
