@@ -92,14 +92,17 @@ impl Compared {
         let mut worst = 0.0_f64;
         for (index, (ours, theirs)) in ours.iter().copied().zip(theirs.iter().copied()).enumerate() {
             let is_same = ours == theirs || (ours.is_nan() && theirs.is_nan());
-            let (difference, allowed) = (if is_same { 0.0 } else { (ours - theirs).abs() }, allowed(theirs));
-            let ratio = if is_same { 0.0 } else { difference / allowed };
+            if is_same {
+                continue;
+            }
+            let (difference, allowed) = ((ours - theirs).abs(), allowed(theirs));
+            let ratio = (difference / allowed).abs();
             // What is not a number is worse than any.
-            if ratio.abs().total_cmp(&worst).is_ge() {
-                worst = ratio.abs();
+            if ratio.total_cmp(&worst).is_ge() {
+                worst = ratio;
                 (compared.difference, compared.tolerance) = (difference, allowed);
             }
-            if !is_same && (difference.is_nan() || difference > allowed) {
+            if difference.is_nan() || difference > allowed {
                 compared.found(axes, index, ours, theirs);
             }
         }
@@ -175,6 +178,8 @@ mod tests {
         assert!(near.is_within());
         let beyond = compared([2.0, 140.0, f64::NAN, f64::INFINITY]);
         assert_eq!((beyond.difference, beyond.tolerance, beyond.num_wrong), (1.0, 0.5, 1));
+        let same = compared(theirs);
+        assert!(same.is_within() && same.ratio() == 0.0, "{same:?}");
         // A number where there should be none is as wrong as none where there should be one, and is counted apart.
         for (ours, num_nan) in [([1.0, 100.0, 3.0, f64::INFINITY], 0), ([f64::NAN, 100.0, f64::NAN, f64::INFINITY], 1)]
         {

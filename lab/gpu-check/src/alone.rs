@@ -90,7 +90,7 @@ impl Numbers {
             }
         }
         Some(Self {
-            compared: format!("{}: {} tensors", kinds.join(", "), compared.len()),
+            compared: format!("{} ({})", kinds.join(", "), compared.len()),
             num_values: compared.iter().map(|one| one.num_values).sum(),
             difference: format!("{:.1e}", worst.difference),
             tolerance: format!("{:.1e}", worst.tolerance),

@@ -27,7 +27,7 @@ pub enum Mutation {
     EarlyRecord { event: u32 },
     /// cuEventSynchronize and cuEventQuery say that it is done.
     EarlySync { event: u32 },
-    /// A kernel's last blocks in x do not run; the last number of a library's function is not written.
+    /// A kernel does nothing; the last number of a library's function is not written.
     Spoil { name: String },
 }
 
