@@ -52,7 +52,8 @@ fn num_threads(options: &Options) -> usize {
 fn bench_width(width: f64, options: &Options) -> Result<()> {
     let settings = ModelSettings { width, ..ModelSettings::default() };
     let network = Network::new(&settings, 227, 1000)?;
-    let backend_options = BackendOptions { batch_size: BATCH_SIZE, seed: 0, update: UpdateRule::PAPER };
+    let backend_options =
+        BackendOptions { batch_size: BATCH_SIZE, seed: 0, update: UpdateRule::PAPER, label_smoothing: 0.0 };
     let mut backend = CpuBackend::new(&network, backend_options, options.threads);
     backend.load(&initial_parameters(&network, 0))?;
     backend.upload(Slot::Even, synthetic_batch(&network))?;

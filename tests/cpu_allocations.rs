@@ -48,7 +48,7 @@ const BATCH_SIZE: usize = 8;
 fn a_step_allocates_nothing_and_the_backend_states_its_memory() {
     let settings = ModelSettings { width: 0.25, ..ModelSettings::default() };
     let network = Network::new(&settings, 99, 10).unwrap();
-    let options = BackendOptions { batch_size: BATCH_SIZE, seed: 0, update: UpdateRule::PAPER };
+    let options = BackendOptions { batch_size: BATCH_SIZE, seed: 0, update: UpdateRule::PAPER, label_smoothing: 0.0 };
     let before = NUM_BYTES.load(Ordering::Relaxed);
     let mut backend = CpuBackend::new(&network, options, None);
     let allocated = NUM_BYTES.load(Ordering::Relaxed) - before;

@@ -10,11 +10,11 @@
 //! use alexnet::backend::{Backend, BackendOptions, Pass, Slot, StepScalars, cpu::CpuBackend};
 //! use alexnet::input::Batch;
 //! use alexnet::model::{Network, init::initial_parameters};
-//! use alexnet::recipe::settings::{ModelSettings, UpdateRule};
+//! use alexnet::recipe::settings::ModelSettings;
 //!
 //! # fn main() -> alexnet::Result<()> {
 //! let network = Network::new(&ModelSettings { width: 0.05, ..ModelSettings::default() }, 67, 10)?;
-//! let options = BackendOptions { batch_size: 4, seed: 0, update: UpdateRule::PAPER };
+//! let options = BackendOptions::for_evaluation(4);
 //! let mut backend = CpuBackend::new(&network, options, None);
 //! let mut parameters = initial_parameters(&network, 0);
 //! backend.load(&parameters)?;
@@ -99,17 +99,24 @@ pub struct BackendOptions {
     pub seed: u64,
     /// How weights follow their gradients.
     pub update: UpdateRule,
+    /// The part of each target that all classes share.
+    pub label_smoothing: f32,
 }
 
 impl BackendOptions {
     /// What a recipe trains with.
     pub fn of(settings: &TrainSettings) -> Self {
-        Self { batch_size: settings.batch_size, seed: settings.seed, update: settings.update_rule() }
+        Self {
+            batch_size: settings.batch_size,
+            seed: settings.seed,
+            update: settings.update_rule(),
+            label_smoothing: settings.label_smoothing as f32,
+        }
     }
 
-    /// Enough for a backend that only evaluates.
+    /// Enough for a backend that only evaluates, or that learns by the paper's rule.
     pub fn for_evaluation(batch_size: usize) -> Self {
-        Self { batch_size, seed: 0, update: UpdateRule::PAPER }
+        Self { batch_size, seed: 0, update: UpdateRule::PAPER, label_smoothing: 0.0 }
     }
 }
 

@@ -47,6 +47,7 @@ pub fn check(settings: &Settings) -> Result<()> {
     within("train.learning_rate", train.learning_rate, f64::MIN_POSITIVE..=1e3, "more than 0, up to 1000")?;
     within("train.momentum", train.momentum, 0.0..1.0, "0 up to, but not, 1")?;
     within("train.weight_decay", train.weight_decay, 0.0..=1.0, "0 to 1")?;
+    within("train.label_smoothing", train.label_smoothing, 0.0..1.0, "0 up to, but not, 1")?;
     within("train.drop_factor", train.drop_factor, 1.0..=1e6, "1 or more")?;
     within("train.patience", train.patience, 1..=1_000_000, "1 or more")?;
     within("train.min_improvement", train.min_improvement, 0.0..=1.0, "0 to 1")?;

@@ -202,6 +202,7 @@ mod tests {
             "train.learning_rate=nan",
             "train.momentum=1",
             "train.weight_decay=-1",
+            "train.label_smoothing=1",
             "train.epochs=0",
             "train.drop_factor=0.5",
             "model.width=0",

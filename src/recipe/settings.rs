@@ -195,6 +195,9 @@ pub struct TrainSettings {
     pub momentum: f64,
     /// Of weights and biases alike.
     pub weight_decay: f64,
+    /// The part of each label that all classes share (Szegedy and others, 2015): 0 in the paper. The loss that is
+    /// logged stays that of the label itself.
+    pub label_smoothing: f64,
     /// What lowers the learning rate.
     pub schedule: ScheduleKind,
     /// The learning rate is divided by this.
@@ -320,6 +323,7 @@ impl Default for TrainSettings {
             learning_rate: 0.01,
             momentum: 0.9,
             weight_decay: 0.0005,
+            label_smoothing: 0.0,
             schedule: ScheduleKind::Plateau,
             drop_factor: 10.0,
             patience: 5,

@@ -14,7 +14,7 @@ const NUM_IMAGES: usize = 32;
 fn a_tiny_network_overfits_32_images() {
     let settings = ModelSettings { width: 0.05, dropout: 0.0, init: InitScheme::He, ..ModelSettings::default() };
     let network = Network::new(&settings, 67, 8).unwrap();
-    let options = BackendOptions { batch_size: NUM_IMAGES, seed: 0, update: UpdateRule::PAPER };
+    let options = BackendOptions { batch_size: NUM_IMAGES, seed: 0, update: UpdateRule::PAPER, label_smoothing: 0.0 };
     let mut backend = CpuBackend::new(&network, options, None);
     backend.load(&initial_parameters(&network, 0)).unwrap();
     let mut batch = synthetic_batch(&network, NUM_IMAGES);

@@ -11,7 +11,8 @@ use super::kinds::{short, torchvision, zfnet};
 use super::steps::{run, synthetic_batch};
 
 const BATCH_SIZE: usize = 4;
-const OPTIONS: BackendOptions = BackendOptions { batch_size: BATCH_SIZE, seed: 1, update: UpdateRule::PAPER };
+const OPTIONS: BackendOptions =
+    BackendOptions { batch_size: BATCH_SIZE, seed: 1, update: UpdateRule::PAPER, label_smoothing: 0.0 };
 
 fn num_parameters(network: &Network) -> usize {
     let blocks = network.layers.iter().map(|layer| &layer.block);

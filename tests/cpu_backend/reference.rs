@@ -109,6 +109,7 @@ fn assert_steps_agree(case: &str, settings: &ModelSettings) {
         batch_size: BATCH_SIZE,
         seed: 20_121_203,
         update: UpdateRule { weight_decay: 0.01, ..UpdateRule::PAPER },
+        label_smoothing: 0.0,
     };
     let mut backend = CpuBackend::new(&network, options, None);
     let mut parameters = Parameters::zeros(ParameterLayout::new(&network));

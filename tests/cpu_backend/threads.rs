@@ -25,7 +25,7 @@ struct Outcome {
 fn outcome(num_threads: usize) -> Outcome {
     let settings = ModelSettings { width: 0.05, towers: 2, ..ModelSettings::default() };
     let network = Network::new(&settings, 99, 10).unwrap();
-    let options = BackendOptions { batch_size: BATCH_SIZE, seed: 1, update: UpdateRule::PAPER };
+    let options = BackendOptions { batch_size: BATCH_SIZE, seed: 1, update: UpdateRule::PAPER, label_smoothing: 0.0 };
     let mut backend = CpuBackend::new(&network, options, NonZeroUsize::new(num_threads));
     let mut parameters = initial_parameters(&network, 1);
     backend.load(&parameters).unwrap();
@@ -58,7 +58,7 @@ fn a_short_batch_is_evaluated_as_its_samples_alone() {
     let settings = ModelSettings { width: 0.05, ..ModelSettings::default() };
     let network = Network::new(&settings, 99, 10).unwrap();
     let evaluate = |batch_size: usize, num_valid: usize| {
-        let options = BackendOptions { batch_size, seed: 1, update: UpdateRule::PAPER };
+        let options = BackendOptions { batch_size, seed: 1, update: UpdateRule::PAPER, label_smoothing: 0.0 };
         let mut backend = CpuBackend::new(&network, options, None);
         backend.load(&initial_parameters(&network, 1)).unwrap();
         let mut batch = synthetic_batch(&network, batch_size);
@@ -74,7 +74,7 @@ fn a_short_batch_is_evaluated_as_its_samples_alone() {
 #[test]
 fn batch_128_of_the_full_network_fits_in_one_and_a_half_gigabytes() {
     let network = Network::new(&ModelSettings::default(), 227, 1000).unwrap();
-    let options = BackendOptions { batch_size: 128, seed: 0, update: UpdateRule::PAPER };
+    let options = BackendOptions { batch_size: 128, seed: 0, update: UpdateRule::PAPER, label_smoothing: 0.0 };
     let bytes = CpuBackend::new(&network, options, NonZeroUsize::new(2)).device().memory_bytes;
     assert!(bytes < 1_500_000_000, "{bytes} bytes");
 }

@@ -30,5 +30,5 @@ pub fn backend(
 
 /// Of a batch of four.
 pub fn options() -> BackendOptions {
-    BackendOptions { batch_size: 4, seed: 11, update: UpdateRule::PAPER }
+    BackendOptions { batch_size: 4, seed: 11, update: UpdateRule::PAPER, label_smoothing: 0.0 }
 }

@@ -12,7 +12,8 @@ use alexnet::model::Network;
 use alexnet::model::init::initial_parameters;
 use alexnet::recipe::settings::{ModelSettings, UpdateRule};
 
-const OPTIONS: BackendOptions = BackendOptions { batch_size: 4, seed: 11, update: UpdateRule::PAPER };
+const OPTIONS: BackendOptions =
+    BackendOptions { batch_size: 4, seed: 11, update: UpdateRule::PAPER, label_smoothing: 0.0 };
 const SCALARS: StepScalars = StepScalars { step: 3, learning_rate: 0.01 };
 
 pub fn tasks(gpu: &Gpu) -> Vec<Task<'_>> {

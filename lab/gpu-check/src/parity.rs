@@ -174,7 +174,8 @@ impl Case {
         let settings = ModelSettings { init: InitScheme::He, ..self.settings.clone() };
         let network = Network::new(&settings, self.canvas, self.num_classes)?;
         let parameters = initial_parameters(&network, 5);
-        let options = BackendOptions { batch_size: self.batch_size, seed, update: UpdateRule::PAPER };
+        let options =
+            BackendOptions { batch_size: self.batch_size, seed, update: UpdateRule::PAPER, label_smoothing: 0.0 };
         let scalars = StepScalars { step: self.step, learning_rate: 0.01 };
         let mut backend = gpu::backend(gpu, &network, options, Graphs::Used, self.precision)?;
         let mut cpu = CpuBackend::new(&network, options, None);

@@ -27,12 +27,23 @@ pub fn softmax_cross_entropy<T: Real>(logits: &[T], label: usize, probabilities:
 }
 
 /// The gradient of the batch's mean loss by one sample's logits, in the probabilities' place:
-/// (probability - 1 at the label) / num_samples.
-pub fn softmax_cross_entropy_backward<T: Real>(label: usize, num_samples: usize, probabilities: &mut [T]) {
-    probabilities[label] = probabilities[label] - T::ONE;
+/// (probability - target) / num_samples.
+///
+/// The target is 1 at the label. With `label_smoothing` e it is 1 - e there and e / num_classes more in every class
+/// (Szegedy and others, 2015), which is the gradient of the cross-entropy with such targets; the loss that is told
+/// stays the label's own.
+pub fn softmax_cross_entropy_backward<T: Real>(
+    label: usize,
+    num_samples: usize,
+    label_smoothing: f32,
+    probabilities: &mut [T],
+) {
+    let smoothing = f64::from(label_smoothing);
+    probabilities[label] = probabilities[label] - T::from_f64(1.0 - smoothing);
+    let everywhere = T::from_f64(smoothing / probabilities.len() as f64);
     let scale = T::from_f64(1.0 / num_samples as f64);
     for value in probabilities {
-        *value *= scale;
+        *value = (*value - everywhere) * scale;
     }
 }
 
@@ -60,8 +71,21 @@ mod tests {
     fn the_gradient_agrees_with_central_differences() {
         let logits = draws(7, 1);
         let (_, mut gradient) = loss(&logits, 3);
-        softmax_cross_entropy_backward(3, 4, &mut gradient);
+        softmax_cross_entropy_backward(3, 4, 0.0, &mut gradient);
         assert_is_gradient("logits", &gradient, &logits, |logits| loss(logits, 3).0.loss / 4.0);
+    }
+
+    #[test]
+    fn the_gradient_of_smoothed_labels_agrees_with_central_differences() {
+        let logits = draws(7, 1);
+        let (_, mut gradient) = loss(&logits, 3);
+        softmax_cross_entropy_backward(3, 4, 0.25, &mut gradient);
+        // The mean over all classes, each as the label, counts a quarter.
+        let smoothed = |logits: &[f64]| {
+            let of_all = (0..7).map(|label| loss(logits, label).0.loss).sum::<f64>() / 7.0;
+            0.75 * loss(logits, 3).0.loss + 0.25 * of_all
+        };
+        assert_is_gradient("logits", &gradient, &logits, |logits| smoothed(logits) / 4.0);
     }
 
     #[test]

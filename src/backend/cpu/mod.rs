@@ -295,12 +295,13 @@ impl Layers for CpuBackend {
         };
         let labels = &slot.batch.as_ref().expect("a batch was uploaded to the slot").labels[..num_valid];
         let losses = &mut self.sample_losses[..num_valid];
+        let smoothing = self.options.label_smoothing;
         let logits = self.outputs[self.blocks.len() - 1].par_chunks_exact(self.num_classes);
         let samples = logits.zip(labels).zip(probabilities.par_chunks_exact_mut(self.num_classes));
         samples.zip(&mut *losses).for_each(|(((logits, label), probabilities), loss)| {
             *loss = softmax_cross_entropy(logits, *label as usize, probabilities);
             if pass == Pass::Train {
-                softmax_cross_entropy_backward(*label as usize, num_valid, probabilities);
+                softmax_cross_entropy_backward(*label as usize, num_valid, smoothing, probabilities);
             }
         });
         slot.statistics = Statistics {

@@ -151,7 +151,7 @@ fn softmax_and_cross_entropy_agree_with_pytorch() {
     let samples = logits.chunks(6).zip(gradient.chunks_mut(6)).zip([1, 5, 0]);
     let losses = samples.map(|((logits, gradient), label)| {
         let sample = softmax_cross_entropy(logits, label, gradient);
-        softmax_cross_entropy_backward(label, 3, gradient);
+        softmax_cross_entropy_backward(label, 3, 0.0, gradient);
         sample.loss
     });
     let loss = losses.sum::<f64>() / 3.0;

@@ -381,6 +381,7 @@ impl<R: Real> Layers for CudaBackend<R> {
             probabilities,
             &mut losses.all_mut(),
             slot.scalars.all(),
+            self.options.label_smoothing,
             batch_size,
             num_classes,
             logits.len() / batch_size,

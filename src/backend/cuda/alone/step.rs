@@ -28,6 +28,7 @@ struct Logits {
     labels: Vec<u32>,
     num_valid: usize,
     num_classes: usize,
+    label_smoothing: f32,
 }
 
 impl Logits {
@@ -39,22 +40,23 @@ impl Logits {
             row[num_classes..].fill(1e30);
         }
         let labels = (0..num_samples).map(|sample| (sample * 37 % num_classes) as u32).collect();
-        Self { what: "draws", values, labels, num_valid, num_classes }
+        Self { what: "draws", values, labels, num_valid, num_classes, label_smoothing: 0.0 }
     }
 
     /// All of them count.
     fn of(what: &'static str, values: &[f32], labels: &[u32]) -> Self {
         let (num_valid, num_classes) = (labels.len(), values.len() / labels.len());
-        Self { what, values: values.to_vec(), labels: labels.to_vec(), num_valid, num_classes }
+        Self { what, values: values.to_vec(), labels: labels.to_vec(), num_valid, num_classes, label_smoothing: 0.0 }
     }
 
-    fn all() -> [Self; 8] {
+    fn all() -> [Self; 9] {
         let nan = f32::NAN;
         [
             Self::drawn(1, 1, 2),
             Self::drawn(3, 2, 10),
             Self::drawn(5, 5, 1000),
             Self::drawn(2, 1, 257),
+            Self { what: "draws, smoothed", label_smoothing: 0.1, ..Self::drawn(3, 2, 10) },
             // They neither overflow nor vanish.
             Self::of("huge logits", &[1e4, 0.0, -1e4], &[1]),
             // Exactly one is first.
@@ -77,7 +79,7 @@ struct Expected {
 
 impl Expected {
     fn of(logits: &Logits) -> Self {
-        let Logits { values, labels, num_valid, num_classes, .. } = logits;
+        let Logits { values, labels, num_valid, num_classes, label_smoothing, .. } = logits;
         let stride = values.len() / labels.len();
         let mut expected = Self::default();
         for (sample, (row, label)) in values.chunks(stride).zip(labels).enumerate() {
@@ -87,7 +89,8 @@ impl Expected {
                 let row: Vec<f64> = row[..*num_classes].iter().map(|logit| f64::from(*logit)).collect();
                 found = loss::softmax_cross_entropy(&row, *label as usize, &mut probabilities);
                 gradient[..*num_classes].copy_from_slice(&probabilities);
-                loss::softmax_cross_entropy_backward(*label as usize, *num_valid, &mut gradient[..*num_classes]);
+                let by_class = &mut gradient[..*num_classes];
+                loss::softmax_cross_entropy_backward(*label as usize, *num_valid, *label_smoothing, by_class);
             }
             expected.losses.push(found.loss);
             expected.ranks.push(found.rank as f64);
@@ -100,7 +103,7 @@ impl Expected {
 
 pub fn softmax_cross_entropy<R: Real>(on: &Fixture<R>, outputs: &mut Outputs) -> Result<()> {
     for logits in Logits::all() {
-        let Logits { what, values, labels, num_valid, num_classes } = &logits;
+        let Logits { what, values, labels, num_valid, num_classes, label_smoothing } = &logits;
         let num_samples = labels.len();
         let stride = values.len() / num_samples;
         let scalars = Scalars { step: 7, learning_rate: 0.01, num_valid: *num_valid as u32 };
@@ -116,6 +119,7 @@ pub fn softmax_cross_entropy<R: Real>(on: &Fixture<R>, outputs: &mut Outputs) ->
             Some(&mut probabilities.all_mut()),
             &mut losses.all_mut(),
             scalars.all(),
+            *label_smoothing,
             num_samples,
             *num_classes,
             stride,
