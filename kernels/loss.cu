@@ -4,10 +4,10 @@
 
 // Of one sample a block: loss = log(sum exp(logits - highest)) + highest - logits[label]; rank as src/backend/rank.rs
 // (classes that are not below the label's; of equal ones the lower class is first; what is not a number is never
-// below); gradient = (probability - target) / num_valid, where the target is label_smoothing / num_classes in every class
-// and 1 - label_smoothing more at the label, zero in the columns from num_classes on and in the
-// samples from num_valid on. logits and gradient (num_samples, stride), probabilities (num_samples, num_classes),
-// losses (num_samples); gradient and probabilities may be null.
+// below); gradient = (probability - target) / num_valid, where the target is label_smoothing / num_classes in every
+// class and 1 - label_smoothing more at the label; zero in the columns from num_classes on and in the samples from
+// num_valid on. logits and gradient (num_samples, stride), probabilities (num_samples, num_classes), losses
+// (num_samples); gradient and probabilities may be null.
 //
 // A thread computes every 256th class. Bytes: 4 stride read (three times, twice of them from a cache), sizeof(real)
 // stride or 4 num_classes written, a sample.

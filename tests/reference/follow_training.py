@@ -115,7 +115,8 @@ def train(first, samples, labels, recipe, steps, dtype):
         begin = step % per_epoch * size
         x = inputs(samples[begin : begin + size], recipe["augment"]).to(dtype)
         y = torch.from_numpy(labels[begin : begin + size])
-        loss = F.cross_entropy(forward(x, weights, recipe["model"]), y)
+        smoothing = settings["label_smoothing"]
+        loss = F.cross_entropy(forward(x, weights, recipe["model"]), y, label_smoothing=smoothing)
         gradients = torch.autograd.grad(loss, list(weights.values()))
         rate, decay, momentum = settings["learning_rate"], settings["weight_decay"], settings["momentum"]
         with torch.no_grad():
