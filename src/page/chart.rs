@@ -11,8 +11,11 @@ use self::axis::Axis;
 pub(crate) use self::axis::Scale;
 use super::html::escape;
 
-/// The frame's size, and the margins that the labels take.
-const SIZE: (f64, f64) = (640.0, 300.0);
+/// The frame's size for a chart as wide as a page, and for one among others or on a phone: text is as large as its page
+/// is wide.
+const WIDE: (f64, f64) = (640.0, 300.0);
+const NARROW: (f64, f64) = (360.0, 240.0);
+/// The margins that the labels take.
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 52.0;
@@ -52,16 +55,36 @@ pub(crate) enum Mark {
     Line,
     /// A line through all points, and a dot at each.
     Dots,
+    /// A pale line below all others, such as the values behind a mean.
+    Faint,
+}
+
+impl Series<'_> {
+    fn stroke(&self, index: usize) -> String {
+        match self.mark {
+            Mark::Faint => "class=\"line faint\"".into(),
+            Mark::Line | Mark::Dots => format!("class=\"line\" style=\"stroke:var(--series-{})\"", index % NUM_COLOURS),
+        }
+    }
 }
 
 impl Chart<'_> {
-    /// The `svg` element.
+    /// The `svg` element, as wide as a page.
     pub(crate) fn svg(&self) -> String {
+        self.drawn(WIDE)
+    }
+
+    /// The `svg` element, to stand beside others or on a phone.
+    pub(crate) fn narrow_svg(&self) -> String {
+        self.drawn(NARROW)
+    }
+
+    fn drawn(&self, size: (f64, f64)) -> String {
         let points = || self.series.iter().flat_map(|series| series.points).filter(|point| self.draws(**point));
-        let x = Axis::new(Scale::Fitted, points().map(|point| point.0), LEFT, SIZE.0 - RIGHT);
-        let y = Axis::new(self.scale, points().map(|point| point.1), SIZE.1 - BOTTOM, TOP);
+        let x = Axis::new(Scale::Fitted, points().map(|point| point.0), LEFT, size.0 - RIGHT);
+        let y = Axis::new(self.scale, points().map(|point| point.1), size.1 - BOTTOM, TOP);
         let mut svg = String::new();
-        let (width, height) = SIZE;
+        let (width, height) = size;
         let _ = write!(
             svg,
             "<svg class=\"chart\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\">",
@@ -69,13 +92,16 @@ impl Chart<'_> {
         );
         let _ = write!(svg, "<text class=\"title\" x=\"0\" y=\"16\">{}</text>", escape(self.title));
         self.legend(&mut svg);
-        self.grid(&mut svg, &x, &y);
+        self.grid(&mut svg, size, &x, &y);
         if points().next().is_none() {
             let (x, y) = ((LEFT + width - RIGHT) / 2.0, (TOP + height - BOTTOM) / 2.0);
             let _ = write!(svg, "<text x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">nothing yet</text>");
         }
-        for (index, series) in self.series.iter().enumerate() {
-            self.draw(&mut svg, series, index, &x, &y);
+        let is_faint = |series: &Series<'_>| series.mark == Mark::Faint;
+        for faint in [true, false] {
+            for (index, series) in self.series.iter().enumerate().filter(|(_, series)| is_faint(series) == faint) {
+                self.draw(&mut svg, series, index, &x, &y);
+            }
         }
         svg.push_str("</svg>");
         svg
@@ -99,11 +125,10 @@ impl Chart<'_> {
     fn legend(&self, svg: &mut String) {
         let mut left = 0.0;
         for (index, series) in self.series.iter().enumerate() {
-            let colour = index % NUM_COLOURS;
+            let stroke = series.stroke(index);
             let _ = write!(
                 svg,
-                "<line class=\"line\" x1=\"{left}\" x2=\"{:.1}\" y1=\"32\" y2=\"32\" \
-                 style=\"stroke:var(--series-{colour})\"/><text x=\"{:.1}\" y=\"36\">{}</text>",
+                "<line {stroke} x1=\"{left}\" x2=\"{:.1}\" y1=\"32\" y2=\"32\"/><text x=\"{:.1}\" y=\"36\">{}</text>",
                 left + MARK - 6.0,
                 left + MARK,
                 escape(series.name)
@@ -112,8 +137,8 @@ impl Chart<'_> {
         }
     }
 
-    fn grid(&self, svg: &mut String, x: &Axis, y: &Axis) {
-        let (right, bottom) = (SIZE.0 - RIGHT, SIZE.1 - BOTTOM);
+    fn grid(&self, svg: &mut String, size: (f64, f64), x: &Axis, y: &Axis) {
+        let (right, bottom) = (size.0 - RIGHT, size.1 - BOTTOM);
         for tick in y.ticks() {
             let at = y.place(tick);
             let _ = write!(
@@ -125,7 +150,8 @@ impl Chart<'_> {
                 axis::number(tick)
             );
         }
-        for tick in x.ticks() {
+        // There is nothing between two steps or two epochs.
+        for tick in x.ticks().into_iter().filter(|tick| (tick - tick.round()).abs() < 1e-9) {
             let at = x.place(tick);
             let _ = write!(
                 svg,
@@ -137,7 +163,7 @@ impl Chart<'_> {
             );
         }
         let (middle, label) = ((LEFT + right) / 2.0, escape(self.x));
-        let _ = write!(svg, "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{label}</text>", SIZE.1 - 8.0);
+        let _ = write!(svg, "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{label}</text>", size.1 - 8.0);
     }
 
     fn draw(&self, svg: &mut String, series: &Series<'_>, index: usize, x: &Axis, y: &Axis) {
@@ -146,8 +172,7 @@ impl Chart<'_> {
             let places = run.iter().map(|point| (x.place(point.0), y.place(point.1)));
             if run.len() > 1 {
                 let path = places.clone().map(|(x, y)| format!("{x:.1},{y:.1}")).collect::<Vec<_>>().join(" ");
-                let _ =
-                    write!(svg, "<polyline class=\"line\" style=\"stroke:var(--series-{colour})\" points=\"{path}\"/>");
+                let _ = write!(svg, "<polyline {} points=\"{path}\"/>", series.stroke(index));
             }
             if run.len() == 1 || series.mark == Mark::Dots {
                 for (x, y) in places {
@@ -180,12 +205,30 @@ mod tests {
     #[test]
     fn points_lie_where_the_axes_say() {
         let svg = chart(Scale::FromZero, &[(0.0, 0.0), (50.0, 5.0), (100.0, 10.0)]).svg();
-        let (right, bottom) = (SIZE.0 - RIGHT, SIZE.1 - BOTTOM);
+        let (right, bottom) = (WIDE.0 - RIGHT, WIDE.1 - BOTTOM);
         assert_eq!(path(&svg), [(LEFT, bottom), ((LEFT + right) / 2.0, (TOP + bottom) / 2.0), (right, TOP)]);
         for tick in [">0<", ">10<", ">100<"] {
             assert!(svg.contains(tick), "{tick} in {svg}");
         }
         assert!(svg.contains("train &amp; &lt;val&gt;: 10 at 100"), "{svg}");
+    }
+
+    #[test]
+    fn the_x_axis_counts() {
+        let svg = chart(Scale::FromZero, &[(1.0, 30.0), (3.0, 50.0)]).narrow_svg();
+        assert!(svg.contains(">2<") && !svg.contains(">1.5<"), "{svg}");
+    }
+
+    #[test]
+    fn a_faint_line_is_below_the_others_and_keeps_its_place_in_the_legend() {
+        let points = [(0.0, 1.0), (1.0, 2.0)];
+        let series = [("mean", Mark::Line), ("each step", Mark::Faint)]
+            .map(|(name, mark)| Series { name, mark, points: &points })
+            .to_vec();
+        let svg = Chart { title: "Loss", x: "step", scale: Scale::Fitted, series }.narrow_svg();
+        let (legend, lines) = svg.split_once("each step</text>").unwrap();
+        assert!(legend.contains("mean</text>"), "{svg}");
+        assert!(lines.find("line faint").unwrap() < lines.find("--series-0").unwrap(), "{svg}");
     }
 
     #[test]
