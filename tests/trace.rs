@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use alexnet::synthetic::dataset::coloured_dataset;
 use alexnet::trace::{Interval, TraceFile, Track};
-use alexnet::train::metrics::server::Address;
 use alexnet::train::options::{Data, TrainOptions};
+use alexnet::train::server::Address;
 use alexnet::train::stop::Stop;
 use serde_json::Value;
 

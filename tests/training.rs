@@ -8,8 +8,8 @@ use alexnet::backend::Choice;
 use alexnet::synthetic::dataset::coloured_dataset;
 use alexnet::train::checkpoint::{self, Checkpoint};
 use alexnet::train::log::{self, Kind};
-use alexnet::train::metrics::server::Address;
 use alexnet::train::options::{Data, Start, TrainOptions};
+use alexnet::train::server::Address;
 use alexnet::train::stop::Stop;
 use alexnet::train::trainer::{Ended, Outcome};
 

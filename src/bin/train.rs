@@ -7,10 +7,10 @@ use alexnet::cli::ComputeArguments;
 use alexnet::input::PipelineOptions;
 use alexnet::recipe::Recipe;
 use alexnet::say;
-use alexnet::train::metrics::server::Address;
 use alexnet::train::options::{Data, Start, TrainOptions};
+use alexnet::train::server::Address;
 use alexnet::train::stop::Stop;
-use alexnet::train::trainer::{Ended, Outcome};
+use alexnet::train::trainer::Outcome;
 use clap::Parser;
 
 /// Train AlexNet on a packed dataset.
@@ -77,7 +77,8 @@ struct TrainArguments {
     /// Write a timeline of the run, to open in Perfetto or chrome://tracing.
     #[arg(long, value_name = "FILE.json")]
     trace: Option<PathBuf>,
-    /// Address that Prometheus scrapes, or off. [default: 127.0.0.1:9464, or a free port when that one is taken]
+    /// Address of the live page (/) and of the metrics for Prometheus (/metrics), or off. [default: 127.0.0.1:9464, or
+    /// a free port when that one is taken]
     #[arg(long, value_name = "ADDR")]
     metrics: Option<Address>,
     #[command(flatten)]
@@ -144,11 +145,7 @@ fn options(arguments: TrainArguments) -> alexnet::Result<TrainOptions> {
 }
 
 fn report(outcome: &Outcome) {
-    let verb = match outcome.ended {
-        Ended::Done => "done",
-        Ended::Stopped => "stopped; --resume continues",
-    };
-    say!("{verb}: {} steps, {:.1} images/s", outcome.step, outcome.images_per_second);
+    say!("{}: {} steps, {:.1} images/s", outcome.ended, outcome.step, outcome.images_per_second);
     if let Some(rates) = &outcome.validation {
         say!(
             "validation top-1 error {:.2}%, top-5 error {:.2}% of {} images",

@@ -1,5 +1,8 @@
 //! Carries batches from their source to a backend's slots, and empty ones back.
 
+use std::sync::Arc;
+
+use super::live::batch::BatchCopy;
 use crate::backend::{Backend, Slot};
 use crate::clock::Clock;
 use crate::error::Result;
@@ -11,6 +14,8 @@ pub struct Feeder {
     source: Box<dyn BatchSource>,
     clock: Clock,
     tracer: Tracer,
+    /// Is shown every batch, if somebody may look.
+    shown_to: Option<Arc<BatchCopy>>,
 }
 
 /// A batch that went to the device.
@@ -33,7 +38,7 @@ pub struct Fed {
 impl Feeder {
     /// Of batches from `source`.
     pub fn new(source: Box<dyn BatchSource>) -> Self {
-        Self { source, clock: Clock::Wall, tracer: Tracer::default() }
+        Self { source, clock: Clock::Wall, tracer: Tracer::default(), shown_to: None }
     }
 
     /// As it is, and measures by `clock`: that of a source and a device whose time is not real.
@@ -46,6 +51,11 @@ impl Feeder {
         Self { tracer, ..self }
     }
 
+    /// As it is, and shows every batch to `copy`.
+    pub fn showing(self, copy: Arc<BatchCopy>) -> Self {
+        Self { shown_to: Some(copy), ..self }
+    }
+
     /// Uploads the next batch to `slot`, after it took back the one that lies there; none after the last.
     pub fn feed(&mut self, backend: &mut dyn Backend, slot: Slot) -> Result<Option<Fed>> {
         let begun = self.clock.now();
@@ -53,6 +63,9 @@ impl Feeder {
         let asked = self.clock.now();
         let Some(batch) = self.source.recv()? else { return Ok(None) };
         let received = self.clock.now();
+        if let Some(copy) = &self.shown_to {
+            copy.offer(&batch);
+        }
         let mut fed = Fed {
             step: batch.step,
             epoch: batch.epoch,

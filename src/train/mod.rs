@@ -1,4 +1,4 @@
-//! Training: from batches to checkpoints, the log and the metrics.
+//! Training: from batches to checkpoints, the log, the metrics and the live page.
 //!
 //! In: [`TrainOptions`], a dataset's [`crate::input`] and a [`crate::backend`]. Out: a run's folder. The
 //! [`trainer::Trainer`] owns one host copy of the weights beside the backend's.
@@ -7,12 +7,14 @@ pub mod checkpoint;
 pub mod experiment;
 pub mod feeder;
 pub(crate) mod health;
+pub mod live;
 pub mod log;
 pub mod metrics;
 pub mod options;
 pub(crate) mod record;
 pub(crate) mod run_folder;
 pub(crate) mod schedule;
+pub mod server;
 pub(crate) mod setup;
 pub mod stepper;
 pub mod stop;
@@ -25,12 +27,14 @@ use std::time::Instant;
 
 use indicatif::{HumanBytes, HumanCount};
 
+use self::experiment::Experiment;
 use self::feeder::Feeder;
+use self::live::{About, Live};
 use self::log::RunLog;
-use self::metrics::server::Server;
 use self::metrics::{BuildInfo, Metrics};
 pub use self::options::TrainOptions;
 use self::record::Record;
+use self::server::Server;
 use self::setup::Setup;
 use self::stop::Stop;
 use self::trainer::{Outcome, Trainer, TrainerOptions};
@@ -42,11 +46,15 @@ use crate::trace::{TraceFile, TraceSummary};
 
 /// Trains as `options` say, until the end or until `stop` is asked for.
 pub fn train(options: &TrainOptions, stop: &Stop) -> Result<Outcome> {
-    train_observed(options, stop, |_| ())
+    train_observed(options, stop, |_, _| ())
 }
 
-/// As [`train`]; `observe` gets the run's metrics before its first step.
-fn train_observed(options: &TrainOptions, stop: &Stop, observe: impl FnOnce(&Arc<Metrics>)) -> Result<Outcome> {
+/// As [`train`]; `observe` gets the run's metrics and its live page before its first step.
+fn train_observed(
+    options: &TrainOptions,
+    stop: &Stop,
+    observe: impl FnOnce(&Arc<Metrics>, &Arc<Live>),
+) -> Result<Outcome> {
     let begun = Instant::now();
     let chosen = Chosen::new(&options.compute)?;
     let setup = Setup::new(options)?;
@@ -63,19 +71,26 @@ fn train_observed(options: &TrainOptions, stop: &Stop, observe: impl FnOnce(&Arc
     let source = setup.experiment.source(input, tracer.clone())?;
     setup.write_config(&device, workers)?;
     let metrics = Arc::new(metrics(&setup, &device, workers));
-    observe(&metrics);
+    let live = Arc::new(Live::new(about(&setup, &device, options.buffers, last_step)));
+    observe(&metrics, &live);
     let unwatched = device.pci_bus_id.as_deref().and_then(|place| metrics.watch_gpu(place).err());
-    let server = Server::start(options.metrics, Arc::clone(&metrics))?;
+    let server = Server::start(options.metrics, Arc::clone(&metrics), Arc::clone(&live))?;
     announce(&device, chosen.describe()?.as_deref(), &setup, source.as_ref(), workers, last_step);
-    crate::say!("metrics    {}", server.as_ref().map_or_else(|| "off".into(), Server::describe));
+    if let Some(server) = &server {
+        crate::say!("page       {}", server.page());
+    }
+    crate::say!("metrics    {}", server.as_ref().map_or_else(|| "off".into(), Server::metrics));
     if let Some(why) = unwatched {
         crate::say!("           without those of the GPU itself: {why}");
     }
-    let record = record(&setup, &device, metrics, last_step, options.log_every)?;
+    let record = record(&setup, &device, metrics, Arc::clone(&live), last_step, options.log_every)?;
+    let feeder = Feeder::new(source).showing(Arc::clone(live.batch()));
     let trainer_options =
         TrainerOptions { last_step, workers, checkpoint_every: options.checkpoint_every, keep: options.keep };
-    let outcome =
-        Trainer::new(setup, backend, Feeder::new(source), trainer_options, record, tracer)?.run(stop, begun)?;
+    let outcome = Trainer::new(setup, backend, feeder, trainer_options, record, tracer)?.run(stop, begun);
+    // The page names no files, as an error may.
+    live.ended(&outcome.as_ref().map_or_else(|_| "failed".into(), |outcome| outcome.ended.to_string()));
+    let outcome = outcome?;
     if let Some((trace, path)) = trace.zip(options.trace.as_deref()) {
         finish_trace(trace, path)?;
     }
@@ -99,13 +114,39 @@ fn metrics(setup: &Setup, device: &Device, workers: usize) -> Metrics {
     metrics
 }
 
-fn record(setup: &Setup, device: &Device, metrics: Arc<Metrics>, last_step: u64, log_every: u64) -> Result<Record> {
+fn about(setup: &Setup, device: &Device, num_buffers: usize, last_step: u64) -> About {
+    let Experiment { state, augmentation, .. } = &setup.experiment;
+    About {
+        run: setup.folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        recipe: state.recipe.name.clone(),
+        device: device.name.clone(),
+        precision: device.precision.into(),
+        classes: state.classes.clone(),
+        frame: augmentation.frame(),
+        batch_size: state.recipe.settings.train.batch_size,
+        num_buffers,
+        first_step: state.step,
+        last_step,
+        steps_per_epoch: setup.plan.steps_per_epoch(),
+    }
+}
+
+fn record(
+    setup: &Setup,
+    device: &Device,
+    metrics: Arc<Metrics>,
+    live: Arc<Live>,
+    last_step: u64,
+    log_every: u64,
+) -> Result<Record> {
     let state = &setup.experiment.state;
     let mut log = RunLog::open(setup.folder.path(), state.step)?;
+    live.past(&log::read(setup.folder.path())?);
+    live.event(state.step, if state.step > 0 { "resumed" } else { "began" });
     log.event(state.step, state.epoch, beginning(setup, device))?;
     let batch_size = state.recipe.settings.train.batch_size as u64;
     let progress = Progress::new("training", "images", last_step * batch_size, state.step * batch_size);
-    Ok(Record::new(log, metrics, progress, setup.experiment.network.num_classes, log_every))
+    Ok(Record::new(log, metrics, live, progress, setup.experiment.network.num_classes, log_every))
 }
 
 fn finish_trace(trace: TraceFile, path: &Path) -> Result<()> {

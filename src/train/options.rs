@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::metrics::server::Address;
+use super::server::Address;
 use crate::backend::{Choice, DeviceChoice};
 use crate::input::PipelineOptions;
 
@@ -33,7 +33,7 @@ pub struct TrainOptions {
     pub keep: usize,
     /// A line in the log after so many steps.
     pub log_every: u64,
-    /// Where the metrics endpoint listens.
+    /// Where the live page and the metrics are served.
     pub metrics: Address,
     /// Where a timeline of the run goes.
     pub trace: Option<PathBuf>,

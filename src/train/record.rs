@@ -1,15 +1,17 @@
-//! What a run leaves behind while it goes: the log, the metrics, the progress bar, and its warnings.
+//! What a run leaves behind while it goes: the log, the metrics, the live page, the progress bar, and its warnings.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::health::Health;
+use super::live::Live;
 use super::log::{Kind, Line, RunLog};
 use super::metrics::{Metrics, Phase, RunTimes, StepObservation};
 use super::validation::ErrorRates;
 use crate::backend::Statistics;
 use crate::error::Result;
 use crate::input::stats::PipelineSnapshot;
+use crate::model::Parameters;
 use crate::progress::Progress;
 use crate::trace::Interval;
 
@@ -18,6 +20,7 @@ use crate::trace::Interval;
 pub struct Record {
     log: RunLog,
     metrics: Arc<Metrics>,
+    live: Arc<Live>,
     progress: Progress,
     health: Health,
     log_every: u64,
@@ -68,10 +71,17 @@ impl Sums {
 
 impl Record {
     /// A record whose log gets a line of steps after each `log_every`.
-    pub fn new(log: RunLog, metrics: Arc<Metrics>, progress: Progress, num_classes: usize, log_every: u64) -> Self {
+    pub fn new(
+        log: RunLog,
+        metrics: Arc<Metrics>,
+        live: Arc<Live>,
+        progress: Progress,
+        num_classes: usize,
+        log_every: u64,
+    ) -> Self {
         let health = Health::new(num_classes);
         let (line, epoch, run) = (Sums::default(), Sums::default(), Sums::default());
-        Self { log, metrics, progress, health, log_every, line, epoch, run, times: RunTimes::default() }
+        Self { log, metrics, live, progress, health, log_every, line, epoch, run, times: RunTimes::default() }
     }
 
     /// The run's `step`th step ended. A loss that is not finite is an error.
@@ -85,7 +95,8 @@ impl Record {
         for sums in [&mut self.line, &mut self.epoch, &mut self.run] {
             sums.add(observation, statistics);
         }
-        let images_per_second = self.metrics.step(observation, input);
+        let pace = self.metrics.step(observation, input);
+        self.live.step(step, observation, statistics, input, pace);
         if step.is_multiple_of(self.log_every) {
             self.log.write(&self.line.line(Kind::Step, step, observation.epoch))?;
             self.line = Sums::default();
@@ -97,11 +108,12 @@ impl Record {
             observation.loss,
             100.0 * learned.top1_error
         ));
-        self.progress.set_at_rate(step * observation.num_images, images_per_second);
+        self.progress.set_at_rate(step * observation.num_images, pace.images_per_second);
         match self.health.step(step, statistics) {
             Ok(None) => Ok(()),
             Ok(Some(warning)) => self.event(step, observation.epoch, &warning),
             Err(error) => {
+                self.live.event(step, &error.to_string());
                 self.log.event(step, observation.epoch, error.to_string())?;
                 Err(error)
             }
@@ -110,14 +122,16 @@ impl Record {
 
     /// The epoch that ended with `step` was validated in `seconds`.
     pub fn validation(&mut self, step: u64, epoch: u32, rates: &ErrorRates, seconds: f64) -> Result<()> {
-        self.log.write(&Line {
+        let line = Line {
             loss: rates.loss,
             top1_error: Some(rates.top1_error),
             top5_error: Some(rates.top5_error),
             images_per_second: Some(rates.num_samples as f64 / seconds),
             seconds: Some(seconds),
             ..Line::new(Kind::Validation, step, epoch)
-        })?;
+        };
+        self.log.write(&line)?;
+        self.live.line(&line);
         self.metrics.validation(rates.top1_error, rates.top5_error);
         self.progress.line(&format!(
             "epoch {epoch}: validation top-1 error {:.2}%, top-5 {:.2}%",
@@ -133,7 +147,9 @@ impl Record {
             // The epoch ended in the process before this one, which logged it.
             return Ok(());
         }
-        self.log.write(&self.epoch.line(Kind::Epoch, step, epoch))?;
+        let line = self.epoch.line(Kind::Epoch, step, epoch);
+        self.log.write(&line)?;
+        self.live.line(&line);
         let rates = ErrorRates::of(&self.epoch.statistics);
         self.progress.line(&format!(
             "epoch {epoch}: loss {:.4}, top-1 error {:.2}% in training, {:.0} images/s",
@@ -148,6 +164,7 @@ impl Record {
     /// Something happened that people should know.
     pub fn event(&mut self, step: u64, epoch: u32, event: &str) -> Result<()> {
         self.progress.line(&format!("step {step}: {event}"));
+        self.live.event(step, event);
         self.log.event(step, epoch, event)
     }
 
@@ -155,11 +172,18 @@ impl Record {
     pub fn started(&mut self, seconds: f64) {
         self.times.start_seconds = seconds;
         self.metrics.started(seconds);
+        self.live.enter(Phase::Train);
     }
 
     /// A validation or a checkpoint begins.
     pub fn enter(&self, phase: Phase) {
         self.metrics.enter(phase);
+        self.live.enter(phase);
+    }
+
+    /// The weights are these after `step` steps.
+    pub fn weights(&self, step: u64, parameters: &Parameters) {
+        self.live.weights(step, parameters);
     }
 
     /// A validation or a checkpoint ended after `seconds`.
@@ -170,6 +194,7 @@ impl Record {
             Phase::Start | Phase::Train => {}
         }
         self.metrics.left(phase, seconds);
+        self.live.enter(Phase::Train);
     }
 
     /// Where the time of this process went.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::live::Live;
 use super::log::{Kind, Line};
-use super::metrics::server::Address;
 use super::metrics::window::WINDOW_SECONDS;
 use super::metrics::{Metrics, RunTimes};
 use super::options::{Data, Start, TrainOptions};
+use super::server::Address;
 use super::stop::Stop;
 use super::trainer::Outcome;
 use super::{log, train_observed};
@@ -25,6 +26,7 @@ struct Recorded {
     wall_seconds: f64,
     lines: Vec<Line>,
     metrics: String,
+    live: Arc<Live>,
     /// Sums of the trace's spans by name, in seconds.
     trace: Box<dyn Fn(&str) -> f64>,
 }
@@ -47,9 +49,10 @@ fn run(device: DeviceChoice, epochs: u32) -> Recorded {
         trace: Some(trace.clone()),
         ..TrainOptions::new(Data::Shards(shards))
     };
-    let mut metrics: Option<Arc<Metrics>> = None;
+    let mut observed: Option<(Arc<Metrics>, Arc<Live>)> = None;
     let begun = Instant::now();
-    let outcome = train_observed(&options, &Stop::default(), |found| metrics = Some(Arc::clone(found))).unwrap();
+    let observe = |metrics: &Arc<Metrics>, live: &Arc<Live>| observed = Some((Arc::clone(metrics), Arc::clone(live)));
+    let outcome = train_observed(&options, &Stop::default(), observe).unwrap();
     let wall_seconds = begun.elapsed().as_secs_f64();
     let events: Vec<serde_json::Value> = serde_json::from_str(&std::fs::read_to_string(trace).unwrap()).unwrap();
     let trace = move |name: &str| {
@@ -57,8 +60,8 @@ fn run(device: DeviceChoice, epochs: u32) -> Recorded {
         spans.filter_map(|span| span["dur"].as_f64()).sum::<f64>() / 1e6
     };
     let lines = log::read(&folder.path().join("run")).unwrap();
-    let metrics = metrics.unwrap().render();
-    Recorded { outcome, wall_seconds, lines, metrics, trace: Box::new(trace) }
+    let (metrics, live) = observed.unwrap();
+    Recorded { outcome, wall_seconds, lines, metrics: metrics.render(), live, trace: Box::new(trace) }
 }
 
 impl Recorded {
@@ -86,6 +89,41 @@ impl Recorded {
         }
         num_images / seconds
     }
+}
+
+/// The page's numbers are those of the log.
+fn assert_page(recorded: &Recorded) {
+    recorded.live.refresh();
+    let page = recorded.live.fragments();
+    let has = |id: &str, expected: &str| assert!(page[id].contains(expected), "{expected} in {id}: {}", page[id]);
+    let last = recorded.lines(Kind::Step).next_back().unwrap();
+    has("progress", &format!("<b>Ended</b> · step {0} of {0} · epoch {1} ", last.step, last.epoch));
+    has("title", "100% ended · run");
+    // Of the last steps, as many as a running mean covers.
+    let running = |value: fn(&Line) -> Option<f64>| {
+        let steps: Vec<f64> = recorded.lines(Kind::Step).rev().take(20).map(|line| value(line).unwrap()).collect();
+        steps.iter().sum::<f64>() / steps.len() as f64
+    };
+    has("numbers", &format!("<dd>{:.3}</dd>", running(|line| line.loss)));
+    has("numbers", &format!("<dd>{:.1}%</dd>", 100.0 * running(|line| line.top1_error)));
+    has("numbers", &format!("<dd>{}</dd>", last.learning_rate.unwrap()));
+    let validations = || recorded.lines(Kind::Validation).map(|line| 100.0 * line.top1_error.unwrap());
+    has("numbers", &format!("<dd>{:.1}%</dd>", validations().next_back().unwrap()));
+    has("numbers", &format!("best {:.1}%", validations().fold(f64::INFINITY, f64::min)));
+    for (train, validation) in recorded.lines(Kind::Epoch).rev().zip(recorded.lines(Kind::Validation).rev()).take(10) {
+        let row = format!(
+            "<th class=\"number\" scope=\"row\">{}</th><td class=\"number\">{:.3}</td><td class=\"number\">{:.1}%</td>\
+             <td class=\"number\">{:.3}</td><td class=\"number\">{:.1}%",
+            train.epoch,
+            train.loss.unwrap(),
+            100.0 * train.top1_error.unwrap(),
+            validation.loss.unwrap(),
+            100.0 * validation.top1_error.unwrap()
+        );
+        has("epochs", &row);
+    }
+    has("events", "began");
+    has("kernels", &format!("After step {}", last.step));
 }
 
 fn assert_near(found: f64, expected: f64, tolerance: f64, what: &str) {
@@ -141,6 +179,7 @@ fn steps_validations_and_checkpoints_make_up_the_wall_time_on_a_cpu() {
     let recorded = run(DeviceChoice::Cpu, 60);
     assert!(recorded.wall_seconds > 1.0, "too short to tell: {} s", recorded.wall_seconds);
     assert_true(&recorded);
+    assert_page(&recorded);
 }
 
 #[test]
@@ -168,7 +207,7 @@ fn a_resumed_run_counts_validations_from_the_best_of_all() {
         metrics: Address::Off,
         ..TrainOptions::new(Data::Shards(shards))
     };
-    train_observed(&options, &Stop::default(), |_| ()).unwrap();
+    train_observed(&options, &Stop::default(), |_, _| ()).unwrap();
     let lines = log::read(&folder.path().join("run")).unwrap();
     let errors: Vec<f64> =
         lines.iter().filter(|line| line.kind == Kind::Validation).map(|line| line.top1_error.unwrap()).collect();
@@ -178,6 +217,7 @@ fn a_resumed_run_counts_validations_from_the_best_of_all() {
     assert!(since > 0, "the last validation is the best, and tells nothing: {errors:?}");
     (options.start, options.steps) = (Start::Resume, Some(11));
     let expected = format!("alexnet_validations_since_best{{run=\"run\"}} {since}\n");
-    let observe = |metrics: &Arc<Metrics>| assert!(metrics.render().contains(&expected), "{}", metrics.render());
+    let observe =
+        |metrics: &Arc<Metrics>, _: &Arc<Live>| assert!(metrics.render().contains(&expected), "{}", metrics.render());
     train_observed(&options, &Stop::default(), observe).unwrap();
 }

@@ -1,5 +1,6 @@
 //! The loop: steps, validations and checkpoints in their order.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -50,6 +51,15 @@ pub enum Ended {
     Stopped,
 }
 
+impl fmt::Display for Ended {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Done => "done",
+            Self::Stopped => "stopped; --resume continues",
+        })
+    }
+}
+
 /// How far a run goes, and what it leaves on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainerOptions {
@@ -90,6 +100,7 @@ impl Trainer {
         let Setup { experiment, plan, folder, .. } = setup;
         backend.load(&experiment.parameters)?;
         let saved = (experiment.state.step > 0).then(|| experiment.state.clone());
+        record.weights(experiment.state.step, &experiment.parameters);
         let stepper = Stepper::new(backend, feeder, tracer.clone());
         Ok(Self { experiment, plan, folder, stepper, options, record, tracer, saved, validation: None })
     }
@@ -238,6 +249,7 @@ impl Trainer {
         if !values.into_iter().all(|value| value.is_finite()) {
             return Err(not_finite(self.experiment.state.step, "a weight or a velocity is not finite"));
         }
+        self.record.weights(self.experiment.state.step, &self.experiment.parameters);
         checkpoint::write::write(&path, &self.experiment.state, &self.experiment.parameters, &self.experiment.mean)?;
         self.saved = Some(self.experiment.state.clone());
         checkpoint::prune(&folder, self.options.keep, self.experiment.state.schedule.best_step)?;

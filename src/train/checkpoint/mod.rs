@@ -4,8 +4,8 @@
 //!
 //! ```
 //! use alexnet::backend::{Choice, DeviceChoice};
-//! use alexnet::train::metrics::server::Address;
 //! use alexnet::train::options::{Data, TrainOptions};
+//! use alexnet::train::server::Address;
 //! use alexnet::train::{stop::Stop, train};
 //! # use alexnet::pack::{options::PackOptions, pack_dataset};
 //!

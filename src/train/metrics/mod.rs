@@ -4,7 +4,6 @@
 
 pub(crate) mod gpu;
 pub(crate) mod openmetrics;
-pub mod server;
 pub(crate) mod window;
 
 use std::fmt::Write;
@@ -46,6 +45,21 @@ pub struct StepObservation {
     pub upload_bytes: u64,
     /// How long the device computed.
     pub compute_seconds: f64,
+}
+
+/// How the steps of the last 10 seconds went.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace {
+    /// Images trained a second.
+    pub images_per_second: f64,
+    /// The share of the steps' time in which the trainer waited for a batch.
+    pub input_wait_share: f64,
+    /// The time that uploads took, over the steps' time; they run side by side.
+    pub upload_share: f64,
+    /// The share of the steps' time in which the device computed.
+    pub compute_share: f64,
+    /// `input`, `upload` or `compute`.
+    pub bottleneck: &'static str,
 }
 
 /// What a run does at a moment.
@@ -251,8 +265,8 @@ impl Metrics {
         Ok(())
     }
 
-    /// Takes in a step, and what the input pipeline has counted since it began. Gives the window's images a second.
-    pub fn step(&self, step: &StepObservation, input: &PipelineSnapshot) -> f64 {
+    /// Takes in a step, and what the input pipeline has counted since it began.
+    pub fn step(&self, step: &StepObservation, input: &PipelineSnapshot) -> Pace {
         self.images.increment(step.num_images);
         self.steps.increment(1);
         self.epoch.set(f64::from(step.epoch));
@@ -271,14 +285,14 @@ impl Metrics {
         self.overlap_ratio.set(seconds.overlap_ratio(self.num_workers));
         let window = measured.window.add(step);
         drop(measured);
-        self.images_per_second.set(window.images_per_second());
+        let pace = Pace::of(&window);
+        self.images_per_second.set(pace.images_per_second);
         self.queue_depth.set(&self.recorder, "ready", input.ready_batches as f64);
         self.queue_depth.set(&self.recorder, "empty", input.empty_buffers as f64);
-        let bottleneck = bottleneck(&window);
         for stage in ["input", "upload", "compute"] {
-            self.bottleneck.set(&self.recorder, stage, f64::from(u8::from(stage == bottleneck)));
+            self.bottleneck.set(&self.recorder, stage, f64::from(u8::from(stage == pace.bottleneck)));
         }
-        window.images_per_second()
+        pace
     }
 
     /// The first step can begin, `seconds` after the process was asked for it.
@@ -349,6 +363,19 @@ impl Metrics {
     /// Folds recorded histogram values into their buckets, so that they do not pile up between scrapes.
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
+    }
+}
+
+impl Pace {
+    fn of(window: &Totals) -> Self {
+        let share = |seconds: f64| if window.step_seconds > 0.0 { seconds / window.step_seconds } else { 0.0 };
+        Self {
+            images_per_second: window.images_per_second(),
+            input_wait_share: share(window.input_wait_seconds),
+            upload_share: share(window.upload_seconds),
+            compute_share: share(window.compute_seconds),
+            bottleneck: bottleneck(window),
+        }
     }
 }
 
