@@ -89,7 +89,7 @@ struct State {
     ready_batches: Series,
     /// The newest last.
     epochs: VecDeque<Epoch>,
-    best_top1_error: Option<f64>,
+    best: Option<Best>,
     kernels: Option<Arc<Kernels>>,
     /// The newest last.
     events: VecDeque<Event>,
@@ -109,6 +109,13 @@ struct Epoch {
     epoch: u32,
     train: Option<Line>,
     validation: Option<Line>,
+}
+
+/// The first of the lowest validation errors.
+#[derive(Clone, Copy, Debug)]
+struct Best {
+    top1_error: f64,
+    epoch: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -144,7 +151,7 @@ impl Live {
             images_per_second: Series::default(),
             ready_batches: Series::default(),
             epochs: VecDeque::with_capacity(MAX_EPOCHS),
-            best_top1_error: None,
+            best: None,
             kernels: None,
             events: VecDeque::with_capacity(MAX_EVENTS),
         };
@@ -193,8 +200,11 @@ impl Live {
             Kind::Validation => {
                 state.epoch_row(line.epoch).validation = Some(line.clone());
                 state.validation.add(line.step, [line.loss, line.top1_error, line.top5_error], 1);
-                let best = state.best_top1_error.into_iter().chain(line.top1_error).reduce(f64::min);
-                state.best_top1_error = best;
+                if let Some(top1_error) = line.top1_error
+                    && state.best.is_none_or(|best| top1_error < best.top1_error)
+                {
+                    state.best = Some(Best { top1_error, epoch: line.epoch });
+                }
             }
             Kind::Step | Kind::Event => {}
         }

@@ -9,7 +9,7 @@ use indicatif::{HumanCount, HumanDuration};
 
 use super::history::Series;
 use super::pictures::{Picture, Pictures};
-use super::{About, Epoch, Live, State};
+use super::{About, Best, Epoch, Live, State};
 use crate::page::chart::{self, Chart, Mark, Scale};
 use crate::page::html::escape;
 use crate::train::log::Line;
@@ -142,7 +142,7 @@ fn decimal(value: Option<f64>, digits: usize) -> String {
 }
 
 fn numbers(state: &State) -> String {
-    let best = state.best_top1_error.map_or_else(String::new, |best| format!("best {}", percent(Some(best))));
+    let best = state.best.map_or_else(String::new, |best| format!("best {}", percent(Some(best.top1_error))));
     let validation = state.epochs.iter().rev().find_map(|epoch| epoch.validation.as_ref());
     let numbers = [
         ("Loss", decimal(state.train.loss.last_running_mean(), 3), "in training, running mean".into()),
@@ -290,20 +290,20 @@ fn epochs(state: &State) -> String {
     }
     html.push_str("</tr></thead><tbody>");
     for row in state.epochs.iter().rev() {
-        html.push_str(&epoch(row, state.best_top1_error));
+        html.push_str(&epoch(row, state.best));
     }
     html + "</tbody></table>"
 }
 
-fn epoch(row: &Epoch, best: Option<f64>) -> String {
+fn epoch(row: &Epoch, best: Option<Best>) -> String {
     let of = |line: &Option<Line>, value: fn(&Line) -> Option<f64>| line.as_ref().and_then(value);
-    let validated = of(&row.validation, |line| line.top1_error);
-    let is_best = validated.is_some() && validated == best;
+    let is_best = best.is_some_and(|best| best.epoch == row.epoch);
     let cells = [
         decimal(of(&row.train, |line| line.loss), 3),
         percent(of(&row.train, |line| line.top1_error)),
         decimal(of(&row.validation, |line| line.loss), 3),
-        percent(validated) + if is_best { " <span class=\"good\">best</span>" } else { "" },
+        percent(of(&row.validation, |line| line.top1_error))
+            + if is_best { " <span class=\"good\">best</span>" } else { "" },
         percent(of(&row.validation, |line| line.top5_error)),
         decimal(of(&row.train, |line| line.images_per_second), 0),
     ];

@@ -117,3 +117,14 @@ fn a_batch_and_the_kernels_are_shown_once_somebody_looks() {
     assert!(live.picture("/batch.png", Some(version)).is_some_and(|png| png.starts_with(b"\x89PNG")));
     assert!(live.picture("/batch.png", Some("another")).is_none() && live.picture("/kernels.png", None).is_none());
 }
+
+#[test]
+fn of_equal_validations_the_first_is_the_best() {
+    let live = live(100);
+    for (epoch, loss) in [(0, 3.0), (1, 2.0), (2, 2.0), (3, 2.5)] {
+        live.line(&line(Kind::Validation, 10 * (u64::from(epoch) + 1), epoch, loss));
+    }
+    let epochs = &live.fragments()["epochs"];
+    let best: Vec<&str> = epochs.split("<tr>").filter(|row| row.contains(">best<")).collect();
+    assert!(best.len() == 1 && best[0].contains("scope=\"row\">1</th>"), "{epochs}");
+}
