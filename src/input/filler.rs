@@ -74,10 +74,20 @@ impl Filler {
 
     fn write_views<V: Value>(&self, step: u64, views: &[View], values: &mut [V], labels: &mut [u32]) -> Result<()> {
         let begun = Instant::now();
-        let (samples, mean, frame) = (self.samples(), self.dataset.mean(), self.augmentation.frame());
+        let (samples, frame) = (self.samples(), self.augmentation.frame());
+        let stored_mean = self.dataset.mean();
+        let mean = self.augmentation.mean().unwrap_or(stored_mean);
+        let mut other = Vec::new();
         for ((view, out), label) in views.iter().zip(values.chunks_exact_mut(frame.num_values())).zip(labels) {
             let sample = samples.verified_sample(view.sample)?;
-            self.augmenter.write(sample.bytes, mean, view, frame, out);
+            let mut bytes = sample.bytes;
+            if self.augmentation.mean().is_some() {
+                let stored = bytes.iter().zip(stored_mean).zip(mean);
+                other.clear();
+                other.extend(stored.map(|((byte, stored), mean)| byte.wrapping_add(*stored).wrapping_sub(*mean)));
+                bytes = &other;
+            }
+            self.augmenter.write(bytes, mean, view, frame, out);
             *label = sample.label;
         }
         self.stats.augmented(step, views.len(), begun);

@@ -1,5 +1,7 @@
 //! A view is how the network sees a sample: its crop, whether it is mirrored, and its colour jitter (PCA lighting).
 
+use std::sync::Arc;
+
 use crate::philox::{Purpose, below, normal_pair, uniform, words};
 use crate::recipe::settings::{AugmentSettings, CropPosition};
 use crate::shard::dataset::PixelStatistics;
@@ -78,6 +80,10 @@ pub struct Augmentation {
     mirror: bool,
     /// For each principal component, what a draw of 1 from N(0, 1) adds to red, green and blue.
     lights: [[f32; CHANNELS]; CHANNELS],
+    /// What is added to every value of red, green and blue, on the 0-255 scale.
+    shift: [f32; CHANNELS],
+    /// The mean image that is subtracted, (3, 256, 256), where it is not the dataset's.
+    mean: Option<Arc<[u8]>>,
 }
 
 impl Augmentation {
@@ -91,7 +97,29 @@ impl Augmentation {
             *light = statistics.pca_vectors[component].map(|direction| (deviation * direction) as f32);
         }
         let frame = Frame { crop, canvas, scale: scale as f32 };
-        Self { frame, position, resized: (min_area, max_ratio), mirror, lights }
+        let resized = (min_area, max_ratio);
+        Self { frame, position, resized, mirror, lights, shift: [0.0; CHANNELS], mean: None }
+    }
+
+    /// The same, with so much added to every value of red, green and blue: the part of a mean colour that is no whole
+    /// number.
+    pub fn shifted(self, shift: [f32; CHANNELS]) -> Self {
+        Self { shift, ..self }
+    }
+
+    /// The same, with another mean image subtracted from the pixels than the dataset's.
+    pub fn with_mean(self, mean: &[u8]) -> Self {
+        Self { mean: Some(mean.into()), ..self }
+    }
+
+    /// What is added to every value of red, green and blue.
+    pub fn shift(&self) -> [f32; CHANNELS] {
+        self.shift
+    }
+
+    /// The mean image that is subtracted where it is not the dataset's.
+    pub fn mean(&self) -> Option<&[u8]> {
+        self.mean.as_deref()
     }
 
     /// The shape of the network's input.
@@ -130,7 +158,7 @@ impl Augmentation {
     /// The centre crop, neither mirrored nor jittered.
     pub fn centre_view(&self, sample: usize) -> View {
         let middle = self.frame.last_position() / 2;
-        View { sample, top: middle, left: middle, cut: Cut::AsCrop, mirror: Mirror::No, light: [0.0; CHANNELS] }
+        View { sample, top: middle, left: middle, cut: Cut::AsCrop, mirror: Mirror::No, light: self.shift }
     }
 
     /// The ten views whose predictions are averaged (section 4.1): top left, top right, bottom left, bottom right and
@@ -141,7 +169,7 @@ impl Augmentation {
         std::array::from_fn(|index| {
             let (top, left) = places[index / 2];
             let mirror = if index % 2 == 0 { Mirror::No } else { Mirror::Yes };
-            View { sample, top, left, cut: Cut::AsCrop, mirror, light: [0.0; CHANNELS] }
+            View { sample, top, left, cut: Cut::AsCrop, mirror, light: self.shift }
         })
     }
 
@@ -166,7 +194,8 @@ impl Augmentation {
 
     /// The sum over the components i of p_i * a_i * s_i (section 4.1), where `draws` are the a_i from N(0, 1).
     fn light(&self, draws: [f32; CHANNELS]) -> [f32; CHANNELS] {
-        std::array::from_fn(|channel| (0..CHANNELS).map(|i| draws[i] * self.lights[i][channel]).sum())
+        let jitter = |channel: usize| (0..CHANNELS).map(|i| draws[i] * self.lights[i][channel]).sum::<f32>();
+        std::array::from_fn(|channel| jitter(channel) + self.shift[channel])
     }
 }
 
