@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use crate::backend::cuda::{CudaOptions, Graphs};
 use crate::backend::synthetic::Pace;
 use crate::backend::{Choice, DeviceChoice, PrecisionChoice};
 use crate::error::Error;
+use crate::recipe::Recipe;
+use crate::weights::Given;
 
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
@@ -75,6 +78,30 @@ impl ComputeArguments {
                 ..CudaOptions::default()
             },
         }
+    }
+}
+
+/// What is said about a file of weights: the options that `evaluate` and `predict` share.
+#[derive(Debug, clap::Args)]
+pub struct WeightsArguments {
+    /// Names of the classes, one a line, in the order of their labels. [default: those in the file; for the 1000
+    /// classes of another program's, ImageNet's]
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+    /// For another program's file: the recipe that its network is of, where the file does not say it.
+    #[arg(long, value_name = "NAME|FILE.toml")]
+    recipe: Option<String>,
+    /// For another program's file: the mean image it was trained with, as Caffe's .binaryproto. [default: that in the
+    /// file, or its program's mean colour]
+    #[arg(long, value_name = "FILE")]
+    mean: Option<PathBuf>,
+}
+
+impl WeightsArguments {
+    /// As the library takes them.
+    pub fn given(self) -> crate::Result<Given> {
+        let recipe = self.recipe.map(|name| Recipe::load(&name, &[])).transpose()?;
+        Ok(Given { recipe, classes: self.classes, mean: self.mean })
     }
 }
 

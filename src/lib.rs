@@ -2,7 +2,7 @@
 //!
 //! In the order of the data flow: [`pack`] turns images into [`shard`]s, [`input`] turns shards into host batches, a
 //! [`backend`] computes what [`model`] describes, [`train`] drives it by a [`recipe`] and [`evaluate`] asks a trained
-//! network.
+//! network, whose [`weights`] may be another program's.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 #![warn(clippy::print_stdout, clippy::print_stderr)] // say! and tell! survive a closed terminal.
@@ -27,6 +27,7 @@ pub mod shard;
 pub mod synthetic;
 pub mod trace;
 pub mod train;
+pub mod weights;
 mod write_back;
 
 pub use error::{Error, Result};

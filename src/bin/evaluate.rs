@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use alexnet::cli::ComputeArguments;
+use alexnet::cli::{ComputeArguments, WeightsArguments};
 use alexnet::evaluate::{EvaluateOptions, Report};
 use alexnet::input::NumViews;
 use alexnet::say;
@@ -21,7 +21,8 @@ struct EvaluateArguments {
     /// The dataset: a folder that pack-shards wrote.
     #[arg(long, value_name = "OUT")]
     shards: PathBuf,
-    /// The checkpoint: runs/.../checkpoints/step-....safetensors.
+    /// The checkpoint: runs/.../checkpoints/step-....safetensors; or AlexNet's weights from torchvision (.pth,
+    /// .safetensors), TensorFlow (bvlc_alexnet.npy) or Caffe (.caffemodel), known by their content.
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
     /// Views of each image: 1 (the centre) or 10.
@@ -33,6 +34,8 @@ struct EvaluateArguments {
     /// Views per batch.
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch_size: u32,
+    #[command(flatten)]
+    weights: WeightsArguments,
     #[command(flatten)]
     compute: ComputeArguments,
     /// Threads that crop. [default: 1 if the CPU computes, all cores but one if a GPU does]
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         let options = EvaluateOptions {
             shards: arguments.shards,
             checkpoint: arguments.checkpoint,
+            given: arguments.weights.given()?,
             views: arguments.views,
             limit: arguments.limit.map(|limit| limit as usize),
             batch_size: arguments.batch_size as usize,

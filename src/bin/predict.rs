@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use alexnet::cli::ComputeArguments;
+use alexnet::cli::{ComputeArguments, WeightsArguments};
 use alexnet::evaluate::predict::{PredictOptions, Prediction};
 use alexnet::say;
 use clap::Parser;
@@ -14,15 +14,18 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "predict", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
 struct PredictArguments {
-    /// The checkpoint: runs/.../checkpoints/step-....safetensors.
+    /// The checkpoint: runs/.../checkpoints/step-....safetensors; or AlexNet's weights from torchvision (.pth,
+    /// .safetensors), TensorFlow (bvlc_alexnet.npy) or Caffe (.caffemodel), known by their content.
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
-    /// Image files, recognised by their content: JPEG, PNG, GIF, BMP, TIFF, WebP.
+    /// Image files, or folders of them at any depth; recognised by their content: JPEG, PNG, GIF, BMP, TIFF, WebP.
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<PathBuf>,
     /// Print the N most likely classes.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
+    #[command(flatten)]
+    weights: WeightsArguments,
     #[command(flatten)]
     compute: ComputeArguments,
     /// Print JSON: a list of image, classes (class, probability), and error for an image that cannot be read.
@@ -33,12 +36,14 @@ struct PredictArguments {
 const EXAMPLES: &str = "\
 Examples:
   predict --checkpoint runs/pets-small-1/checkpoints/step-00004500.safetensors cat.jpg dog.png
-  predict --checkpoint FILE --top 1 --json photos/*.jpg";
+  predict --checkpoint FILE --top 1 --json photos/
+  predict --checkpoint bvlc_alexnet.caffemodel cat.jpg";
 
 fn main() -> ExitCode {
     alexnet::cli::main(|arguments: PredictArguments| {
         let options = PredictOptions {
             checkpoint: arguments.checkpoint,
+            given: arguments.weights.given()?,
             images: arguments.images,
             top: arguments.top as usize,
             compute: arguments.compute.choice(),

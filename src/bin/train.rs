@@ -62,7 +62,8 @@ struct TrainArguments {
     /// Continue from the run's newest checkpoint (without --run: of the newest run of this dataset and recipe).
     #[arg(long, conflicts_with_all = ["init", "synthetic"])]
     resume: bool,
-    /// Start from the weights of a checkpoint, at step 0.
+    /// Start from the weights of a checkpoint, at step 0; or from those of AlexNet from torchvision (.pth,
+    /// .safetensors), TensorFlow (bvlc_alexnet.npy) or Caffe (.caffemodel), with --recipe torchvision or caffe.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// Write a checkpoint every STEPS steps, in addition to those at the end of each epoch.

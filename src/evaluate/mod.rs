@@ -3,6 +3,7 @@
 //! In: a checkpoint, and a packed dataset or picture files. Out: a [`Report`] or [`predict::Prediction`]s. The backend
 //! owns the memory of the passes.
 
+mod pictures;
 pub mod predict;
 
 use std::path::PathBuf;
@@ -14,10 +15,11 @@ use crate::backend::{BackendOptions, Choice, Chosen};
 use crate::error::{Error, Result};
 use crate::input::NumViews;
 use crate::shard::{Dataset, Split};
-use crate::train::checkpoint;
+use crate::train::checkpoint::{self, RunState};
 use crate::train::experiment::Experiment;
 use crate::train::stop::Stop;
 use crate::train::validation::Validation;
+use crate::weights::{self, Given, Opened, Origin};
 
 /// What `evaluate` is asked for.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct EvaluateOptions {
     pub shards: PathBuf,
     /// The checkpoint file to evaluate.
     pub checkpoint: PathBuf,
+    /// What is said about the file beside it.
+    pub given: Given,
     /// How many views of each image are averaged.
     pub views: NumViews,
     /// Only the first so many images.
@@ -58,8 +62,10 @@ pub fn evaluate(options: &EvaluateOptions, stop: &Stop) -> Result<Report> {
     if dataset.split(Split::Val).num_samples() == 0 {
         return Err(Error::data(dataset.path(), "it has no validation split; pack it with one"));
     }
-    let Experiment { state, network, parameters, augmentation, .. } = Experiment::read(&options.checkpoint)?;
-    checkpoint::check_classes(&options.checkpoint, &state, &dataset.info().class_names())?;
+    let Opened { experiment, origin } = weights::open(&options.checkpoint, &options.given)?;
+    let Experiment { state, network, parameters, mean, augmentation, .. } = experiment;
+    check_classes(options, &state, &origin, &dataset.info().class_names())?;
+    let augmentation = if mean == dataset.mean() { augmentation } else { augmentation.with_mean(&mean) };
     let validation = Validation {
         dataset: &dataset,
         augmentation: &augmentation,
@@ -78,4 +84,25 @@ pub fn evaluate(options: &EvaluateOptions, stop: &Stop) -> Result<Report> {
         views: options.views.count(),
         num_samples: rates.num_samples,
     })
+}
+
+/// A checkpoint of ours knows its classes by name; another program's file may name the same classes otherwise.
+fn check_classes(options: &EvaluateOptions, state: &RunState, origin: &Origin, classes: &[String]) -> Result<()> {
+    let Origin::Converted(said) = origin else {
+        return checkpoint::check_classes(&options.checkpoint, state, classes);
+    };
+    crate::tell!("{said}");
+    if state.classes.len() != classes.len() {
+        return checkpoint::check_classes(&options.checkpoint, state, classes);
+    }
+    let differing = state.classes.iter().zip(classes).filter(|(theirs, ours)| theirs != ours);
+    if let Some((theirs, ours)) = differing.clone().next() {
+        crate::tell!(
+            "note: {} of {} classes are named otherwise in the dataset, the first {ours:?} for {theirs:?}; \
+             they are compared by their order",
+            differing.count(),
+            classes.len()
+        );
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::pictures;
 use crate::backend::{BackendOptions, Choice, Chosen, Pass, Slot, StepScalars};
 use crate::error::Result;
 use crate::input::augment::{Augmenter, Value};
@@ -12,6 +13,7 @@ use crate::pack::decode::Decoder;
 use crate::shard::SAMPLE_BYTES;
 use crate::train::checkpoint::RunState;
 use crate::train::experiment::Experiment;
+use crate::weights::{self, Given, Opened, Origin};
 
 /// Pictures of one pass through the network.
 const BATCH_SIZE: usize = 16;
@@ -21,7 +23,9 @@ const BATCH_SIZE: usize = 16;
 pub struct PredictOptions {
     /// The checkpoint file to predict with.
     pub checkpoint: PathBuf,
-    /// The picture files, known by their content.
+    /// What is said about the file beside it.
+    pub given: Given,
+    /// The picture files, known by their content, and folders of them.
     pub images: Vec<PathBuf>,
     /// The likeliest so many classes are told.
     pub top: usize,
@@ -53,14 +57,19 @@ pub struct Likely {
 /// Predicts every picture's class; one that cannot be read does not keep the others from being predicted.
 pub fn predict(options: &PredictOptions) -> Result<Vec<Prediction>> {
     let chosen = Chosen::new(&options.compute)?;
-    let Experiment { state, network, parameters, mean, augmentation, .. } = Experiment::read(&options.checkpoint)?;
-    let batch_size = options.images.len().min(BATCH_SIZE);
+    let Opened { experiment, origin } = weights::open(&options.checkpoint, &options.given)?;
+    if let Origin::Converted(said) = origin {
+        crate::tell!("{said}");
+    }
+    let Experiment { state, network, parameters, mean, augmentation, .. } = experiment;
+    let images = pictures::list(&options.images)?;
+    let batch_size = images.len().clamp(1, BATCH_SIZE);
     let mut reader = Reader { augmentation, mean, decoder: Decoder::default(), sample: vec![0; SAMPLE_BYTES] };
     let mut backend = chosen.open(&network, BackendOptions::for_evaluation(batch_size))?;
     backend.load(&parameters)?;
-    let mut predictions = Vec::with_capacity(options.images.len());
+    let mut predictions = Vec::with_capacity(images.len());
     let mut batch = Batch::zeros(backend.input_dtype(), batch_size, network.input_values());
-    for images in options.images.chunks(batch_size) {
+    for images in images.chunks(batch_size) {
         let errors = reader.fill(images, &mut batch);
         backend.upload(Slot::Even, batch)?;
         backend.run(Slot::Even, Pass::Eval, StepScalars { step: 0, learning_rate: 0.0 })?;

@@ -83,6 +83,13 @@ pub struct Dropout {
     pub eval_scale: f32,
 }
 
+impl DenseSpec {
+    /// The outputs of a layer before the last.
+    pub fn hidden(&self) -> Option<usize> {
+        if let Units::Hidden(units) = self.units { Some(units) } else { None }
+    }
+}
+
 impl Dropout {
     /// Keeps every unit as it is.
     pub const OFF: Self = Self { probability: 0.0, train_scale: 1.0, eval_scale: 1.0 };

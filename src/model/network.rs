@@ -136,6 +136,21 @@ impl Network {
         3 * self.canvas * self.canvas
     }
 
+    /// What evaluation multiplies each layer's inputs by, where training drops some of them.
+    pub fn eval_scales(&self) -> Vec<f32> {
+        let mut behind = 1.0;
+        let mut scales = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            let (before, after) = match &layer.block {
+                Block::Conv(_) => (None, None),
+                Block::Dense(dense) => (dense.dropout_before, dense.hidden),
+            };
+            scales.push(behind * before.map_or(1.0, |dropout| dropout.eval_scale));
+            behind = after.map_or(1.0, |dropout| dropout.eval_scale);
+        }
+        scales
+    }
+
     /// Multiply-adds of one image's forward pass.
     pub fn multiply_adds(&self) -> u64 {
         self.layers.iter().map(|layer| layer.block.multiply_adds()).sum()

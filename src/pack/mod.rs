@@ -42,7 +42,7 @@ pub mod options;
 mod plan;
 mod raw;
 mod skipped;
-mod source;
+pub(crate) mod source;
 mod state;
 mod statistics;
 mod workers;

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::checkpoint::{self, Checkpoint, RunState};
-use super::schedule::Schedule;
 use crate::backend::{BackendOptions, Slot};
 use crate::error::Result;
 use crate::input::{Augmentation, Batch, BatchSource, Dtype, Pipeline, PipelineOptions, Plan, TrainPlan};
@@ -13,7 +12,6 @@ use crate::model::init::initial_parameters;
 use crate::model::{Network, Parameters};
 use crate::recipe::Recipe;
 use crate::recipe::settings::Settings;
-use crate::shard::dataset::PixelStatistics;
 use crate::shard::{Dataset, SAMPLE_BYTES, Split};
 use crate::synthetic::batches::{SyntheticOptions, SyntheticSource};
 use crate::trace::Tracer;
@@ -126,18 +124,13 @@ impl Experiment {
 }
 
 fn first_state(recipe: Recipe, dataset: Option<&Dataset>) -> RunState {
-    let unit = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
-    let no_statistics = PixelStatistics { channel_mean: [0.0; 3], pca_deviation: [0.0; 3], pca_vectors: unit };
+    let Some(info) = dataset.map(Dataset::info) else {
+        let classes = (0..SYNTHETIC_CLASSES).map(|label| label.to_string()).collect();
+        return RunState { dataset: "synthetic".into(), ..RunState::untrained(recipe, classes) };
+    };
     RunState {
-        step: 0,
-        epoch: 0,
-        recipe,
-        classes: dataset.map_or_else(
-            || (0..SYNTHETIC_CLASSES).map(|label| label.to_string()).collect(),
-            |dataset| dataset.info().class_names(),
-        ),
-        dataset: dataset.map_or_else(|| "synthetic".into(), |dataset| dataset.info().id.clone()),
-        statistics: dataset.map_or(no_statistics, |dataset| dataset.info().statistics.clone()),
-        schedule: Schedule::default(),
+        dataset: info.id.clone(),
+        statistics: info.statistics.clone(),
+        ..RunState::untrained(recipe, info.class_names())
     }
 }

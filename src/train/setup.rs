@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checkpoint;
 use super::experiment::Experiment;
 use super::options::{Data, Start, TrainOptions};
 use super::run_folder::{RunFolder, RunInfo};
@@ -13,6 +12,7 @@ use crate::input::TrainPlan;
 use crate::recipe::settings::ScheduleKind;
 use crate::recipe::{self, Recipe, keys, limits};
 use crate::shard::{Dataset, Split};
+use crate::weights::{self, Origin};
 
 /// The one key that a resumed run may change.
 const RESUMABLE_KEY: &str = "train.epochs";
@@ -52,8 +52,10 @@ impl Setup {
         check_validation(&recipe, dataset.as_deref())?;
         let mut experiment = Experiment::new(recipe, dataset)?;
         let plan = experiment.plan()?;
-        if let Some(path) = &init {
-            checkpoint::init_from(path, &experiment.state.classes, &mut experiment.parameters)?;
+        if let Some(path) = &init
+            && let Origin::Converted(said) = weights::init_from(path, &mut experiment)?
+        {
+            crate::tell!("{said}");
         }
         let name = experiment.dataset.as_ref().map_or("synthetic", |dataset| &dataset.info().name);
         let folder = RunFolder::create(options.run.as_deref(), name, &experiment.state.recipe.name)?;

@@ -11,7 +11,7 @@ mod labels;
 mod list;
 mod read;
 mod tar;
-mod walk;
+pub(crate) mod walk;
 
 use std::path::{Path, PathBuf};
 

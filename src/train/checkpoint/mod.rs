@@ -83,6 +83,20 @@ pub struct RunState {
 }
 
 impl RunState {
+    /// That of a network which no dataset of ours has trained.
+    pub fn untrained(recipe: Recipe, classes: Vec<String>) -> Self {
+        let unit = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+        Self {
+            step: 0,
+            epoch: 0,
+            recipe,
+            classes,
+            dataset: "none".into(),
+            statistics: PixelStatistics { channel_mean: [0.0; 3], pca_deviation: [0.0; 3], pca_vectors: unit },
+            schedule: Schedule::default(),
+        }
+    }
+
     /// The network that the checkpoint's tensors are of.
     pub fn network(&self) -> Result<Network> {
         Network::new(&self.recipe.settings.model, self.recipe.settings.augment.canvas, self.classes.len())

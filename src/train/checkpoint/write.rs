@@ -23,22 +23,32 @@ pub const VERSION: &str = "1";
 pub const MEAN: &str = "mean";
 
 /// A tensor: its name, dtype, shape and little-endian bytes.
-struct Tensor<'a> {
+pub(crate) struct Tensor<'a> {
     name: String,
     dtype: &'static str,
     shape: Vec<usize>,
     bytes: &'a [u8],
 }
 
+impl<'a> Tensor<'a> {
+    pub(crate) fn f32(name: String, shape: Vec<usize>, values: &'a [f32]) -> Self {
+        Self { name, dtype: "F32", shape, bytes: bytemuck::cast_slice(values) }
+    }
+}
+
 /// Writes a run's state, parameters and mean image at `path`, by rename.
 pub fn write(path: &Path, state: &RunState, parameters: &Parameters, mean: &[u8]) -> Result<()> {
-    let tensors = tensors(parameters, mean);
-    let header = header(state, &tensors);
+    write_safetensors(path, metadata(state), &tensors(parameters, mean))
+}
+
+/// Writes a safetensors file at `path`, by rename.
+pub(crate) fn write_safetensors(path: &Path, metadata: Value, tensors: &[Tensor<'_>]) -> Result<()> {
+    let header = header(metadata, tensors);
     let file = BufWriter::with_capacity(1 << 20, unfinished(path)?);
     let write_all = |mut file: BufWriter<NamedTempFile>| -> std::io::Result<NamedTempFile> {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
-        for tensor in &tensors {
+        for tensor in tensors {
             file.write_all(tensor.bytes)?;
         }
         Ok(file.into_inner()?)
@@ -50,11 +60,8 @@ fn tensors<'a>(parameters: &'a Parameters, mean: &'a [u8]) -> Vec<Tensor<'a>> {
     let mut tensors = Vec::new();
     for (prefix, values) in [("", &parameters.values), ("velocity.", &parameters.velocities)] {
         for layer in parameters.layout.layers() {
-            let tensor = |part, shape, range: &std::ops::Range<usize>| Tensor {
-                name: format!("{prefix}{}.{part}", layer.name),
-                dtype: "F32",
-                shape,
-                bytes: bytemuck::cast_slice(&values[range.clone()]),
+            let tensor = |part, shape, range: &std::ops::Range<usize>| {
+                Tensor::f32(format!("{prefix}{}.{part}", layer.name), shape, &values[range.clone()])
             };
             tensors.push(tensor("weight", layer.weight_shape.clone(), &layer.weight));
             tensors.push(tensor("bias", vec![layer.bias.len()], &layer.bias));
@@ -65,9 +72,9 @@ fn tensors<'a>(parameters: &'a Parameters, mean: &'a [u8]) -> Vec<Tensor<'a>> {
     tensors
 }
 
-fn header(state: &RunState, tensors: &[Tensor<'_>]) -> String {
+fn header(metadata: Value, tensors: &[Tensor<'_>]) -> String {
     let mut header = Map::new();
-    header.insert("__metadata__".into(), metadata(state));
+    header.insert("__metadata__".into(), metadata);
     let mut offset = 0;
     for Tensor { name, dtype, shape, bytes } in tensors {
         let end = offset + bytes.len();
