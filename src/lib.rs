@@ -23,6 +23,7 @@ pub mod philox;
 mod progress;
 pub mod publish;
 pub mod recipe;
+pub mod report;
 pub mod shard;
 pub mod synthetic;
 pub mod trace;

@@ -6,6 +6,7 @@
 
 pub mod dataset;
 pub mod format;
+mod lettering;
 pub mod picture;
 mod reader;
 pub mod sheet;

@@ -123,14 +123,15 @@ impl RunLog {
     }
 }
 
-/// All lines of a run's log.
+/// All whole lines of a run's log. What is behind the last line break is being written, or was when the run was killed.
 pub fn read(run: &Path) -> Result<Vec<Line>> {
     let path = run.join("log.jsonl");
-    let text = std::fs::read_to_string(&path).at("read", &path)?;
-    let line = |(number, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|error| Error::data(&path, format!("line {}: {error}", number + 1)))
+    let text = std::fs::read(&path).at("read", &path)?;
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let line = |(number, line): (usize, &[u8])| {
+        serde_json::from_slice(line).map_err(|error| Error::data(&path, format!("line {}: {error}", number + 1)))
     };
-    text.lines().enumerate().map(line).collect()
+    text[..whole].split_inclusive(|byte| *byte == b'\n').enumerate().map(line).collect()
 }
 
 #[cfg(test)]
@@ -145,6 +146,7 @@ mod tests {
             log.write(&Line { loss: Some(1.5), ..Line::new(Kind::Step, step, 0) }).unwrap();
         }
         log.file.write_all(b"{\"kind\":\"st").unwrap();
+        assert_eq!(read(folder.path()).unwrap().len(), 5);
         let mut log = RunLog::open(folder.path(), 3).unwrap();
         log.event(3, 0, "resumed").unwrap();
         let steps: Vec<_> = read(folder.path()).unwrap().iter().map(|line| (line.kind, line.step)).collect();

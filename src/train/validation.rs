@@ -47,6 +47,11 @@ struct ViewSums {
 }
 
 impl ViewSums {
+    fn new(views: NumViews, num_classes: usize) -> Self {
+        let statistics = Statistics::default();
+        Self { num_views: views.count(), sums: vec![0.0; num_classes], num_summed: 0, statistics }
+    }
+
     fn add(&mut self, probabilities: &[f32], label_of: &dyn Fn(usize) -> u32) {
         for view in probabilities.chunks_exact(self.sums.len()) {
             for (sum, &probability) in self.sums.iter_mut().zip(view) {
@@ -84,56 +89,53 @@ pub struct Validation<'a> {
 impl Validation<'_> {
     /// Measures the network whose weights `backend` holds; `None` when `stop` was asked for before the end.
     pub fn run(&self, backend: &mut dyn Backend, stop: &Stop) -> Result<Option<ErrorRates>> {
+        let split = self.dataset.split(Split::Val);
+        let label_of = |index| split.sample(index).label;
+        let mut one_view = Statistics::default();
+        let mut ten_views = ViewSums::new(self.views, self.dataset.info().classes.len());
+        let passed = self.pass(backend, stop, |backend, slot, _| {
+            match self.views {
+                NumViews::One => one_view.add(&backend.statistics(slot)?),
+                NumViews::Ten => ten_views.add(backend.probabilities(slot)?, &label_of),
+            }
+            Ok(())
+        })?;
+        Ok(passed.map(|()| match self.views {
+            NumViews::One => ErrorRates::of(&one_view),
+            NumViews::Ten => ErrorRates { loss: None, ..ErrorRates::of(&ten_views.statistics) },
+        }))
+    }
+
+    /// Runs all views through the network, batch by batch in the split's order. After each batch `look` may ask the
+    /// backend what the step on that slot gave. `None` when `stop` was asked for before the end.
+    pub fn pass(
+        &self,
+        backend: &mut dyn Backend,
+        stop: &Stop,
+        mut look: impl FnMut(&mut dyn Backend, Slot, &Fed) -> Result<()>,
+    ) -> Result<Option<()>> {
         let &Self { dataset, augmentation, views, limit, batch_size, workers } = self;
-        let split = dataset.split(Split::Val);
-        let plan = EvalPlan::new(split.num_samples(), limit, batch_size, views)?;
-        let num_views = plan.num_rows() as u64;
+        let plan = EvalPlan::new(dataset.split(Split::Val).num_samples(), limit, batch_size, views)?;
+        let mut progress = Progress::new("evaluating", "views", plan.num_rows() as u64, 0);
         let options = PipelineOptions::new(backend.input_dtype(), workers, 0..plan.num_steps());
         let (plan, augmentation) = (Plan::Eval(plan), augmentation.clone());
         let tracer = Tracer::default();
         let source = Pipeline::start(Arc::clone(dataset), Split::Val, plan, augmentation, options, tracer)?;
         let mut feeder = Feeder::new(Box::new(source));
-        let (label_of, classes) = (|index| split.sample(index).label, dataset.info().classes.len());
-        let mut progress = Progress::new("evaluating", "views", num_views, 0);
-        measure(backend, &mut feeder, views, classes, &label_of, &mut progress, stop)
-    }
-}
-
-/// Runs every batch of `feeder` through the network; `label_of` gives the class of the split's sample at an index.
-fn measure(
-    backend: &mut dyn Backend,
-    feeder: &mut Feeder,
-    views: NumViews,
-    num_classes: usize,
-    label_of: &dyn Fn(usize) -> u32,
-    progress: &mut Progress,
-    stop: &Stop,
-) -> Result<Option<ErrorRates>> {
-    let mut one_view = Statistics::default();
-    let mut ten_views =
-        ViewSums { num_views: views.count(), sums: vec![0.0; num_classes], num_summed: 0, statistics: one_view };
-    let mut fed = feeder.feed(backend, Slot::of_step(0))?;
-    while let Some(Fed { step, num_valid, .. }) = fed {
-        if stop.requested() {
-            break;
+        let mut fed = feeder.feed(backend, Slot::of_step(0))?;
+        while let Some(batch) = fed {
+            if stop.requested() {
+                break;
+            }
+            let slot = Slot::of_step(batch.step);
+            backend.run(slot, Pass::Eval, StepScalars { step: batch.step, learning_rate: 0.0 })?;
+            fed = feeder.feed(backend, Slot::of_step(batch.step + 1))?;
+            look(backend, slot, &batch)?;
+            progress.add(batch.num_valid as u64);
         }
-        let slot = Slot::of_step(step);
-        backend.run(slot, Pass::Eval, StepScalars { step, learning_rate: 0.0 })?;
-        fed = feeder.feed(backend, Slot::of_step(step + 1))?;
-        match views {
-            NumViews::One => one_view.add(&backend.statistics(slot)?),
-            NumViews::Ten => ten_views.add(backend.probabilities(slot)?, label_of),
-        }
-        progress.add(num_valid as u64);
+        feeder.take_all_back(backend)?;
+        Ok(fed.is_none().then_some(()))
     }
-    feeder.take_all_back(backend)?;
-    if fed.is_some() {
-        return Ok(None);
-    }
-    Ok(Some(match views {
-        NumViews::One => ErrorRates::of(&one_view),
-        NumViews::Ten => ErrorRates { loss: None, ..ErrorRates::of(&ten_views.statistics) },
-    }))
 }
 
 #[cfg(test)]
