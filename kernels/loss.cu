@@ -4,16 +4,16 @@
 
 // Of one sample a block: loss = log(sum exp(logits - highest)) + highest - logits[label]; rank as src/backend/rank.rs
 // (classes that are not below the label's; of equal ones the lower class is first; what is not a number is never
-// below); gradient = (probability - target) / num_valid, where the target is label_smoothing / num_classes in every
-// class and 1 - label_smoothing more at the label; zero in the columns from num_classes on and in the samples from
-// num_valid on. logits and gradient (num_samples, stride), probabilities (num_samples, num_classes), losses
-// (num_samples); gradient and probabilities may be null.
+// below); gradient = (probability - target) / num_valid, where the target is class_target in every class, and
+// label_target more at the label; zero in the columns from num_classes on and in the samples from num_valid on. logits
+// and gradient (num_samples, stride), probabilities (num_samples, num_classes), losses (num_samples); gradient and
+// probabilities may be null.
 //
 // A thread computes every 256th class. Bytes: 4 stride read (three times, twice of them from a cache), sizeof(real)
 // stride or 4 num_classes written, a sample.
 extern "C" __global__ void __launch_bounds__(LOSS_THREADS) softmax_cross_entropy(
     const float* logits, const unsigned int* labels, real* gradient, float* probabilities, SampleLoss* losses,
-    const Scalars* scalars, float label_smoothing, int num_samples, int num_classes, int stride) {
+    const Scalars* scalars, float label_target, float class_target, int num_samples, int num_classes, int stride) {
     __shared__ float shared[32];
     __shared__ unsigned int shared_counts[32];
     const int sample = blockIdx.x;
@@ -42,13 +42,12 @@ extern "C" __global__ void __launch_bounds__(LOSS_THREADS) softmax_cross_entropy
         rank = reduce_block(rank, shared_counts, [](unsigned int a, unsigned int b) { return a + b; });
     }
     const float factor = 1.0f / static_cast<float>(num_valid);
-    const float everywhere = label_smoothing / static_cast<float>(num_classes);
     for (int at = threadIdx.x; at < stride; at += LOSS_THREADS) {
         const bool is_class = is_valid && at < num_classes;
         const float probability = is_class ? expf(own_logits[at] - highest) / sum : 0.0f;
         if (gradient != nullptr) {
-            const float target = is_class && at == static_cast<long long>(label) ? 1.0f - label_smoothing : 0.0f;
-            const float own = is_class ? (probability - target - everywhere) * factor : 0.0f;
+            const float target = is_class && at == static_cast<long long>(label) ? label_target : 0.0f;
+            const float own = is_class ? (probability - target - class_target) * factor : 0.0f;
             store_real(gradient + static_cast<long long>(sample) * stride + at, own);
         }
         if (probabilities != nullptr && at < num_classes) {
