@@ -23,6 +23,8 @@ const BOTTOM: f64 = 44.0;
 /// The mean width of a legend's character, and of the mark before it.
 const CHARACTER: f64 = 6.6;
 const MARK: f64 = 20.0;
+/// More dots than these run into one another, and are left out.
+const MOST_DOTS: usize = 60;
 /// The colours of the style, which begin anew after the last.
 const NUM_COLOURS: usize = 6;
 
@@ -174,7 +176,7 @@ impl Chart<'_> {
                 let path = places.clone().map(|(x, y)| format!("{x:.1},{y:.1}")).collect::<Vec<_>>().join(" ");
                 let _ = write!(svg, "<polyline {} points=\"{path}\"/>", series.stroke(index));
             }
-            if run.len() == 1 || series.mark == Mark::Dots {
+            if run.len() == 1 || (series.mark == Mark::Dots && run.len() <= MOST_DOTS) {
                 for (x, y) in places {
                     let _ = write!(
                         svg,
