@@ -10,7 +10,7 @@ use zip::{CompressionMethod, ZipWriter};
 use super::narrow::{given, path};
 
 fn refused_with(path: &Path, given: &Given) -> String {
-    let message = open(path, given).err().expect("a file that cannot be read").to_string();
+    let message = open(path, given).expect_err("a file that cannot be read").to_string();
     assert!(message.contains(path.file_name().unwrap().to_str().unwrap()), "no path in: {message}");
     message
 }
