@@ -1,5 +1,7 @@
 //! What every command shares: arguments about the device, exit codes, one clear cause chain.
 
+mod description;
+
 use std::fmt;
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -7,11 +9,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+pub use self::description::{COMMANDS, Description, Shell, description};
 use crate::backend::cuda::libraries::tuning::{Repeatable, Search};
 use crate::backend::cuda::{CudaOptions, Graphs};
 use crate::backend::synthetic::Pace;
 use crate::backend::{Choice, DeviceChoice, PrecisionChoice};
-use crate::error::Error;
+use crate::error::{Error, IoContext};
 use crate::recipe::Recipe;
 use crate::weights::Given;
 
@@ -20,8 +23,15 @@ const WRONG_USAGE: u8 = 2;
 
 /// Parses the arguments and runs a command: exit 0 when it is done, 1 when it failed, 2 on wrong usage.
 pub fn main<A: clap::Parser>(run: impl FnOnce(A) -> anyhow::Result<()>) -> ExitCode {
+    if let Some(asked) = Description::asked() {
+        return exit_code(write(&asked.of(A::command())));
+    }
     // clap prints help and exits 0, or an error and exits 2.
-    match run(A::parse()) {
+    exit_code(run(A::parse()))
+}
+
+fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             crate::tell!("error: {error:#}");
@@ -132,4 +142,9 @@ macro_rules! tell {
 pub fn write_line(mut stream: impl Write, line: fmt::Arguments<'_>) {
     // There is no one left to tell that no one listens.
     let _ = stream.write_fmt(format_args!("{line}\n"));
+}
+
+/// Writes a text that is a command's whole result to standard output.
+pub fn write(text: &[u8]) -> anyhow::Result<()> {
+    Ok(std::io::stdout().write_all(text).at("write", "standard output")?)
 }

@@ -15,7 +15,7 @@ use clap::{Parser, ValueEnum};
 
 /// Show what a packed dataset contains: classes, splits, sizes, statistics and the source.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 110, after_help = EXAMPLES)]
+#[command(name = "inspect-shards", version, max_term_width = 110, after_help = EXAMPLES)]
 struct InspectArguments {
     /// The folder of shards that pack-shards wrote
     #[arg(default_value = "out")]

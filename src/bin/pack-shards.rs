@@ -12,7 +12,7 @@ use clap::Parser;
 /// 256 x 256, and stored with the mean image of the training split subtracted (docs/shard-format.md).
 /// If it is killed or stopped, the same command resumes where it was.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
+#[command(name = "pack-shards", version, max_term_width = 110, allow_negative_numbers = true, after_help = EXAMPLES)]
 struct PackArguments {
     /// The folder of images, in any of the layouts below
     data: PathBuf,
