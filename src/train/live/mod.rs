@@ -1,7 +1,7 @@
 //! What the live page shows: where a run stands and how it came there, in bounded memory.
 //!
-//! In: each settled step, line of the log, event and phase, from [`super::record`]; a copy of some images and of
-//! conv1's weights. Out: [`page::Fragments`] and pictures, which [`super::server`] serves. The trainer only ever adds
+//! In: each settled step, line of the log, event and phase, from the run's record; a copy of some images and of
+//! conv1's weights. Out: HTML fragments and pictures, which [`super::server`] serves. The trainer only ever adds
 //! numbers; all drawing happens on the server's thread, and only while somebody looks.
 
 pub(crate) mod batch;
