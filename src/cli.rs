@@ -91,7 +91,7 @@ impl ComputeArguments {
     }
 }
 
-/// What is said about a file of weights: the options that `evaluate` and `predict` share.
+/// What is said about a file of weights: the options that `evaluate`, `predict` and `export` share.
 #[derive(Debug, clap::Args)]
 pub struct WeightsArguments {
     /// Names of the classes, one a line, in the order of their labels. [default: those in the file; for the 1000

@@ -1,7 +1,5 @@
 //! What the pages of a run share: line charts, the picture of conv1's kernels, escaping, and the style.
 
-#![allow(dead_code)] // Until the pages are there.
-
 pub(crate) mod chart;
 pub(crate) mod html;
 pub(crate) mod kernels;
